@@ -1,0 +1,103 @@
+"""`dosimeter attach -- transformers serve …`: start a model server with tap and front in it, unchanged.
+
+The command is found on PATH and replaces this process, so its pid, signals, output and exit code stay the
+server's own. All that is added is one environment variable and one folder on PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from dosimeter.monitor.taps.settings import DEFAULT_LABELS, TapSettings
+
+SITE = Path(__file__).resolve().parent.parent / "taps" / "site"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "attach",
+        help="start a model server with our tap and front in it",
+        description="Start a model server with tap and front attached. Nothing of the server is changed.",
+        epilog="example: dosimeter attach --pack packs/core -- transformers serve ./model --continuous-batching",
+    )
+    parser.add_argument(
+        "--socket", default=".dosimeter/tap.sock", help="the sidecar's socket (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pack", action="append", default=[], type=Path, help="a probe pack; repeat for several"
+    )
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="LABEL=HEADER",
+        help="read a label from another header, for example tenant=x-org",
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="this label's header is set by your gateway, never by a client; repeat for several",
+    )
+    parser.add_argument(
+        "--content-tenant",
+        action="append",
+        default=[],
+        metavar="TENANT",
+        help="a tenant that chose to let text leave the server; needs --trust tenant",
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the server's own command")
+    parser.set_defaults(run=run)
+
+
+def settings_of(args: argparse.Namespace) -> TapSettings:
+    """Raises ValueError naming the option that is wrong."""
+    labels = dict(DEFAULT_LABELS)
+    for entry in args.label:
+        name, separator, header = entry.partition("=")
+        if not separator or name not in labels:
+            raise ValueError(f"--label `{entry}`: write LABEL=HEADER, LABEL one of {', '.join(labels)}")
+        labels[name] = header.lower()
+    for name in args.trust:
+        if name not in labels:
+            raise ValueError(f"--trust `{name}`: not one of {', '.join(labels)}")
+    if args.content_tenant and "tenant" not in args.trust:
+        raise ValueError("--content-tenant needs --trust tenant: else any client could name itself in")
+    for pack in args.pack:
+        if not (pack / "card.yaml").is_file():
+            raise ValueError(f"--pack `{pack}`: no card.yaml in it")
+    return TapSettings(
+        socket=str(Path(args.socket).absolute()),
+        packs=tuple(str(pack.absolute()) for pack in args.pack),
+        labels=labels,
+        trusted=tuple(args.trust),
+        content_tenants=tuple(args.content_tenant),
+    )
+
+
+def environment(settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
+    """What the server is started with."""
+    path = os.pathsep.join([str(SITE), *filter(None, [base.get("PYTHONPATH")])])
+    return {**base, **settings.to_env(), "PYTHONPATH": path}
+
+
+def run(args: argparse.Namespace) -> int:
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command:
+        print("attach: no command\n  hint: dosimeter attach -- transformers serve …", file=sys.stderr)
+        return 2
+    try:
+        settings = settings_of(args)
+    except ValueError as error:
+        print(f"attach: {error}", file=sys.stderr)
+        return 2
+    program = shutil.which(command[0])
+    if program is None:
+        print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)
+        return 3
+    os.execve(program, command, environment(settings, dict(os.environ)))

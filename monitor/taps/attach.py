@@ -1,0 +1,184 @@
+"""Put a tap on a loaded model: packs bound, op installed, canary run; and the same for a script of yours.
+
+What cannot be trusted is not installed: a pack bound to another model refuses to score, and a canary whose
+scores are not the pack's known answer leaves the tap blind, which it says. The model serves on either way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from dosimeter.detectors.bank import ProbeBank
+from dosimeter.detectors.frames import ActivationFrame
+from dosimeter.detectors.identity import ModelIdentity
+from dosimeter.detectors.pack import Pack, bind, load_pack
+from dosimeter.monitor.taps import transformers as seams
+from dosimeter.monitor.taps.probe_op import Array, CaptureOp, HookError, ProbeOp
+from dosimeter.monitor.taps.requests import Requests
+from dosimeter.monitor.taps.tap import Sink, Tap
+
+
+@dataclass(slots=True)
+class TapState:
+    """What the tap says of itself, in HELLO. state: live · blind · no-pack."""
+
+    state: str = "no-pack"
+    reason: str | None = "no model is loaded yet"
+    model: dict[str, str] = field(default_factory=lambda: {"name": "", "digest": ""})
+    columns: list[dict[str, str]] = field(default_factory=list)
+
+
+def put(
+    model: nn.Module, folder: Path, pack_folders: Sequence[Path], sink: Sink, state: TapState
+) -> Tap | None:
+    """Install a tap on `model`, loaded from `folder`; None, with the reason in `state`, if it may not score.
+
+    Call it before anything compiles, warms up or captures the model.
+    """
+    state.columns = []
+    try:
+        identity = ModelIdentity.from_folder(folder)
+        state.model = {"name": identity.name, "digest": identity.digest}
+        packs = [load_pack(path) for path in pack_folders]
+    except (OSError, ValueError) as error:
+        state.state, state.reason = "no-pack", str(error)
+        return None
+    wrong = {pack.name: differences for pack in packs if (differences := bind(pack, identity))}
+    fitting = [pack for pack in packs if pack.name not in wrong]
+    if not fitting:
+        state.state = "no-pack"
+        state.reason = "; ".join(
+            f"pack `{name}` is bound to another model: {', '.join(found)}"
+            for name, found in wrong.items()
+        ) or "no pack is configured for this model"
+        return None
+    return _install(model, fitting, sink, state)
+
+
+def _install(model: nn.Module, packs: list[Pack], sink: Sink, state: TapState) -> Tap | None:
+    bank = ProbeBank.from_packs(packs)
+    state.columns = [
+        {"feature": c.feature, "pack": c.pack, "packName": c.pack_name} for c in bank.columns
+    ]
+    op = ProbeOp(bank, next(model.parameters()).device)
+
+    def on_state(reason: str | None) -> None:
+        state.state, state.reason = ("live", None) if reason is None else ("blind", reason)
+
+    try:
+        op.install(seams.blocks(model))
+        for pack in packs:
+            canary(model, op, bank, pack)
+    except Exception as error:
+        op.remove()
+        state.state, state.reason = "blind", f"start-up canary: {error}"
+        return None
+    tap = Tap(op, sink, self_test=lambda: self_test(op, bank, packs), on_state=on_state)
+    seams.put_tap(model, tap)
+    state.state, state.reason = "live", None
+    return tap
+
+
+def canary(model: nn.Module, op: ProbeOp, bank: ProbeBank, pack: Pack) -> None:
+    """Run the pack's known tokens through the model and compare what the hooks left with its known answer."""
+    known = pack.fingerprint
+    ids = torch.tensor([list(known.token_ids)], device=next(model.parameters()).device)
+    op.begin()
+    with torch.no_grad():
+        model(input_ids=ids, use_cache=False)
+    scores = op.read(len(known.token_ids))
+    columns = [bank.features.index(feature) for feature in pack.features]
+    _agree(scores[:, columns], known.scores, known.tolerance, f"pack `{pack.name}`")
+
+
+def self_test(op: ProbeOp, bank: ProbeBank, packs: Sequence[Pack]) -> None:
+    """The op alone, on stored activations, against the numpy reference: safe between two steps of a server."""
+    for pack in packs:
+        means = pack.fingerprint.layer_means  # [L, D]
+        if pack.layers != bank.layers:
+            continue
+        op.begin()
+        for index, row in enumerate(means):
+            op.feed(index, torch.from_numpy(row[None, :].copy()))
+        frame = ActivationFrame(means[:, None, :], pack.layers)
+        _agree(op.read(1), bank.score(frame), pack.fingerprint.tolerance, "self-test")
+
+
+def _agree(found: Array, expected: Array, tolerance: float, what: str) -> None:
+    worst = float(np.abs(found - expected).max()) if found.size else 0.0
+    if not worst <= tolerance:  # NaN is not agreement
+        raise HookError(f"{what}: scores differ from the known answer by {worst:.3g} sd")
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a script's requests left: read after the `with`. scores[key][position] -> float32 [F]."""
+
+    opened: dict[int, dict[str, Any]] = field(default_factory=dict)
+    closed: dict[int, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[int, dict[int, Array]] = field(default_factory=dict)
+    tap: Tap | None = None
+
+    def control(self, kind: str, record: dict[str, Any]) -> None:
+        (self.opened if kind == "OPEN" else self.closed)[record["key"]] = record
+
+    def sink(
+        self, rows: npt.NDArray[np.void], scores: Array, hook_ns: int
+    ) -> tuple[int, str | None]:
+        at = 0
+        for key, start, n, _, _ in rows.tolist():
+            mine = self.scores.setdefault(key, {})
+            mine.update((start + i, scores[at + i]) for i in range(n))
+            at += n
+        return len(scores), None
+
+    def rows(self, key: int) -> Array:
+        """float32 [T, F] of one request, positions 0 to T-1; raises KeyError at a gap."""
+        mine = self.scores[key]
+        return np.stack([mine[position] for position in range(max(mine) + 1)])
+
+
+@contextlib.contextmanager
+def attach(model: nn.Module, packs: Sequence[Pack]) -> Iterator[Seen]:
+    """Score what a script generates with `model`, by `generate` or continuous batching.
+
+    Raises HookError if the packs' canary does not find its known answer. Hooks come off at the end.
+    """
+    bank = ProbeBank.from_packs(packs)
+    op = ProbeOp(bank, next(model.parameters()).device)
+    with _watched(model, op) as seen:
+        for pack in packs:
+            canary(model, op, bank, pack)
+        yield seen
+
+
+@contextlib.contextmanager
+def capture(model: nn.Module, layers: Sequence[int]) -> Iterator[Seen]:
+    """The activations of what a script generates, float32 [L * D] a token, through the same row map."""
+    with _watched(model, CaptureOp(layers, next(model.parameters()).device)) as seen:
+        yield seen
+
+
+@contextlib.contextmanager
+def _watched(model: nn.Module, op: ProbeOp | CaptureOp) -> Iterator[Seen]:
+    seen = Seen()
+    with seams.installed(Requests(seen.control, time.time_ns)):
+        op.install(seams.blocks(model))
+        seen.tap = Tap(op, seen.sink)
+        seams.put_tap(model, seen.tap)
+        try:
+            yield seen
+        finally:
+            seams.drop_tap(model)
+            op.remove()
+

@@ -1,0 +1,236 @@
+"""Who a row belongs to: keys we mint, what the tap did with each request, and when a request is over.
+
+A request has two halves. The tap's half knows which rows the server ran; the front's half knows who asked
+and what the server counted in its reply. The key joins them and is ours: a client's request id is a label,
+because clients repeat ids. `Requests` holds only what is alive, and says OPEN and CLOSE once each.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dosimeter.detectors.frames import Scope
+
+Span = tuple[int, int, int]  # scope, start, end: half open prompt positions
+Control = Callable[[str, dict[str, Any]], None]
+"""Says one control record: kind name (`OPEN`, `CLOSE`), body. Must not block."""
+
+
+@dataclass(slots=True)
+class Ticket:
+    """The front's half: one HTTP call. Made before the server sees the call, finished after its reply."""
+
+    labels: Mapping[str, str]
+    trusted: frozenset[str]
+    content: bool = False  # this tenant chose that text may leave the server
+    body: Mapping[str, Any] | None = None
+    spans: Callable[[Sequence[int]], tuple[list[Span], bool]] | None = None
+    decode: Callable[[int], str] | None = None
+    requests: list[Request] = field(default_factory=list)
+    ended: bool = False
+    usage: tuple[int, int] | None = None  # prompt, completion tokens of the server's reply
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """The tap's half: one sequence the server runs."""
+
+    key: int
+    prompt_len: int
+    ticket: Ticket | None
+    spans: list[Span]
+    spans_exact: bool
+    opened_ns: int
+    prompt_ids: list[int] | None  # kept only where content is chosen
+    parent: int | None = None
+    next_position: int = 0  # rows below it were seen
+    emitted: int = 0  # distinct positions the tap produced scores for
+    cached: int = 0  # positions the server never ran for this request
+    unscored: dict[str, int] = field(default_factory=dict)  # reason -> distinct positions
+    ended: End | None = None
+
+    def advance(self, start: int, n: int) -> tuple[int, bool]:
+        """Note rows [start, start + n) and return how many are new and whether they are the first.
+
+        Rows the server runs again (preemption, recompute) are not new. A first row above 0 means that the
+        server took the positions before it from its prefix cache.
+        """
+        first = self.next_position == 0 and self.emitted == 0 and not self.unscored
+        if first:
+            self.cached = start
+        new = max(0, start + n - max(start, self.next_position))
+        self.next_position = max(self.next_position, start + n)
+        return new, first
+
+    def miss(self, reason: str, n: int) -> None:
+        if n:
+            self.unscored[reason] = self.unscored.get(reason, 0) + n
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the tap's half ended. tokens: prompt and completion as the server's scheduler counts them."""
+
+    outcome: str  # finished | cancelled | failed
+    prompt_tokens: int
+    completion_tokens: int
+    served: int
+    source: str  # output: the server's result object; scheduler: its state; tap: our own count
+    generated_ids: Sequence[int] = ()
+
+
+class Clock(Protocol):
+    def __call__(self) -> int: ...
+
+
+class Requests:
+    """Every request alive in this process. Methods are called from the server's threads and never block."""
+
+    def __init__(self, control: Control, clock: Clock) -> None:
+        self._control = control
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_key = 1
+        self._live: dict[int, Request] = {}
+        self.blanket_reason: str | None = None  # why nothing is scored at all: no_pack, unsupported
+        self.served_closed = 0
+        self.requests_closed = 0
+        self.errors = 0  # seams where our bookkeeping failed; the last one in words
+        self.last_error: str | None = None
+
+    def failed(self, error: Exception) -> None:
+        self.errors += 1
+        self.last_error = repr(error)
+
+    def open(
+        self, prompt_ids: Sequence[int], ticket: Ticket | None, parent: Request | None = None
+    ) -> Request:
+        """Mint a key and say OPEN. `prompt_ids` are the server's own, after its template."""
+        prompt_len = len(prompt_ids)
+        spans, exact = [(int(Scope.MESSAGE), 0, prompt_len)], False
+        if parent is not None:
+            spans, exact, ticket = parent.spans, parent.spans_exact, parent.ticket
+        elif ticket is not None and ticket.spans is not None:
+            spans, exact = ticket.spans(prompt_ids)
+        content = ticket is not None and ticket.content
+        with self._lock:
+            key = self._next_key
+            self._next_key += 1
+            request = Request(
+                key=key,
+                prompt_len=prompt_len,
+                ticket=ticket,
+                spans=spans,
+                spans_exact=exact,
+                opened_ns=self._clock(),
+                prompt_ids=list(prompt_ids) if content else None,
+                parent=None if parent is None else parent.key,
+            )
+            self._live[key] = request
+            if ticket is not None:
+                ticket.requests.append(request)
+        self._control("OPEN", open_record(request))
+        return request
+
+    def live(self) -> Iterable[dict[str, Any]]:
+        """OPEN records of everything alive, for a sidecar that has just connected."""
+        with self._lock:
+            requests = list(self._live.values())
+        return [open_record(request) | {"again": True} for request in requests]
+
+    def tap_ended(self, request: Request, end: End) -> None:
+        """The server will run no more rows of this request."""
+        with self._lock:
+            if request.ended is not None:
+                return
+            request.ended = end
+        ticket = request.ticket
+        if ticket is None or ticket.ended:
+            self._close(request)
+
+    def front_ended(self, ticket: Ticket, usage: tuple[int, int] | None) -> None:
+        """The reply has left, with the token counts it carried; None when it was cut off or carried none."""
+        with self._lock:
+            if ticket.ended:
+                return
+            ticket.ended, ticket.usage = True, usage
+            over = [request for request in ticket.requests if request.ended is not None]
+        if usage is not None and not ticket.requests:
+            self._unseen(ticket, usage)
+        for request in over:
+            self._close(request)
+
+    def _unseen(self, ticket: Ticket, usage: tuple[int, int]) -> None:
+        """The server counted tokens for a call whose rows the tap never met: nothing explains them."""
+        request = self.open([0] * usage[0], ticket)
+        request.ended = End("finished", *usage, served=sum(usage) - 1, source="usage")
+        self._close(request)
+
+    def _close(self, request: Request) -> None:
+        with self._lock:
+            if self._live.pop(request.key, None) is None:
+                return
+        record = close_record(request, self._clock(), self.blanket_reason)
+        with self._lock:
+            self.served_closed += record["served"]
+            self.requests_closed += 1
+        self._control("CLOSE", record)
+
+
+def open_record(request: Request) -> dict[str, Any]:
+    ticket = request.ticket
+    record: dict[str, Any] = {
+        "key": request.key,
+        "prompt_len": request.prompt_len,
+        "labels": dict(ticket.labels) if ticket else {},
+        "trusted": sorted(ticket.trusted) if ticket else [],
+        "spans": [list(span) for span in request.spans],
+        "spans_exact": request.spans_exact,
+        "opened_ns": request.opened_ns,
+        "again": False,
+        "kind": "request",
+    }
+    if request.parent is not None:
+        record["parent"] = request.parent
+    return record
+
+
+def close_record(request: Request, now_ns: int, blanket_reason: str | None) -> dict[str, Any]:
+    """The end of a request: the server's own count beside what the tap says it did."""
+    end, ticket = request.ended, request.ticket
+    assert end is not None  # callers close only what has ended
+    prompt, completion, served, source = (
+        end.prompt_tokens,
+        end.completion_tokens,
+        end.served,
+        end.source,
+    )
+    if ticket is not None and ticket.usage is not None and len(ticket.requests) == 1:
+        prompt, completion = ticket.usage
+        served, source = max(0, prompt + completion - 1), "usage"
+    unscored = dict(request.unscored)
+    if blanket_reason is not None:
+        unscored[blanket_reason] = served - request.emitted - request.cached - sum(unscored.values())
+    record: dict[str, Any] = {
+        "key": request.key,
+        "outcome": end.outcome,
+        "served": served,
+        "served_source": source,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "emitted": request.emitted,
+        "cached": request.cached,
+        "errors": unscored,
+        "closed_ns": now_ns,
+    }
+    if request.prompt_ids is not None and ticket is not None and ticket.decode is not None:
+        ids = [*request.prompt_ids, *end.generated_ids][:MAX_CONTENT_TOKENS]
+        record["tokens"] = [ticket.decode(token) for token in ids]
+    return record
+
+
+MAX_CONTENT_TOKENS = 2048
+"""Text of a CLOSE must fit one message of the wire; longer requests keep their first tokens."""

@@ -1,0 +1,97 @@
+"""Whose tokens: scope spans of a rendered prompt, from its message boundaries.
+
+The prompt is rendered once more with each message's content between markers that are random per request,
+so a user who types `<|assistant|>` stays inside their own message. Where the template changes content in a
+way that moves the boundaries, or the tokens differ from the server's, the answer is one `message` span and
+`exact` is false: an honest blur, never a guess.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dosimeter.detectors.frames import Scope
+
+Span = tuple[int, int, int]
+Render = Callable[[list[dict[str, Any]]], str]
+"""Messages -> prompt text, as the server's template renders them."""
+
+Tokenize = Callable[[str], tuple[Sequence[int], Sequence[tuple[int, int]]]]
+"""Text -> token ids and their [start, end) character offsets."""
+
+
+def scopes_of(messages: Sequence[Mapping[str, Any]]) -> list[Scope]:
+    """One scope a message. Everything before the last user message, but for system, is resent history."""
+    roles = [str(message.get("role")) for message in messages]
+    last_user = max((i for i, role in enumerate(roles) if role == "user"), default=len(roles) - 1)
+    scopes = []
+    for i, role in enumerate(roles):
+        if role in ("system", "developer"):
+            scopes.append(Scope.SYSTEM)
+        elif i < last_user:
+            scopes.append(Scope.HISTORY)
+        elif role in ("tool", "function"):
+            scopes.append(Scope.TOOL)
+        elif role == "assistant":
+            scopes.append(Scope.HISTORY)
+        else:
+            scopes.append(Scope.MESSAGE)
+    return scopes
+
+
+def prompt_spans(
+    messages: Sequence[Mapping[str, Any]], render: Render, tokenize: Tokenize, ids: Sequence[int]
+) -> tuple[list[Span], bool]:
+    """Spans over the prompt positions, contiguous from 0 to len(ids), and whether they are exact.
+
+    Tokens of the template between two messages belong to the message before them, so the end of the
+    prompt (where a model settles what it will say) is the last message's.
+    """
+    blurred = [(int(Scope.MESSAGE), 0, len(ids))], False
+    plain = [_with_text(message, str(message.get("content") or "")) for message in messages]
+    starts = _content_starts(plain, render)
+    if starts is None:
+        return blurred
+    found, offsets = tokenize(render(plain))
+    if list(found) != list(ids):
+        return blurred
+    scopes = scopes_of(messages)
+    spans: list[Span] = []
+    index = 0
+    for position, (start, _) in enumerate(offsets):
+        while index + 1 < len(starts) and start >= starts[index + 1]:
+            index += 1
+        scope = int(scopes[index])
+        if spans and spans[-1][0] == scope:
+            spans[-1] = (scope, spans[-1][1], position + 1)
+        else:
+            spans.append((scope, position, position + 1))
+    return spans, True
+
+
+def _with_text(message: Mapping[str, Any], text: str) -> dict[str, Any]:
+    return {**message, "content": text}
+
+
+def _content_starts(messages: list[dict[str, Any]], render: Render) -> list[int] | None:
+    """Character index in the plain rendering where each message's content starts; None if it cannot be told."""
+    nonce = secrets.token_hex(16)
+    marked = render(
+        [
+            _with_text(message, f"{nonce}{i}[{message['content']}{nonce}{i}]")
+            for i, message in enumerate(messages)
+        ]
+    )
+    starts, stripped = [], marked
+    for i in range(len(messages)):
+        opening, closing = f"{nonce}{i}[", f"{nonce}{i}]"
+        if stripped.count(opening) != 1 or stripped.count(closing) != 1:
+            return None
+        starts.append(stripped.index(opening))
+        stripped = stripped.replace(opening, "", 1).replace(closing, "", 1)
+    if stripped != render(messages) or starts != sorted(starts):
+        return None
+    return starts
+

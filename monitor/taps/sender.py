@@ -1,0 +1,314 @@
+"""How a tap or a front speaks: one socket to the sidecar that never makes the server wait.
+
+`Sender` connects, greets, sends and counts; what does not fit is dropped and the loss is stated in
+the next message. It runs inside somebody else's process: standard library and numpy, one short
+lock, one daemon thread. It knows nothing of models or rules; the messages are explained in `wire`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import ROW_FIRST, Codes
+from dosimeter.monitor.taps import wire
+from dosimeter.monitor.taps.wire import Kind
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.5
+BEAT_EVERY = 2  # ticks of RETRY_S
+LOCK_WAIT_S = 0.0005
+"""A hook gives up on the lock after this long: its rows are dropped and counted."""
+CONTROLS_PER_STEP = 8
+"""Queued control records a hook sends before its own frame, so that its time stays bounded."""
+SEND_BUFFER = 1 << 20
+ROOM = wire.MAX_MESSAGE - wire.STEP_PREFIX.size
+
+
+COUNTER = {name: index for index, name in enumerate(wire.COUNTERS.names or ())}
+EMITTED, DROPPED, FRAMES_DROPPED, CONTROL_DROPPED, ERROR, SERVED, CLOSED, HOOK, TIME = range(9)
+
+
+class Sent(NamedTuple):
+    """What became of a step: `rows` leading rows were handed over, the rest lost to `reason`."""
+
+    rows: int
+    reason: str | None  # None · "no_sidecar" (not connected) · "dropped" (socket full, lock busy)
+
+
+class Sender:
+    """One connection to the sidecar's socket at `path`.
+
+    epoch     random u64 of this server process
+    hello     makes the HELLO record; called at every connect
+    announce  makes the OPEN records of all requests now live; called at every connect, outside our
+              lock, so that it may take one of its own
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        epoch: int,
+        hello: Callable[[], Mapping[str, Any]],
+        announce: Callable[[], Iterable[Mapping[str, Any]]],
+        *,
+        queue_limit: int = 4096,
+    ) -> None:
+        self.path = str(path)
+        self.epoch = epoch
+        self._hello = hello
+        self._announce = announce
+        self._limit = queue_limit
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._greeting = False  # between connect and the moment announcements are queued
+        self._queue: deque[tuple[Kind, bytes]] = deque()
+        self._seq = 0
+        self._counts = [0] * len(COUNTER)
+        self._missed = [0, 0]  # rows, frames of hooks that found the lock busy; only the hook adds
+        self._settled = [0, 0]  # how much of that the counters hold by now; only under the lock
+        self._ticks = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # --- called by the tap
+
+    def start(self) -> Sender:
+        """Begin to connect and beat in the background."""
+        self._thread = threading.Thread(target=self._run, name="dosimeter-sender", daemon=True)
+        self._thread.start()
+        return self
+
+    def step(self, rows: npt.NDArray[np.void], codes: Codes, hook_ns: int, time_ns: int) -> Sent:
+        """Send one engine step, cut into frames that fit. rows: ROWS [R]; codes: int16 [T, F]."""
+        total = codes.shape[0]
+        if not self._lock.acquire(False) and not self._lock.acquire(timeout=LOCK_WAIT_S):
+            self._missed[0] += total
+            self._missed[1] += 1
+            return Sent(0, "dropped")
+        try:
+            counts = self._counts
+            counts[EMITTED] += total
+            counts[HOOK], counts[TIME] = hook_ns, time_ns
+            sent, reason = 0, None
+            for part_rows, part_codes in cut(rows, codes):
+                if reason is None:
+                    reason = self._send_step(part_rows, part_codes)
+                if reason is None:
+                    sent += part_codes.shape[0]
+                else:
+                    self._seq += 1
+                    counts[DROPPED] += part_codes.shape[0]
+                    counts[FRAMES_DROPPED] += 1
+            return Sent(sent, reason)
+        finally:
+            self._lock.release()
+
+    def control(self, kind: Kind, record: Mapping[str, Any]) -> bool:
+        """Send or queue one control record, in order; False if the queue was full and it is lost.
+
+        An OPEN needs no queue while nothing is connected: `announce` will name it. A CLOSE enters
+        the cumulative `served_closed` at this moment, so that a lost one leaves a difference at the
+        receiver; that of a canary says `"kind": "canary"` and does not.
+        """
+        body = shrink(record)
+        with self._lock:
+            if kind is Kind.CLOSE and record.get("kind") != "canary":
+                self._counts[SERVED] += wire.served(record)
+                self._counts[CLOSED] += 1
+            if self._socket is None and not self._greeting and kind is not Kind.CLOSE:
+                return True
+            if len(self._queue) >= self._limit:
+                self._counts[CONTROL_DROPPED] += 1
+                self._seq += 1
+                self._disconnect()  # greeting anew is the only way to agree again on what is live
+                return False
+            self._queue.append((kind, body))
+            self._flush(CONTROLS_PER_STEP)
+            return True
+
+    def failed(self, rows: int) -> None:
+        """Count rows that the server ran and the tap could not score."""
+        with self._lock:
+            self._counts[ERROR] += rows
+
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None
+
+    def counters(self) -> dict[str, int]:
+        with self._lock:
+            self._settle()
+            return dict(zip(COUNTER, self._counts, strict=True))
+
+    def close(self) -> None:
+        """Send what is queued if that is possible at once, then hang up."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(2 * RETRY_S)
+        with self._lock:
+            self._flush(self._limit)
+            self._disconnect()
+
+    # --- the background thread
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.tick()
+            except Exception:
+                log.exception("dosimeter sender: background step failed, will try again")
+            if self._stop.wait(RETRY_S):
+                return
+
+    def tick(self) -> None:
+        """What the background thread does twice a second: connect if needed, flush, beat."""
+        self._ticks += 1
+        if self._socket is None:
+            self._connect()
+        self._drain()
+        if self._ticks % BEAT_EVERY == 0:
+            with self._lock:
+                if not self._queue:
+                    self._send_control(Kind.BEAT, b"")
+
+    def _connect(self) -> None:
+        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fresh.setblocking(False)
+        with contextlib.suppress(OSError):
+            fresh.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        try:
+            fresh.connect(self.path)
+        except OSError:  # nobody there, or its backlog is full: the next tick tries again
+            fresh.close()
+            return
+        with self._lock:
+            self._greeting = (
+                True  # from here on an OPEN is queued, even if `announce` has missed it
+            )
+        try:
+            greeting = [(Kind.HELLO, shrink(self._hello()))]
+            greeting += [
+                (Kind.OPEN, shrink({**open_, "again": True})) for open_ in self._announce()
+            ]
+        except Exception:
+            fresh.close()
+            with self._lock:
+                self._greeting = False
+                self._queue = deque(entry for entry in self._queue if entry[0] is Kind.CLOSE)
+            raise
+        with self._lock:
+            self._greeting = False
+            self._socket = fresh
+            self._queue.extendleft(reversed(greeting))
+
+    def _drain(self) -> None:
+        """Empty the queue, waiting here (never in a hook) for the sidecar to read."""
+        while not self._stop.is_set():
+            with self._lock:
+                here = self._socket
+                if here is None or self._flush(CONTROLS_PER_STEP):
+                    return
+            waiting = select.poll()
+            waiting.register(here, select.POLLOUT)
+            if not waiting.poll(100):
+                return
+
+    # --- under the lock
+
+    def _send_step(self, rows: npt.NDArray[np.void], codes: Codes) -> str | None:
+        if self._queue:
+            self._flush(CONTROLS_PER_STEP)
+        if self._socket is None:
+            return "no_sidecar"
+        if self._missed[1] != self._settled[1]:
+            self._settle()
+        prefix = wire.step_prefix(self.epoch, self._seq, self._counts, rows, codes)
+        if not self._queue and self._send((prefix, rows, codes)):
+            return None
+        return "dropped" if self._socket is not None else "no_sidecar"
+
+    def _flush(self, limit: int) -> bool:
+        """Send queued records, oldest first; True if none is left."""
+        while self._queue and limit and self._send_control(*self._queue[0]):
+            self._queue.popleft()
+            limit -= 1
+        return not self._queue
+
+    def _send_control(self, kind: Kind, body: bytes) -> bool:
+        self._settle()
+        return self._send((wire.control_message(kind, self.epoch, self._seq, self._counts, body),))
+
+    def _send(self, parts: tuple[Any, ...]) -> bool:
+        """One message, gathered from its parts without a copy, or nothing."""
+        if self._socket is None:
+            return False
+        try:
+            self._socket.sendmsg(parts, (), socket.MSG_DONTWAIT)
+        except OSError as error:
+            if error.errno not in wire.TRY_LATER:
+                self._disconnect()
+            return False
+        self._seq += 1
+        return True
+
+    def _settle(self) -> None:
+        """Add what hooks dropped while the lock was busy."""
+        rows = self._missed[0] - self._settled[0]
+        frames = self._missed[1] - self._settled[1]
+        self._settled[0] += rows
+        self._settled[1] += frames
+        self._counts[EMITTED] += rows
+        self._counts[DROPPED] += rows
+        self._counts[FRAMES_DROPPED] += frames
+        self._seq += frames
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._queue = deque(entry for entry in self._queue if entry[0] is Kind.CLOSE)
+
+
+def cut(rows: npt.NDArray[np.void], codes: Codes) -> Iterator[tuple[npt.NDArray[np.void], Codes]]:
+    """The same rows in frames of at most `wire.rows_per_frame`; usually just the one."""
+    if codes.nbytes + rows.nbytes <= ROOM:
+        yield rows, codes
+        return
+    limit = wire.rows_per_frame(int(codes.shape[1]))
+    ends = np.cumsum(rows["n"], dtype=np.int64)
+    begins = ends - rows["n"]
+    for low in range(0, int(codes.shape[0]), limit):
+        high = min(low + limit, int(codes.shape[0]))
+        inside = (ends > low) & (begins < high)
+        part = rows[inside].copy()
+        skipped = np.maximum(low - begins[inside], 0)
+        part["n"] = np.minimum(ends[inside], high) - np.maximum(begins[inside], low)
+        part["start"] += skipped.astype(np.uint32)
+        part["cached"][skipped > 0] = 0
+        part["flags"][skipped > 0] &= ~np.uint32(ROW_FIRST)
+        yield part, codes[low:high]
+
+
+def shrink(record: Mapping[str, Any]) -> bytes:
+    """A control body that fits one message; text goes first, then ids, then spans, then labels."""
+    body = wire.control_body(record)
+    room = wire.MAX_MESSAGE - wire.PREFIX_BYTES
+    kept = dict(record)
+    for name in ("text", "tokens", "ids", "spans", "labels"):
+        if len(body) <= room:
+            break
+        kept.pop(name, None)
+        body = wire.control_body(kept)
+    return body

@@ -1,0 +1,253 @@
+"""`transformers serve`, attached: where the tap and the front go in, without touching the server.
+
+`dosimeter attach -- transformers serve …` puts `site/` on the path; its finder calls the patches here right
+after the server's own modules are imported. The seams are private to one release of transformers, so each
+is looked up by name and a missing one leaves the server alone and the tap saying why.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import to_codes
+from dosimeter.monitor.taps import attach, roles
+from dosimeter.monitor.taps import transformers as seams
+from dosimeter.monitor.taps.front import Front
+from dosimeter.monitor.taps.probe_op import Array
+from dosimeter.monitor.taps.requests import Requests, Ticket
+from dosimeter.monitor.taps.sender import Sender
+from dosimeter.monitor.taps.settings import TapSettings
+from dosimeter.monitor.taps.wire import Kind
+
+PATCHES = {
+    "transformers.cli.serving.server": "patch_server",
+    "transformers.cli.serving.model_manager": "patch_model_manager",
+    "transformers.cli.serving.utils": "patch_generation",
+    "transformers.cli.serving.chat_completion": "patch_chat",
+}
+"""Module of the server -> function of this module that patches it, once, after its import."""
+
+
+class Runtime:
+    """One per server process: the sender, the live requests and what the tap says of itself."""
+
+    def __init__(self, settings: TapSettings) -> None:
+        self.settings = settings
+        self.state = attach.TapState()
+        self.requests = Requests(self._control, time.time_ns)
+        self.requests.blanket_reason = "no_pack"
+        self.sender = Sender(
+            settings.socket, secrets.randbits(63) | 1, self.hello, self.requests.live
+        ).start()
+
+    def hello(self) -> dict[str, Any]:
+        import transformers
+
+        return {
+            "role": "tap+front",
+            "pid": os.getpid(),
+            "server": {"kind": "transformers", "version": transformers.__version__},
+            "model": self.state.model,
+            "columns": self.state.columns,
+            "state": self.state.state,
+            "reason": self.state.reason,
+            "errors": self.requests.errors,
+            "last_error": self.requests.last_error,
+        }
+
+    def _control(self, kind: str, record: dict[str, Any]) -> None:
+        self.sender.control(Kind[kind], record)
+
+    def sink(
+        self, rows: npt.NDArray[np.void], scores: Array, hook_ns: int
+    ) -> tuple[int, str | None]:
+        return self.sender.step(rows, to_codes(scores), hook_ns, time.time_ns())
+
+    def loaded(self, model: Any, folder: Path) -> None:
+        """A model was loaded. From here on its tokens are scored, or the reason they are not is known."""
+        try:
+            seams.install(self.requests)
+            tap = attach.put(
+                model, folder, [Path(p) for p in self.settings.packs], self.sink, self.state
+            )
+            blind = None if tap is not None else "no_pack"
+            self.requests.blanket_reason = (
+                "unsupported" if blind and self.state.state == "blind" else blind
+            )
+            if tap is not None:
+                self._follow(tap)
+        except Exception as error:
+            self.state.state, self.state.reason = "blind", str(error)
+            self.requests.blanket_reason = "unsupported"
+        self.sender.control(Kind.HELLO, self.hello())
+
+    def _follow(self, tap: Any) -> None:
+        """Say so at once when the breaker opens or closes."""
+        told = tap.on_state
+
+        def tell(reason: str | None) -> None:
+            told(reason)
+            self.sender.control(Kind.HELLO, self.hello())
+
+        tap.on_state = tell
+
+
+_runtime: Runtime | None = None
+_making = threading.Lock()
+
+
+def runtime() -> Runtime:
+    global _runtime
+    with _making:
+        if _runtime is None:
+            settings = TapSettings.from_env()
+            if settings is None:
+                raise RuntimeError("no tap settings in the environment; start with `dosimeter attach`")
+            _runtime = Runtime(settings)
+        return _runtime
+
+
+def patch(module: ModuleType) -> None:
+    """Called by the finder in `site/` after the server imported `module`."""
+    globals()[PATCHES[module.__name__]](module)
+
+
+def _around(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    original = getattr(owner, name)
+    setattr(owner, name, functools.wraps(original)(make(original)))
+
+
+def patch_server(module: ModuleType) -> None:
+    """The front goes around the app the server builds."""
+    found = runtime()
+
+    def building(original: Callable[..., Any]) -> Callable[..., Any]:
+        def build_server(*args: Any, **kwargs: Any) -> Any:
+            app = original(*args, **kwargs)
+            app.add_middleware(
+                Front, requests=found.requests, settings=found.settings, ticket=seams.current_ticket
+            )
+            return app
+
+        return build_server
+
+    _around(module, "build_server", building)
+
+
+def patch_model_manager(module: ModuleType) -> None:
+    """Hooks go on right after the weights are loaded, before anything compiles or warms up."""
+    found = runtime()
+
+    def loading(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _load_model(self: Any, model_id_and_revision: str, *args: Any, **kwargs: Any) -> Any:
+            model = original(self, model_id_and_revision, *args, **kwargs)
+            found.loaded(model, local_folder(model_id_and_revision))
+            return model
+
+        return _load_model
+
+    _around(module.ModelManager, "_load_model", loading)
+
+
+def local_folder(model_id_and_revision: str) -> Path:
+    """Where the weights lie on this disk: the folder itself, or the hub cache's snapshot."""
+    name, _, revision = model_id_and_revision.rpartition("@")
+    if Path(name).is_dir():
+        return Path(name)
+    from transformers.utils import cached_file
+
+    config = cached_file(name, "config.json", revision=revision, local_files_only=True)
+    return Path(str(config)).parent
+
+
+def patch_chat(module: ModuleType) -> None:
+    """The messages of a call, before the template renders them: where role spans come from."""
+
+    def handling(original: Callable[..., Any]) -> Callable[..., Any]:
+        async def handle_request(self: Any, body: dict[str, Any], request_id: str) -> Any:
+            ticket = seams.current_ticket.get()
+            if ticket is not None:
+                ticket.body = {"defaults": self.chat_template_kwargs, **body}
+            return await original(self, body, request_id)
+
+        return handle_request
+
+    _around(module.ChatCompletionHandler, "handle_request", handling)
+
+
+def patch_generation(module: ModuleType) -> None:
+    """Both generate managers get the tokenizer's view of the call; the inference thread gets its context."""
+
+    def prepared(original: Callable[..., Any]) -> Callable[..., Any]:
+        def generate(self: Any, model: Any, processor: Any, *args: Any, **kwargs: Any) -> Any:
+            ticket = seams.current_ticket.get()
+            if ticket is not None:
+                prepare(ticket, processor)
+            return original(self, model, processor, *args, **kwargs)
+
+        return generate
+
+    def in_context(original: Callable[..., Any]) -> Callable[..., Any]:
+        def submit(self: Any, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            return original(self, contextvars.copy_context().run, fn, *args, **kwargs)
+
+        return submit
+
+    for manager in (module.GenerateManager, module.CBGenerateManager):
+        _around(manager, "generate_streaming", prepared)
+        _around(manager, "generate_non_streaming", prepared)
+    _around(module.InferenceThread, "submit", in_context)
+    _around(module.InferenceThread, "async_submit", in_context)
+
+
+def prepare(ticket: Ticket, processor: Any) -> None:
+    """Let the ticket answer for role spans and text with the server's own tokenizer and template."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    body = ticket.body or {}
+    if ticket.content:
+        ticket.decode = lambda token: str(tokenizer.decode([token]))
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return
+    options = {**body.get("defaults", {}), **(body.get("chat_template_kwargs") or {})}
+
+    def render(plain: list[dict[str, Any]]) -> str:
+        text = tokenizer.apply_chat_template(
+            plain, add_generation_prompt=True, tools=body.get("tools"), tokenize=False, **options
+        )
+        return str(text)
+
+    def tokenize(text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return found["input_ids"], found["offset_mapping"]
+
+    def spans(ids: Sequence[int]) -> tuple[list[roles.Span], bool]:
+        try:
+            return roles.prompt_spans(as_text(messages), render, tokenize, ids)
+        except Exception:  # a template that refuses the marked render: blur the spans, say so in OPEN
+            return roles.prompt_spans((), lambda _: "", lambda _: ((), ()), ids)
+
+    ticket.spans = spans
+
+
+def as_text(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Content parts collapsed to text, as the server does for language models."""
+    plain = []
+    for message in messages:
+        content = message.get("content") or ""
+        if isinstance(content, list):
+            content = " ".join(str(part.get("text", "")) for part in content)
+        plain.append({**message, "content": content})
+    return plain

@@ -1,0 +1,179 @@
+"""One step of the server, seen: run its forward, read the scores, hand them on with their requests.
+
+The tap never lets an error of its own reach the server: a failed step is counted for the requests in it,
+several in a row open a breaker, and the breaker closes again only after the op passed its self-test. It
+knows nothing of any server: a row map says which rows belong to which request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import ROW_FIRST, ROWS
+from dosimeter.monitor.taps.probe_op import Array, ReadOut
+from dosimeter.monitor.taps.requests import Request
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """n consecutive positions of one request, in the order the server packed them."""
+
+    request: Request
+    start: int
+    n: int
+
+
+class RowMap(Protocol):
+    """What a server must tell: about 30 lines each. Called before the forward, on the server's thread.
+
+    Returns the rows of real requests in packing order, and, where real rows do not come first in the
+    step's output, the index of each row.
+    """
+
+    def __call__(self) -> tuple[Sequence[Rows], npt.NDArray[np.int64] | None]: ...
+
+
+class Sink(Protocol):
+    """Takes the scores of a step, float32 [T, F], and never blocks.
+
+    Returns how many leading rows it took, and why it did not take the rest.
+    """
+
+    def __call__(
+        self, rows: npt.NDArray[np.void], scores: Array, hook_ns: int
+    ) -> tuple[int, str | None]: ...
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Opens after `limit` failed steps in a row; lets one step try again `pause_s` later."""
+
+    limit: int = 5
+    pause_s: float = 5.0
+    failures: int = 0
+    retry_at: float = 0.0
+
+    def allows(self, now: float) -> bool:
+        return self.failures < self.limit or now >= self.retry_at
+
+    @property
+    def is_open(self) -> bool:
+        return self.failures >= self.limit
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
+        self.retry_at = now + self.pause_s
+
+    def passed(self) -> None:
+        self.failures = 0
+
+
+class Tap:
+    """Scores every step of one model. Not thread-safe: a model runs one step at a time."""
+
+    def __init__(
+        self,
+        op: ReadOut,
+        sink: Sink,
+        self_test: Callable[[], None] = lambda: None,
+        on_state: Callable[[str | None], None] = lambda reason: None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        """self_test: raises if the op is wrong; on_state: told why the breaker opened, None when it closes."""
+        self.op = op
+        self._sink = sink
+        self._self_test = self_test
+        self.on_state = on_state
+        self.breaker = breaker or Breaker()
+        self.rows_emitted = 0
+        self.rows_error = 0
+
+    def step(self, row_map: RowMap, forward: Callable[[], R]) -> R:
+        """Run `forward`, whose exceptions are the server's own and pass through; ours stay here."""
+        rows, select = self._before(row_map)
+        result = forward()
+        if rows:
+            self._after(rows, select)
+        return result
+
+    def _before(
+        self, row_map: RowMap
+    ) -> tuple[Sequence[Rows], npt.NDArray[np.int64] | None]:
+        try:
+            rows, select = row_map()
+        except Exception as error:
+            # Whose rows these were cannot be told: the requests come up short against the server's count.
+            self._failed(error)
+            return (), None
+        now = time.monotonic()
+        if rows and self.breaker.is_open and self.breaker.allows(now):
+            try:
+                self._self_test()
+            except Exception as error:
+                self._failed(error)
+        if rows and self.breaker.allows(now):
+            self.op.begin()
+        return rows, select
+
+    def _after(self, rows: Sequence[Rows], select: npt.NDArray[np.int64] | None) -> None:
+        table = np.zeros(len(rows), ROWS)
+        news: list[int] = []
+        for index, row in enumerate(rows):
+            new, first = row.request.advance(row.start, row.n)
+            news.append(new)
+            flags = ROW_FIRST if first else 0
+            table[index] = (row.request.key, row.start, row.n, row.request.cached, flags)
+        if not self.breaker.allows(time.monotonic()):
+            self._unread(rows, news)
+            return
+        total = int(table["n"].sum())
+        try:
+            scores = self.op.read(total, select)
+        except Exception as error:
+            self._unread(rows, news)
+            self._failed(error)
+            return
+        if self.breaker.failures:
+            was_open = self.breaker.is_open
+            self.breaker.passed()
+            if was_open:
+                self.on_state(None)
+        self._emit(rows, news, table, scores)
+
+    def _emit(
+        self, rows: Sequence[Rows], news: list[int], table: npt.NDArray[np.void], scores: Array
+    ) -> None:
+        """Hand over; what the sink did not take is charged to the requests from the end of the step."""
+        taken, reason = 0, "tap_error"
+        try:
+            taken, lost = self._sink(table, scores, time.monotonic_ns())
+            reason = lost or reason
+        except Exception as error:
+            self._failed(error)
+        for row, new in zip(rows, news, strict=True):
+            kept = min(row.n, max(0, taken))
+            taken -= row.n
+            row.request.emitted += new
+            self.rows_emitted += row.n
+            if kept < row.n:
+                row.request.miss(reason, min(new, row.n - kept))
+                row.request.emitted -= min(new, row.n - kept)
+
+    def _unread(self, rows: Sequence[Rows], news: list[int]) -> None:
+        for row, new in zip(rows, news, strict=True):
+            row.request.miss("tap_error", new)
+            self.rows_error += row.n
+
+    def _failed(self, error: Exception) -> None:
+        was_open = self.breaker.is_open
+        self.breaker.failed(time.monotonic())
+        if self.breaker.is_open and not was_open:
+            self.on_state(f"{self.breaker.failures} failed steps in a row, the last: {error}")

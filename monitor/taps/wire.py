@@ -1,0 +1,169 @@
+"""The wire, version 1: what a tap or a front says to the sidecar over a unix socket.
+
+SOCK_SEQPACKET keeps message boundaries, so a frame arrives whole or not at all. The sidecar listens, taps
+and fronts connect; nothing comes back. `Sender` never blocks its caller: what does not fit is dropped and
+counted, and every message carries the cumulative counters, so that the receiver can account for the gap.
+A message is HEADER, COUNTERS, then a body: JSON for control records, ROWS and codes for a step.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import ROWS, Codes, StepFrame
+
+MAGIC = b"DSMW"
+VERSION = 1
+MAX_MESSAGE = 128 * 1024
+"""Larger sends fail with EMSGSIZE under default socket buffers; a bigger step is cut into several frames."""
+
+
+class Kind(IntEnum):
+    HELLO = 1  # first on every connection: who, which model, which pack, live or blind
+    OPEN = 2  # a request: labels, role spans, prompt length; re-announced on every connect
+    CLOSE = 3  # its end: outcome, the server's own token count, what the tap says it sent
+    STEP = 4  # rows and codes of one engine step
+    BEAT = 5  # nothing but counters, once a second
+
+
+HEADER = struct.Struct("<4sBBHIQQ")  # magic, version, kind, 0, body length, epoch, seq
+COUNTERS = np.dtype(
+    [
+        ("rows_emitted", "<u8"),  # rows of known requests the tap produced codes for
+        ("rows_dropped", "<u8"),  # of those: never sent (no sidecar, socket full, too large)
+        ("frames_dropped", "<u8"),
+        ("control_dropped", "<u8"),
+        ("rows_error", "<u8"),  # rows the server ran but the tap failed to score
+        (
+            "served_closed",
+            "<u8",
+        ),  # sum of `served` over all closed requests, the server's own count
+        ("requests_closed", "<u8"),
+        ("hook_ns", "<u8"),
+        ("time_ns", "<u8"),
+    ]
+)
+STEP_HEAD = struct.Struct("<IIHH")  # R, T, F, 0
+PREFIX = struct.Struct(f"{HEADER.format}{len(COUNTERS.names or ())}Q")
+STEP_PREFIX = struct.Struct(PREFIX.format + STEP_HEAD.format[1:])
+PREFIX_BYTES = PREFIX.size
+TRY_LATER = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE, errno.ENOMEM, errno.EINTR})
+"""Errors of a send that say nothing against the connection; any other ends it."""
+
+
+class WireError(ValueError):
+    """A message that is not wire version 1; the receiver drops the connection and counts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    kind: Kind
+    epoch: int  # random per server process
+    seq: int  # +1 for every message attempted, also for dropped ones: a jump is a gap
+    counters: Mapping[str, int]
+    body: dict[str, Any] | StepFrame
+
+
+def control_message(
+    kind: Kind, epoch: int, seq: int, counters: Sequence[int], body: bytes = b""
+) -> bytes:
+    """A message with a JSON body, or none. counters: in the order of COUNTERS."""
+    prefix = PREFIX.pack(MAGIC, VERSION, kind, 0, len(body), epoch, seq, *counters)
+    return prefix + body
+
+
+def step_prefix(
+    epoch: int,
+    seq: int,
+    counters: Sequence[int],
+    rows: npt.NDArray[np.void],
+    codes: Codes,
+) -> bytes:
+    """What stands before the bytes of ROWS [R] and int16 [T, F] in a step message."""
+    tokens, features = codes.shape
+    length = STEP_HEAD.size + rows.nbytes + codes.nbytes
+    return STEP_PREFIX.pack(
+        MAGIC, VERSION, 4, 0, length, epoch, seq, *counters, len(rows), tokens, features, 0
+    )
+
+
+def control_body(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def served(close: Mapping[str, Any]) -> int:
+    """Tokens a CLOSE record stands for: the server's own count, else prompt + completion - 1.
+
+    Sender and receiver both add these up, and must agree to the token.
+    """
+    stated = close.get("served")
+    if isinstance(stated, int):
+        return max(0, stated)
+    counted = [close.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    return max(0, sum(n for n in counted if isinstance(n, int)) - 1)
+
+
+def rows_per_frame(features: int) -> int:
+    """How many rows of codes fit one message, leaving room for a row table as long."""
+    return max(1, (MAX_MESSAGE - PREFIX_BYTES - STEP_HEAD.size) // (2 * features + ROWS.itemsize))
+
+
+def unpack(data: bytes) -> Message:
+    """Parse and check one message; raises WireError naming the first thing that is wrong."""
+    if len(data) < PREFIX_BYTES:
+        raise WireError(
+            f"message of {len(data)} bytes is shorter than its {PREFIX_BYTES} byte prefix"
+        )
+    magic, version, kind, _, length, epoch, seq = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise WireError(f"magic {magic!r} is not {MAGIC!r}")
+    if version != VERSION:
+        raise WireError(
+            f"wire version {version} is not {VERSION}: tap and sidecar differ in release"
+        )
+    if length != len(data) - PREFIX_BYTES:
+        raise WireError(f"body of {len(data) - PREFIX_BYTES} bytes, header says {length}")
+    try:
+        known = Kind(kind)
+    except ValueError:
+        raise WireError(f"message kind {kind} is unknown") from None
+    block = np.frombuffer(data, COUNTERS, 1, HEADER.size)[0]
+    counters = {name: int(block[name]) for name in COUNTERS.names or ()}
+    body = data[PREFIX_BYTES:]
+    parsed = _step(body, counters) if known is Kind.STEP else _control(body)
+    return Message(known, epoch, seq, counters, parsed)
+
+
+def _control(body: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(body) if body else {}
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"control body is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise WireError(f"control body is a {type(record).__name__}, not an object")
+    return record
+
+
+def _step(body: bytes, counters: Mapping[str, int]) -> StepFrame:
+    if len(body) < STEP_HEAD.size:
+        raise WireError("step body is shorter than its head")
+    n_rows, n_tokens, n_features, _ = STEP_HEAD.unpack_from(body)
+    expected = STEP_HEAD.size + n_rows * ROWS.itemsize + n_tokens * n_features * 2
+    if len(body) != expected:
+        raise WireError(f"step body of {len(body)} bytes, its head says {expected}")
+    rows = np.frombuffer(body, ROWS, n_rows, STEP_HEAD.size)
+    if int(rows["n"].sum(dtype=np.uint64)) != n_tokens:
+        raise WireError(f"row table covers {int(rows['n'].sum())} rows, frame holds {n_tokens}")
+    codes = np.frombuffer(body, "<i2", n_tokens * n_features, STEP_HEAD.size + rows.nbytes)
+    return StepFrame(
+        rows, codes.reshape(n_tokens, n_features), counters["hook_ns"], counters["time_ns"]
+    )
