@@ -25,7 +25,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="example: dosimeter attach --pack packs/core -- transformers serve ./model --continuous-batching",
     )
     parser.add_argument(
-        "--socket", default=".dosimeter/tap.sock", help="the sidecar's socket (default: %(default)s)"
+        "--socket",
+        default=".dosimeter/tap.sock",
+        help="the sidecar's socket (default: %(default)s)",
     )
     parser.add_argument(
         "--pack", action="append", default=[], type=Path, help="a probe pack; repeat for several"
@@ -61,13 +63,17 @@ def settings_of(args: argparse.Namespace) -> TapSettings:
     for entry in args.label:
         name, separator, header = entry.partition("=")
         if not separator or name not in labels:
-            raise ValueError(f"--label `{entry}`: write LABEL=HEADER, LABEL one of {', '.join(labels)}")
+            raise ValueError(
+                f"--label `{entry}`: write LABEL=HEADER, LABEL one of {', '.join(labels)}"
+            )
         labels[name] = header.lower()
     for name in args.trust:
         if name not in labels:
             raise ValueError(f"--trust `{name}`: not one of {', '.join(labels)}")
     if args.content_tenant and "tenant" not in args.trust:
-        raise ValueError("--content-tenant needs --trust tenant: else any client could name itself in")
+        raise ValueError(
+            "--content-tenant needs --trust tenant: else any client could name itself in"
+        )
     for pack in args.pack:
         if not (pack / "card.yaml").is_file():
             raise ValueError(f"--pack `{pack}`: no card.yaml in it")
@@ -89,7 +95,9 @@ def environment(settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
 def run(args: argparse.Namespace) -> int:
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
-        print("attach: no command\n  hint: dosimeter attach -- transformers serve …", file=sys.stderr)
+        print(
+            "attach: no command\n  hint: dosimeter attach -- transformers serve …", file=sys.stderr
+        )
         return 2
     try:
         settings = settings_of(args)
@@ -100,4 +108,4 @@ def run(args: argparse.Namespace) -> int:
     if program is None:
         print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)
         return 3
-    os.execve(program, command, environment(settings, dict(os.environ)))
+    os.execve(program, command, environment(settings, dict(os.environ)))  # noqa: RET503 (no return)

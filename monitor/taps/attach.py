@@ -57,10 +57,13 @@ def put(
     fitting = [pack for pack in packs if pack.name not in wrong]
     if not fitting:
         state.state = "no-pack"
-        state.reason = "; ".join(
-            f"pack `{name}` is bound to another model: {', '.join(found)}"
-            for name, found in wrong.items()
-        ) or "no pack is configured for this model"
+        state.reason = (
+            "; ".join(
+                f"pack `{name}` is bound to another model: {', '.join(found)}"
+                for name, found in wrong.items()
+            )
+            or "no pack is configured for this model"
+        )
         return None
     return _install(model, fitting, sink, state)
 
@@ -181,4 +184,3 @@ def _watched(model: nn.Module, op: ProbeOp | CaptureOp) -> Iterator[Seen]:
         finally:
             seams.drop_tap(model)
             op.remove()
-

@@ -62,7 +62,9 @@ class Front:
         finally:
             self._ticket.reset(token)
             usage = None
-            with contextlib.suppress(Exception):  # a reply we cannot read has no count: not an error
+            with contextlib.suppress(
+                Exception
+            ):  # a reply we cannot read has no count: not an error
                 usage = usage_of(bytes(tail))
             try:
                 self._requests.front_ended(ticket, usage)

@@ -47,7 +47,9 @@ class _Hooked:
     def install(self, blocks: Sequence[nn.Module]) -> None:
         """Register on `blocks[layer]` for every tapped layer; `remove` takes all hooks off again."""
         if self.layers and max(self.layers) >= len(blocks):
-            raise HookError(f"layer {max(self.layers)} asked for, the model has {len(blocks)} blocks")
+            raise HookError(
+                f"layer {max(self.layers)} asked for, the model has {len(blocks)} blocks"
+            )
         for index, layer in enumerate(self.layers):
             self._handles.append(blocks[layer].register_forward_hook(self._hook(index)))
 
@@ -83,7 +85,10 @@ class _Hooked:
     def _check(self) -> None:
         """A step is readable when every tapped block was called once: fewer means the hooks did not run."""
         self._owner = None
-        calls, self._calls = self._calls, 0  # a step can be read once: never hand out the one before
+        calls, self._calls = (
+            self._calls,
+            0,
+        )  # a step can be read once: never hand out the one before
         if self._error is not None:
             raise HookError(f"hook failed: {self._error!r}") from self._error
         if calls != len(self.layers):
@@ -95,8 +100,8 @@ class ProbeOp(_Hooked):
 
     def __init__(self, bank: ProbeBank, device: torch.device) -> None:
         super().__init__(bank.layers, device)
-        self._weights = torch.from_numpy(np.ascontiguousarray(bank.weights)).to(device)  # [L, F, D]
-        self._bias = torch.from_numpy(np.ascontiguousarray(bank.bias)).to(device)  # [F]
+        self._weights = torch.tensor(bank.weights, device=device)  # [L, F, D]
+        self._bias = torch.tensor(bank.bias, device=device)  # [F]
         self._buffer = torch.empty((0, len(bank.columns)), device=device)
         self._rows = 0
 

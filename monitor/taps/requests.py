@@ -213,7 +213,9 @@ def close_record(request: Request, now_ns: int, blanket_reason: str | None) -> d
         served, source = max(0, prompt + completion - 1), "usage"
     unscored = dict(request.unscored)
     if blanket_reason is not None:
-        unscored[blanket_reason] = served - request.emitted - request.cached - sum(unscored.values())
+        unscored[blanket_reason] = (
+            served - request.emitted - request.cached - sum(unscored.values())
+        )
     record: dict[str, Any] = {
         "key": request.key,
         "outcome": end.outcome,

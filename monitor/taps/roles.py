@@ -94,4 +94,3 @@ def _content_starts(messages: list[dict[str, Any]], render: Render) -> list[int]
     if stripped != render(messages) or starts != sorted(starts):
         return None
     return starts
-

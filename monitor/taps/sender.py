@@ -92,7 +92,7 @@ class Sender:
 
     def step(self, rows: npt.NDArray[np.void], codes: Codes, hook_ns: int, time_ns: int) -> Sent:
         """Send one engine step, cut into frames that fit. rows: ROWS [R]; codes: int16 [T, F]."""
-        total = codes.shape[0]
+        total, features = codes.shape
         if not self._lock.acquire(False) and not self._lock.acquire(timeout=LOCK_WAIT_S):
             self._missed[0] += total
             self._missed[1] += 1
@@ -101,15 +101,16 @@ class Sender:
             counts = self._counts
             counts[EMITTED] += total
             counts[HOOK], counts[TIME] = hook_ns, time_ns
+            whole = 2 * total * features + wire.ROW_BYTES * len(rows) <= ROOM
             sent, reason = 0, None
-            for part_rows, part_codes in cut(rows, codes):
+            for part in ((rows, codes),) if whole else cut(rows, codes):
                 if reason is None:
-                    reason = self._send_step(part_rows, part_codes)
+                    reason = self._send_step(*part)
                 if reason is None:
-                    sent += part_codes.shape[0]
+                    sent += part[1].shape[0]
                 else:
                     self._seq += 1
-                    counts[DROPPED] += part_codes.shape[0]
+                    counts[DROPPED] += part[1].shape[0]
                     counts[FRAMES_DROPPED] += 1
             return Sent(sent, reason)
         finally:
@@ -282,10 +283,7 @@ class Sender:
 
 
 def cut(rows: npt.NDArray[np.void], codes: Codes) -> Iterator[tuple[npt.NDArray[np.void], Codes]]:
-    """The same rows in frames of at most `wire.rows_per_frame`; usually just the one."""
-    if codes.nbytes + rows.nbytes <= ROOM:
-        yield rows, codes
-        return
+    """The same rows in frames of at most `wire.rows_per_frame`."""
     limit = wire.rows_per_frame(int(codes.shape[1]))
     ends = np.cumsum(rows["n"], dtype=np.int64)
     begins = ends - rows["n"]

@@ -114,7 +114,9 @@ def runtime() -> Runtime:
         if _runtime is None:
             settings = TapSettings.from_env()
             if settings is None:
-                raise RuntimeError("no tap settings in the environment; start with `dosimeter attach`")
+                raise RuntimeError(
+                    "no tap settings in the environment; start with `dosimeter attach`"
+                )
             _runtime = Runtime(settings)
         return _runtime
 
@@ -124,7 +126,9 @@ def patch(module: ModuleType) -> None:
     globals()[PATCHES[module.__name__]](module)
 
 
-def _around(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def _around(
+    owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> None:
     original = getattr(owner, name)
     setattr(owner, name, functools.wraps(original)(make(original)))
 
@@ -236,7 +240,9 @@ def prepare(ticket: Ticket, processor: Any) -> None:
     def spans(ids: Sequence[int]) -> tuple[list[roles.Span], bool]:
         try:
             return roles.prompt_spans(as_text(messages), render, tokenize, ids)
-        except Exception:  # a template that refuses the marked render: blur the spans, say so in OPEN
+        except (
+            Exception
+        ):  # a template that refuses the marked render: blur the spans, say so in OPEN
             return roles.prompt_spans((), lambda _: "", lambda _: ((), ()), ids)
 
     ticket.spans = spans

@@ -104,9 +104,7 @@ class Tap:
             self._after(rows, select)
         return result
 
-    def _before(
-        self, row_map: RowMap
-    ) -> tuple[Sequence[Rows], npt.NDArray[np.int64] | None]:
+    def _before(self, row_map: RowMap) -> tuple[Sequence[Rows], npt.NDArray[np.int64] | None]:
         try:
             rows, select = row_map()
         except Exception as error:

@@ -174,7 +174,7 @@ def _patch_requests() -> None:
         def clear_cancelled_requests(self: Scheduler) -> list[RequestState]:
             states: list[RequestState] = original(self)
             for state in states:
-                _guarded(lambda state=state: _ended(state, "cancelled"))
+                _guarded(functools.partial(_ended, state, "cancelled"))
             return states
 
         return clear_cancelled_requests
@@ -332,7 +332,9 @@ class _Batch:
         ids = input_ids.tolist()
         ticket = current_ticket.get()
         self.rows = [
-            requests.open([token for token, real in zip(ids[b], self.mask[b], strict=True) if real], ticket)
+            requests.open(
+                [token for token, real in zip(ids[b], self.mask[b], strict=True) if real], ticket
+            )
             for b in range(len(ids))
         ]
         self.finished = [False] * len(ids)
@@ -356,17 +358,13 @@ class _Batch:
             yield
         except BaseException:
             for request in self.rows:
-                end = End(
-                    "cancelled", request.prompt_len, 0, request.next_position, "tap"
-                )
+                end = End("cancelled", request.prompt_len, 0, request.next_position, "tap")
                 self.requests.tap_ended(request, end)
             raise
         finally:
             del model.forward  # the instance attribute; the class's own method shows again
 
-    def row_map(
-        self, ids: torch.Tensor
-    ) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+    def row_map(self, ids: torch.Tensor) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
         columns = int(ids.shape[1])
         first = self.column if self.use_cache else 0
         self.column = first + columns
@@ -406,7 +404,5 @@ class _Batch:
         for request, sequence in zip(self.rows, sequences, strict=True):
             generated = _up_to_end(sequence[self.prompt_columns :], self.eos)
             served = max(0, request.prompt_len + len(generated) - 1)
-            end = End(
-                "finished", request.prompt_len, len(generated), served, "output", generated
-            )
+            end = End("finished", request.prompt_len, len(generated), served, "output", generated)
             self.requests.tap_ended(request, end)

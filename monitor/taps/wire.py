@@ -56,6 +56,7 @@ STEP_HEAD = struct.Struct("<IIHH")  # R, T, F, 0
 PREFIX = struct.Struct(f"{HEADER.format}{len(COUNTERS.names or ())}Q")
 STEP_PREFIX = struct.Struct(PREFIX.format + STEP_HEAD.format[1:])
 PREFIX_BYTES = PREFIX.size
+STEP_HEAD_BYTES, ROW_BYTES = STEP_HEAD.size, ROWS.itemsize
 TRY_LATER = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE, errno.ENOMEM, errno.EINTR})
 """Errors of a send that say nothing against the connection; any other ends it."""
 
@@ -89,10 +90,10 @@ def step_prefix(
     codes: Codes,
 ) -> bytes:
     """What stands before the bytes of ROWS [R] and int16 [T, F] in a step message."""
-    tokens, features = codes.shape
-    length = STEP_HEAD.size + rows.nbytes + codes.nbytes
+    entries, (tokens, features) = len(rows), codes.shape
+    length = STEP_HEAD_BYTES + ROW_BYTES * entries + 2 * tokens * features
     return STEP_PREFIX.pack(
-        MAGIC, VERSION, 4, 0, length, epoch, seq, *counters, len(rows), tokens, features, 0
+        MAGIC, VERSION, 4, 0, length, epoch, seq, *counters, entries, tokens, features, 0
     )
 
 

@@ -38,7 +38,7 @@ class AfterImport(importlib.abc.MetaPathFinder):
             except Exception as error:  # the server must start, seen or unseen
                 print(f"dosimeter: not attached to {name}: {error!r}", file=sys.stderr, flush=True)
 
-        spec.loader.exec_module = exec_module
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
     def __init__(self) -> None:

@@ -1,0 +1,84 @@
+"""`dosimeter demo`: the product at its main job, on this machine, with nothing left behind."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "demo",
+        help="watch a real server on this machine, live or once through",
+        description="Start a model server, broker, viewer and sidecar; send traffic; show what is seen.",
+    )
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="a fixed set of conversations, then a report; exit 0 only if all is right",
+    )
+    parser.add_argument("--json", action="store_true", help="with --once: the report as JSON")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="a model folder of your own; nothing is fitted to it, so it may not alert",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.json and not args.once:
+        print("demo: --json goes with --once", file=sys.stderr)
+        return 2
+    try:
+        from dosimeter.monitor.lab.broker import BrokerError
+        from dosimeter.monitor.lab.demo import Cast, once
+        from dosimeter.monitor.lab.stage import StageError
+    except ImportError as error:
+        print(f"demo: {error}\n  hint: pip install 'dosimeter[demo]'", file=sys.stderr)
+        return 3
+    if args.model is not None and not (args.model / "config.json").is_file():
+        print(f"demo: `{args.model}` is no model folder: it has no config.json", file=sys.stderr)
+        return 2
+    cast = Cast.lab() if args.model is None else Cast.own(args.model.absolute())
+    if args.model is not None:
+        print(UNCALIBRATED, file=sys.stderr)
+    try:
+        if args.once:
+            report = once(cast, lambda line: print(line, file=sys.stderr, flush=True))
+            print(json.dumps(report, indent=2) if args.json else as_text(report))
+            return 0 if report["ok"] else 1
+        return live(cast)
+    except (StageError, BrokerError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+
+
+UNCALIBRATED = """your own model: uncalibrated: may not alert
+  its tokens are counted and named `no_pack`; the lab's probes are bound to the lab's model and refuse it
+  next: fit and calibrate a pack on this model (see docs/packs.md), then `dosimeter attach --pack FOLDER`"""
+
+
+def live(cast: Any) -> int:
+    from rich.console import Console
+
+    from dosimeter.monitor.lab.live import watch
+
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    watch(cast, Console(), stop.is_set)
+    return 0
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report for people: one line a fact, the verdict last."""
+    rows = [f"{name:<28} {value}" for name, value in report.items() if name != "ok"]
+    return "\n".join([*rows, "all as it must be" if report["ok"] else "NOT as it must be"])

@@ -1,0 +1,194 @@
+"""The demo: a real server watched from activations to alerts as a consumer reads them.
+
+`once` sends a fixed set of conversations and holds what came out against what had to; `Consumer`
+reads the topic as anybody else would. Nothing here decides an alert: the processes on the stage do.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dosimeter.rules as rules
+from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.lab import build, traffic
+from dosimeter.monitor.lab.clients import Exchanged, Traffic
+from dosimeter.monitor.lab.readback import follow, read_back
+from dosimeter.monitor.lab.stage import Stage
+from dosimeter.monitor.lab.traffic import Conversation
+
+RULES = Path(str(rules.__file__)).parent / "packs" / "lab.yaml"
+CONTENT_TENANT = "north-bank"
+"""The one tenant of the demo that chose to have its text kept with alerts."""
+
+CLIENTS, PER_S = 6, 8.0
+SETTLE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Cast:
+    """What a demo runs: a model, what is fitted to it, and the conversations to send."""
+
+    model: Path
+    packs: tuple[Path, ...]
+    calibrations: tuple[Path, ...]
+    conversations: Callable[[int], list[Conversation]]
+
+    @classmethod
+    def lab(cls) -> Cast:
+        return cls(build.MODEL, (build.PACK,), (build.CALIBRATION,), traffic.demo_conversations)
+
+    @classmethod
+    def own(cls, model: Path) -> Cast:
+        """Somebody's own model: nothing is fitted to it, so its tokens are counted and none may alert."""
+
+        def everyday(seed: int) -> list[Conversation]:
+            texts = ("Hello!", "How do I make soup?", "How do I spot a scam?", "Who are you?")
+            return [
+                Conversation(
+                    f"everyday {seed}.{i}",
+                    "own",
+                    "own-user",
+                    f"own-{seed}-{i}",
+                    ({"role": "user", "content": text},),
+                    stream=i % 2 == 0,
+                )
+                for i, text in enumerate(texts)
+            ]
+
+        return cls(model, (), (), everyday)
+
+    def stage(self, say: Callable[[str], None]) -> Stage:
+        return Stage(
+            self.model,
+            packs=self.packs,
+            calibrations=self.calibrations,
+            rules=(RULES,),
+            content_tenants=(CONTENT_TENANT,),
+            say=say,
+        )
+
+
+@dataclass
+class Consumer:
+    """Alerts as a consumer of the topic gets them, in order of arrival."""
+
+    bootstrap: str
+    alerts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
+    first_at: float | None = None  # monotonic
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for record in follow(self.bootstrap, self._stop.is_set):
+            self.first_at = self.first_at or time.monotonic()
+            self.total += 1
+            self.alerts.append(json.loads(record.value))
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+
+def once(cast: Cast, say: Callable[[str], None]) -> dict[str, Any]:
+    """Every conversation once; returns the report, whose `ok` says whether all of it is as it must be."""
+    started = time.monotonic()
+    with cast.stage(say) as stage:
+        consumer = Consumer(stage.broker.bootstrap)
+        conversations = cast.conversations(0)
+        say(f"traffic: {len(conversations)} conversations")
+        sent = Traffic(stage.url, str(cast.model), conversations, CLIENTS, PER_S).start()
+        while sent.running:
+            time.sleep(0.05)
+        status = settled(stage, sent.done)
+        consumer.stop()
+        first = consumer.first_at
+        return {
+            **report(stage, status, sent.done),
+            "first_alert_s": None if first is None else round(first - started, 1),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+
+
+def settled(stage: Stage, done: Sequence[Exchanged]) -> dict[str, Any]:
+    """The sidecar's status once every reply is accounted for and every alert delivered, or time is up."""
+    replies = sum(exchanged.error is None for exchanged in done)
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        status = stage.status() or {}
+        closed = status.get("coverage", {}).get("requests", 0) >= replies
+        sinks = status.get("delivery", {}).get("sinks", {})
+        waiting = status.get("ledger", {}).get("waiting", 1)
+        if closed and not waiting and sinks and not any(s["queued"] for s in sinks.values()):
+            return status
+        if time.monotonic() > deadline:
+            return status
+        time.sleep(0.1)
+
+
+def report(stage: Stage, status: dict[str, Any], done: Sequence[Exchanged]) -> dict[str, Any]:
+    """What came out, three ways: the ledger, the topic read back, the viewer; against what had to."""
+    with LedgerReader(stage.folder / "ledger.db") as reader:
+        cores = [json.loads(alert.core) for alert in reader.deliverable_since(0, limit=100_000)]
+    ids = {core["event_id"] for core in cores}
+    kafka = {record.event_id for record in read_back(stage.broker.bootstrap)}
+    otlp = stage.viewer.event_ids()
+    expected, fired = expected_of(done), fired_of(cores)
+    coverage, latency = status["coverage"], status["latency"]
+    found = {
+        "alerts": len(ids),
+        "expected": len(expected),
+        "missed": [list(pair) for pair in sorted(expected - fired)],
+        "false": [list(pair) for pair in sorted(fired - expected)],
+        "features": sorted({feature for _, feature in fired}),
+        "kafka_read_back": len(kafka),
+        "otlp_read_back": len(otlp),
+        "served_tokens": coverage["served"],
+        "client_tokens": sum(exchanged.tokens for exchanged in done),
+        "scored_tokens": coverage["scored"],
+        "unscored": coverage["unscored"],
+        "unaccounted": coverage["unaccounted"],
+        "coverage": coverage_without_cache(coverage),
+        "failed_calls": [exchanged.error for exchanged in done if exchanged.error],
+        "hook_to_decision_p99_ms": latency["hook_to_decision"]["p99_ms"],
+        "decision_to_durable_p99_ms": latency["decision_to_durable"]["p99_ms"],
+        "taps": [(tap["state"], tap["reason"]) for tap in status["taps"]],
+    }
+    found["ok"] = bool(
+        not found["missed"]
+        and not found["false"]
+        and not found["failed_calls"]
+        and found["unaccounted"] == 0
+        and found["served_tokens"] == found["client_tokens"]
+        and kafka == ids == otlp
+    )
+    return found
+
+
+def coverage_without_cache(coverage: dict[str, Any]) -> float | None:
+    """Scored over what the server ran: tokens from its prefix cache are named, not counted here."""
+    ran = coverage["served"] - coverage["unscored"].get("prefix_cache", 0)
+    return round(coverage["scored"] / ran, 6) if ran else None
+
+
+def expected_of(done: Sequence[Exchanged]) -> set[tuple[str, str]]:
+    """(conversation, feature) that had to fire, known before any reply came."""
+    return {
+        (exchanged.conversation.conversation, feature)
+        for exchanged in done
+        for feature in exchanged.conversation.expected
+    }
+
+
+def fired_of(cores: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(core["labels"].get("conversation", core["key"]), core["feature"]) for core in cores}

@@ -1,0 +1,189 @@
+"""The demo's processes: broker, viewer, sidecar and model server, started in order and ended in reverse.
+
+Everything lies in one temporary folder and on free ports of the loopback; nothing is left behind. A
+process that does not come up is named, with the end of its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dosimeter.monitor.config import Config, HttpConfig, as_yaml
+from dosimeter.monitor.lab.broker import EmbeddedBroker, free_port
+from dosimeter.monitor.lab.viewer import Viewer
+from dosimeter.monitor.service import end_with_parent
+from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig
+
+START_S = 120.0
+
+
+class StageError(RuntimeError):
+    """A part of the demo did not come up."""
+
+
+class Stage:
+    """model: folder of the server's model. packs, calibrations, rules: folders and files; any may be empty."""
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        packs: Sequence[Path],
+        calibrations: Sequence[Path],
+        rules: Sequence[Path],
+        content_tenants: Sequence[str] = (),
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="dosimeter-"))
+        self.model, self._packs, self._tenants, self._say = model, packs, content_tenants, say
+        self.broker = EmbeddedBroker()
+        self.viewer = Viewer()
+        self._http_port, self._server_port = free_port(), free_port()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._calibrations, self._rules = calibrations, rules
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server_port}"
+
+    @property
+    def config_path(self) -> Path:
+        return self.folder / "sidecar.yaml"
+
+    def __enter__(self) -> Stage:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        self.start_server()  # the slowest, and it does not need the others
+        self._say(
+            f"broker: a real Kafka-protocol broker (Tansu, in memory) at {self.broker.bootstrap}"
+        )
+        self.broker.start()
+        self._say(f"viewer: a small OTLP/HTTP receiver at {self.viewer.endpoint}")
+        self.viewer.start()
+        self.start_sidecar()
+        self._say("server: transformers serve, continuous batching, with tap and front attached")
+        self.wait("server", self._server_answers)
+
+    def start_server(self) -> None:
+        beside = Path(sys.executable).parent
+        transformers = shutil.which("transformers", path=str(beside)) or "transformers"
+        packs = [part for pack in self._packs for part in ("--pack", str(pack))]
+        tenants = [part for name in self._tenants for part in ("--content-tenant", name)]
+        labels = ("request_id", "traceparent", "tenant", "user", "conversation")
+        trust = [part for name in labels for part in ("--trust", name)]
+        self._spawn(
+            "server",
+            [
+                *(sys.executable, "-m", "dosimeter.monitor.cli.main", "attach"),
+                *("--socket", str(self.folder / "tap.sock"), *packs, *trust, *tenants, "--"),
+                *(transformers, "serve", str(self.model), "--device", "cpu"),
+                *("--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks", "256"),
+                *("--host", "127.0.0.1", "--port", str(self._server_port)),
+            ],
+            {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+
+    def start_sidecar(self) -> None:
+        config = Config(
+            data_dir=self.folder,
+            rules=tuple(path.absolute() for path in self._rules),
+            calibrations=tuple(path.absolute() for path in self._calibrations),
+            sinks=(
+                KafkaConfig(bootstrap=(self.broker.bootstrap,)),
+                OtlpConfig(endpoint=self.viewer.endpoint),
+            ),
+            http=HttpConfig(port=self._http_port),
+            telemetry=self.viewer.endpoint,
+        )
+        self.config_path.write_text(as_yaml(config))
+        self._say("sidecar: line and delivery, two processes under one supervisor")
+        command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "sidecar"]
+        self._spawn("sidecar", [*command, "--config", str(self.config_path)], {})
+        self.wait("sidecar", lambda: self.status() is not None)
+
+    def _spawn(self, name: str, command: Sequence[str], extra: dict[str, str]) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command,
+                env={**os.environ, **extra},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the demo, which ends its parts in order; and none outlives it.
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+            )
+
+    def wait(self, name: str, ready: Callable[[], bool], timeout_s: float = START_S) -> None:
+        """Return when `ready`. Raises StageError if the process ends, or time is up."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            process = self._processes.get(name)
+            if process is not None and process.poll() is not None:
+                raise StageError(f"{name} ended with {process.returncode}\n{self.log_tail(name)}")
+            if time.monotonic() > deadline:
+                raise StageError(
+                    f"{name} did not come up in {timeout_s:.0f} s\n{self.log_tail(name)}"
+                )
+            time.sleep(0.1)
+
+    def log_tail(self, name: str, lines: int = 15) -> str:
+        path = self.folder / f"{name}.log"
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _server_answers(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
+            return True
+        return False
+
+    def status(self) -> dict[str, Any] | None:
+        """The sidecar's `/status`; None while it does not answer."""
+        url = f"http://127.0.0.1:{self._http_port}/status"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as reply:
+            found: dict[str, Any] = json.load(reply)
+            return found
+        return None
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def stop(self, name: str, how: signal.Signals, patience_s: float = 25.0) -> None:
+        """End one process of ours, and wait until it is gone."""
+        process = self._processes.pop(name, None)
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        self.stop("server", signal.SIGTERM, 5.0)
+        self.stop("sidecar", signal.SIGTERM)
+        self.viewer.stop()
+        self.broker.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,33 @@
+"""What every run of the tests ends with: the parts of the product this machine could not show."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+
+def not_shown() -> list[tuple[str, str]]:
+    """(what, why not here). Tests never skip: what cannot run is not collected, it stands in this list."""
+    found = [
+        ("OpenTelemetry Collector", "the demo's receiver is a small viewer; the Collector comes with deployment"),
+        ("broker durability and transactions", "the embedded broker keeps memory only; needs Apache Kafka"),
+        ("vLLM and SGLang", "no tap for them yet"),
+        ("evidence tier T2 (a real model)", "no real decoder's weights are here; the lab model is T1"),
+    ]
+    try:
+        import torch
+
+        if not torch.cuda.is_available():
+            found.append(("CUDA: graphs, async batching, overhead on a GPU", "no GPU on this machine"))
+    except ImportError:
+        found.append(("the tap", "torch is not installed"))
+    if shutil.which("docker") is None and shutil.which("podman") is None:
+        found.append(("container image", "no container engine on this machine"))
+    return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("not shown here")
+    for what, why in not_shown():
+        terminalreporter.write_line(f"{what}: {why}")

@@ -1,0 +1,157 @@
+"""Packs, canary and the state the tap reports: what cannot be trusted does not score, and says so."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dosimeter.detectors.bank import ProbeBank
+from dosimeter.monitor.cli import attach as cli
+from dosimeter.monitor.taps import attach
+from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
+from dosimeter.monitor.taps.transformers import blocks
+
+from .conftest import Small, hidden_of
+
+
+def sink(rows: object, scores: object, ns: int) -> tuple[int, str | None]:
+    return 0, None
+
+
+def put(small: Small, model: torch.nn.Module, packs: list[Path]) -> tuple[object, attach.TapState]:
+    state = attach.TapState()
+    return attach.put(model, small.folder, packs, sink, state), state
+
+
+def hooks(model: torch.nn.Module) -> int:
+    return sum(len(block._forward_hooks) for block in blocks(model))
+
+
+def test_a_fitting_pack_makes_the_tap_live(small: Small) -> None:
+    model = small.model()
+    tap, state = put(small, model, [small.pack_folder])
+    assert tap is not None
+    assert (state.state, state.reason) == ("live", None)
+    assert [column["feature"] for column in state.columns] == ["deception", "scam", "defection"]
+
+
+def test_no_pack_installs_no_op(small: Small) -> None:
+    model = small.model()
+    tap, state = put(small, model, [])
+    assert (tap, state.state, hooks(model)) == (None, "no-pack", 0)
+
+
+def test_a_pack_of_another_model_refuses_to_score(small: Small, tmp_path: Path) -> None:
+    other = small.model()
+    with torch.no_grad():
+        other.model.layers[0].mlp.up_proj.weight.add_(0.01)
+    other.save_pretrained(tmp_path)
+    small.tokenizer().save_pretrained(tmp_path)
+    state = attach.TapState()
+    assert attach.put(other, tmp_path, [small.pack_folder], sink, state) is None
+    assert state.state == "no-pack"
+    assert "bound to another model" in str(state.reason)
+    assert hooks(other) == 0
+
+
+def test_a_canary_that_misses_its_known_answer_leaves_the_tap_blind(small: Small) -> None:
+    """The folder fits, the weights in memory do not: only the canary can tell."""
+    model = small.model()
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight.add_(0.5)
+    tap, state = put(small, model, [small.pack_folder])
+    assert tap is None
+    assert state.state == "blind"
+    assert "canary" in str(state.reason)
+    assert hooks(model) == 0
+
+
+def test_the_op_agrees_with_float64(small: Small) -> None:
+    model, ids = small.model(), list(range(8, 60))
+    op = ProbeOp(ProbeBank.from_packs([small.pack]), torch.device("cpu"))
+    op.install(blocks(model))
+    op.begin()
+    with torch.no_grad():
+        model(torch.tensor([ids]), use_cache=False)
+    scores = op.read(len(ids))
+    hidden = hidden_of(model, ids).astype(np.float64)
+    expected = np.stack(
+        [
+            np.einsum("ltd,ld->t", hidden, probe.weights.astype(np.float64)) + probe.bias
+            for probe in small.pack.probes
+        ],
+        axis=1,
+    )
+    assert np.abs(scores - expected).max() < 1e-5
+
+
+def test_a_step_is_read_once_and_only_if_the_hooks_ran(small: Small) -> None:
+    model = small.model()
+    op = ProbeOp(ProbeBank.from_packs([small.pack]), torch.device("cpu"))
+    op.install(blocks(model))
+    op.begin()
+    with torch.no_grad():
+        model(torch.tensor([[9, 10]]))
+    op.read(2)
+    with pytest.raises(HookError, match="0 of 2"):
+        op.read(2)
+    op.begin()
+    with pytest.raises(HookError, match="0 of 2"):
+        op.read(2)
+
+
+def test_the_self_test_finds_an_op_whose_weights_were_changed(small: Small) -> None:
+    bank = ProbeBank.from_packs([small.pack])
+    op = ProbeOp(bank, torch.device("cpu"))
+    attach.self_test(op, bank, [small.pack])
+    op._weights[0, 0, 0] += 1.0
+    with pytest.raises(HookError, match="self-test"):
+        attach.self_test(op, bank, [small.pack])
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    cli.add_parser(parser.add_subparsers())
+    return parser.parse_args(["attach", *arguments])
+
+
+def test_the_command_line_becomes_one_environment_variable(small: Small) -> None:
+    args = parse(
+        "--pack",
+        str(small.pack_folder),
+        "--label",
+        "tenant=X-Org",
+        "--trust",
+        "tenant",
+        "--content-tenant",
+        "demo",
+        "--",
+        "transformers",
+        "serve",
+        "m",
+    )
+    environment = cli.environment(cli.settings_of(args), {"PYTHONPATH": "/theirs", "HOME": "/h"})
+    told = json.loads(environment["DOSIMETER_TAP"])
+    assert told["labels"]["tenant"] == "x-org"
+    assert (told["trusted"], told["content_tenants"]) == (["tenant"], ["demo"])
+    assert environment["PYTHONPATH"] == f"{cli.SITE}:/theirs"
+    assert environment["HOME"] == "/h"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trust", "tennant"], "not one of"),
+        (["--label", "tenant"], "LABEL=HEADER"),
+        (["--content-tenant", "demo"], "--trust tenant"),
+        (["--pack", "/nowhere"], "no card.yaml"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cli.settings_of(parse(*arguments, "--", "true"))

@@ -1,0 +1,132 @@
+"""A failing step is counted for the requests in it, never reaches the server, and cannot blind the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from dosimeter.monitor.taps.requests import Request, Requests
+from dosimeter.monitor.taps.tap import Breaker, Rows, Tap
+
+
+class Op:
+    """A fake read-out: scores are the row number, or an error where one is injected."""
+
+    def __init__(self) -> None:
+        self.fail = False
+        self.begun = 0
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def read(self, n: int, select: npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32]:
+        if self.fail:
+            raise RuntimeError("injected")
+        return np.arange(n, dtype=np.float32)[:, None]
+
+
+class Fixture:
+    def __init__(self, takes: int = 1_000_000) -> None:
+        self.requests = Requests(lambda kind, record: None, lambda: 0)
+        self.op, self.frames, self.states = Op(), [], []
+        self.takes = takes
+        self.tested = 0
+        self.tap = Tap(
+            self.op, self.sink, self.self_test, self.states.append, Breaker(limit=3, pause_s=0.0)
+        )
+
+    def sink(self, rows: npt.NDArray[np.void], scores: object, ns: int) -> tuple[int, str | None]:
+        total = int(rows["n"].sum())
+        self.frames.append(rows.tolist())
+        return min(total, self.takes), "dropped" if total > self.takes else None
+
+    def self_test(self) -> None:
+        self.tested += 1
+        if self.op.fail:
+            raise RuntimeError("op is still wrong")
+
+    def request(self) -> Request:
+        return self.requests.open([1, 2, 3], None)
+
+    def step(self, *rows: tuple[Request, int, int]) -> str:
+        return self.tap.step(
+            lambda: ([Rows(*row) for row in rows], None), lambda: "server's result"
+        )
+
+
+def test_the_servers_result_and_errors_pass_through() -> None:
+    fixture = Fixture()
+    assert fixture.step((fixture.request(), 0, 3)) == "server's result"
+
+    def crash() -> None:
+        raise MemoryError("the server's own")
+
+    with pytest.raises(MemoryError):
+        fixture.tap.step(lambda: ([], None), crash)
+
+
+def test_rows_are_named_by_key_start_and_what_the_cache_held() -> None:
+    fixture = Fixture()
+    a, b = fixture.request(), fixture.request()
+    fixture.step((a, 0, 3), (b, 16, 2))
+    fixture.step((b, 18, 1), (a, 3, 1))
+    assert fixture.frames == [
+        [(a.key, 0, 3, 0, 1), (b.key, 16, 2, 16, 1)],
+        [(b.key, 18, 1, 16, 0), (a.key, 3, 1, 0, 0)],
+    ]
+    assert (a.emitted, b.emitted, b.cached) == (4, 3, 16)
+
+
+def test_recomputed_rows_are_sent_again_and_counted_once() -> None:
+    fixture = Fixture()
+    request = fixture.request()
+    fixture.step((request, 0, 5))
+    fixture.step((request, 0, 6))
+    assert request.emitted == 6
+
+
+def test_a_failed_step_is_charged_to_its_requests_only() -> None:
+    fixture = Fixture()
+    ill, well = fixture.request(), fixture.request()
+    fixture.op.fail = True
+    fixture.step((ill, 0, 4))
+    fixture.op.fail = False
+    fixture.step((well, 0, 4), (ill, 4, 1))
+    assert ill.unscored == {"tap_error": 4}
+    assert (ill.emitted, well.emitted, well.unscored) == (1, 4, {})
+
+
+def test_the_breaker_opens_after_k_failures_and_closes_after_a_passed_self_test() -> None:
+    fixture = Fixture()
+    request = fixture.request()
+    fixture.op.fail = True
+    for position in range(4):
+        fixture.step((request, position, 1))
+    assert len(fixture.states) == 1
+    assert "injected" in fixture.states[0]
+    assert fixture.tested == 1  # the fourth step was a trial, and failed
+    fixture.op.fail = False
+    fixture.step((request, 4, 1))
+    assert fixture.states[1:] == [None]
+    assert (request.unscored, request.emitted) == ({"tap_error": 4}, 1)
+
+
+def test_an_open_breaker_does_no_work_until_its_pause_is_over() -> None:
+    fixture = Fixture()
+    fixture.tap.breaker = Breaker(limit=1, pause_s=3600.0)
+    fixture.op.fail = True
+    request = fixture.request()
+    fixture.step((request, 0, 1))
+    begun = fixture.op.begun
+    fixture.step((request, 1, 1))
+    assert fixture.op.begun == begun
+    assert request.unscored == {"tap_error": 2}
+
+
+def test_rows_the_wire_did_not_take_are_charged_from_the_end() -> None:
+    fixture = Fixture(takes=5)
+    a, b, c = (fixture.request() for _ in range(3))
+    fixture.step((a, 0, 3), (b, 0, 4), (c, 0, 2))
+    assert [r.emitted for r in (a, b, c)] == [3, 2, 0]
+    assert [r.unscored for r in (a, b, c)] == [{}, {"dropped": 2}, {"dropped": 2}]

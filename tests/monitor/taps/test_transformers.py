@@ -1,0 +1,254 @@
+"""Every row finds its request: continuous batching and `generate` against an unbatched forward.
+
+The reference shares nothing with the tap: each sequence alone, one plain forward, float64 dot products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig, LlamaForCausalLM
+from transformers.generation.continuous_batching.model_runner import ModelRunner
+
+from dosimeter.monitor.taps.attach import Seen, attach
+
+from .conftest import Small, hidden_of
+
+PROMPTS = [[15, 16, 17], [18, 19, 20, 21, 22, 23], [30, 31], list(range(40, 60))]
+SHARED = list(range(30, 70))
+TOLERANCE = 1e-5
+
+
+def batched(
+    prompts: Sequence[list[int]], new: int = 6, n: int = 1, **config: object
+) -> Callable[[LlamaForCausalLM], list[list[int]]]:
+    """Run prompts through `generate_batch`; returns the full sequences."""
+
+    def go(model: LlamaForCausalLM) -> list[list[int]]:
+        torch.manual_seed(0)
+        generation = GenerationConfig(
+            max_new_tokens=new,
+            do_sample=n > 1,
+            eos_token_id=-1,
+            pad_token_id=0,
+            num_return_sequences=n,
+        )
+        options = {
+            "page_size": 16,
+            "num_blocks": 64,
+            "max_batch_tokens": 64,
+            "allow_block_sharing": False,
+            **config,
+        }
+        outputs = model.generate_batch(
+            [list(p) for p in prompts],
+            generation_config=generation,
+            continuous_batching_config=ContinuousBatchingConfig(**options),
+            warmup=False,
+        )
+        return [list(o.prompt_ids) + list(o.generated_tokens) for o in outputs.values()]
+
+    return go
+
+
+def generated(
+    eos: int | None = None, **options: object
+) -> Callable[[LlamaForCausalLM], list[list[int]]]:
+    """Run PROMPTS left-padded through `generate`; sequences without padding, cut after `eos`."""
+
+    def go(model: LlamaForCausalLM) -> list[list[int]]:
+        width = max(len(p) for p in PROMPTS)
+        ids = torch.tensor([[0] * (width - len(p)) + p for p in PROMPTS])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in PROMPTS])
+        output = model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=6,
+            pad_token_id=0,
+            **{"do_sample": False, "eos_token_id": eos, **options},
+        )
+        sequences = []
+        for prompt, row in zip(PROMPTS, output.tolist(), strict=True):
+            new = row[width:]
+            stop = new.index(eos) + 1 if eos in new else len(new)
+            sequences.append(prompt + new[:stop])
+        return sequences
+
+    return go
+
+
+def run(
+    small: Small, go: Callable[[LlamaForCausalLM], list[list[int]]]
+) -> tuple[LlamaForCausalLM, Seen, list[list[int]]]:
+    model = small.model()
+    with attach(model, [small.pack]) as seen:
+        sequences = go(model)
+    model.set_attn_implementation("eager")
+    return model, seen, sequences
+
+
+def check(small: Small, model: LlamaForCausalLM, seen: Seen, sequences: list[list[int]]) -> int:
+    """Compare every scored row with its reference; returns how many positions were not scored."""
+    references = []
+    for ids in sequences:
+        hidden = hidden_of(model, ids).astype(np.float64)
+        columns = [
+            np.einsum("ltd,ld->t", hidden, p.weights.astype(np.float64)) + p.bias
+            for p in small.pack.probes
+        ]
+        references.append(np.stack(columns, axis=1))
+    unclaimed, missing = list(range(len(sequences))), 0
+    assert len(seen.closed) == len(sequences)
+    for key, close in sorted(seen.closed.items()):
+        rows = seen.scores.get(key, {})
+
+        def distance(index: int, rows: dict[int, np.ndarray] = rows) -> float:
+            reference = references[index]
+            return max(
+                (float(np.abs(reference[p] - r).max()) for p, r in rows.items()), default=0.0
+            )
+
+        fits = [
+            i
+            for i in unclaimed
+            if close["served"] == len(sequences[i]) - 1 and distance(i) <= TOLERANCE
+        ]
+        assert fits, f"request {key} agrees with no sequence: misattributed rows"
+        unclaimed.remove(fits[0])
+        assert not [p for p in rows if p >= close["served"]], "a row after the end"
+        gap = close["served"] - len(rows)
+        assert gap == close["cached"] + sum(close["errors"].values()), "a gap without a reason"
+        missing += gap
+    return missing
+
+
+@pytest.mark.parametrize(
+    "go",
+    [
+        pytest.param(batched(PROMPTS), id="packed"),
+        pytest.param(batched(PROMPTS, max_batch_tokens=8), id="chunked prefill"),
+        pytest.param(
+            batched(
+                [list(range(10, 26)), *(list(range(26 + i, 42 + i)) for i in range(5))],
+                new=24,
+                num_blocks=8,
+                max_batch_tokens=32,
+            ),
+            id="preemption and recompute",
+        ),
+        pytest.param(generated(), id="generate, left padding"),
+        pytest.param(generated(use_cache=False), id="generate without cache"),
+        pytest.param(generated(cache_implementation="static"), id="generate, static cache"),
+        pytest.param(generated(prefill_chunk_size=2), id="generate, chunked prefill"),
+    ],
+)
+def test_every_position_is_scored_and_agrees_with_an_unbatched_forward(
+    small: Small, go: Callable[[LlamaForCausalLM], list[list[int]]]
+) -> None:
+    assert check(small, *run(small, go)) == 0
+
+
+def test_a_row_that_ends_early_leaves_no_padding_behind(small: Small) -> None:
+    _, _, full = run(small, generated())
+    eos = full[1][len(PROMPTS[1]) + 2]  # the second prompt now stops at its third token
+    model, seen, sequences = run(small, generated(eos=eos))
+    assert min(len(s) - len(p) for s, p in zip(sequences, PROMPTS, strict=True)) <= 3
+    assert check(small, model, seen, sequences) == 0
+
+
+def test_tokens_from_the_prefix_cache_are_named_not_missed(small: Small) -> None:
+    """Block sharing is on by default in the server: two of three requests skip 16 and more tokens."""
+    prompts = [[*SHARED, 1], [*SHARED, 2], [*SHARED, 3, 4]]
+    model, seen, sequences = run(
+        small, batched(prompts, allow_block_sharing=True, max_batch_tokens=48)
+    )
+    missing = check(small, model, seen, sequences)
+    assert missing == sum(close["cached"] for close in seen.closed.values())
+    assert missing > 0
+    assert missing % 16 == 0
+
+
+def test_children_of_a_fork_have_keys_of_their_own(small: Small) -> None:
+    model, seen, sequences = run(small, batched([[25, 26, 27, 28]], n=3))
+    assert len(sequences) == 3
+    check(small, model, seen, sequences)
+    parents = [record.get("parent") for record in seen.opened.values()]
+    assert parents.count(None) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"num_beams": 2}, id="beams"),
+        pytest.param({"prompt_lookup_num_tokens": 3}, id="speculation"),
+    ],
+)
+def test_unproven_modes_are_refused_and_every_token_counted(
+    small: Small, options: dict[str, int]
+) -> None:
+    """Speculation rewrites rows: a tap that trusted positions was wrong for 9 of 33 without an error."""
+    model = small.model()
+    ids = torch.tensor([[5, 6, 7, 5, 6, 7, 5, 6]])
+    with attach(model, [small.pack]) as seen:
+        output = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=6,
+            do_sample=False,
+            pad_token_id=0,
+            eos_token_id=None,
+            **options,
+        )
+    (close,) = seen.closed.values()
+    assert seen.scores == {}
+    assert close["served"] == output.shape[1] - 1
+    assert close["errors"] == {"unsupported": close["served"]}
+
+
+def test_two_requests_with_one_client_id_keep_their_rows_apart(small: Small) -> None:
+    """Clients repeat ids; the scheduler of 5.23 is keyed by them, our keys are not."""
+    model = small.model()
+    generation = GenerationConfig(
+        max_new_tokens=4, do_sample=False, eos_token_id=-1, pad_token_id=0
+    )
+    config = ContinuousBatchingConfig(page_size=16, num_blocks=64, max_batch_tokens=64)
+    with attach(model, [small.pack]) as seen:
+        manager = model.init_continuous_batching(
+            generation_config=generation, continuous_batching_config=config
+        )
+        manager.start()
+        try:
+            for prompt in ([11, 12, 13], [21, 22, 23, 24, 25]):
+                manager.add_request(prompt, request_id="same", max_new_tokens=4)
+                assert manager.get_result("same", timeout=30) is not None
+        finally:
+            manager.stop(block=True, timeout=5)
+    assert sorted(record["prompt_len"] for record in seen.opened.values()) == [3, 5]
+    assert sorted(len(rows) for rows in seen.scores.values()) == [6, 8]
+
+
+def test_hooks_come_off_and_the_server_is_as_before(small: Small) -> None:
+    model = small.model()
+    with attach(model, [small.pack]):
+        assert sum(len(block._forward_hooks) for block in model.model.layers) == 2
+    assert sum(len(block._forward_hooks) for block in model.model.layers) == 0
+    assert "forward" not in vars(model)
+
+
+def test_a_failing_row_map_costs_the_step_and_never_the_server(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dosimeter.monitor.taps import transformers as seams
+
+    def broken(runner: ModelRunner) -> None:
+        raise KeyError("a field this release renamed")
+
+    plain = batched(PROMPTS)(small.model())
+    monkeypatch.setattr(seams, "_packed_rows", broken)
+    _, seen, sequences = run(small, batched(PROMPTS))
+    assert sorted(sequences) == sorted(plain)
+    assert seen.scores == {}
+    assert all(c["served"] > c["emitted"] + c["cached"] for c in seen.closed.values())
