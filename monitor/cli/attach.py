@@ -108,4 +108,4 @@ def run(args: argparse.Namespace) -> int:
     if program is None:
         print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)
         return 3
-    os.execve(program, command, environment(settings, dict(os.environ)))  # noqa: RET503 (no return)
+    os.execve(program, command, environment(settings, dict(os.environ)))

@@ -12,15 +12,16 @@ import logging
 import select
 import socket
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dosimeter.detectors.frames import ROW_FIRST, Codes
+from dosimeter.detectors.frames import Codes
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.wire import Kind
 
@@ -103,7 +104,7 @@ class Sender:
             counts[HOOK], counts[TIME] = hook_ns, time_ns
             whole = 2 * total * features + wire.ROW_BYTES * len(rows) <= ROOM
             sent, reason = 0, None
-            for part in ((rows, codes),) if whole else cut(rows, codes):
+            for part in ((rows, codes),) if whole else wire.cut(rows, codes):
                 if reason is None:
                     reason = self._send_step(*part)
                 if reason is None:
@@ -123,7 +124,7 @@ class Sender:
         the cumulative `served_closed` at this moment, so that a lost one leaves a difference at the
         receiver; that of a canary says `"kind": "canary"` and does not.
         """
-        body = shrink(record)
+        body = wire.shrink(record)
         with self._lock:
             if kind is Kind.CLOSE and record.get("kind") != "canary":
                 self._counts[SERVED] += wire.served(record)
@@ -153,13 +154,15 @@ class Sender:
             self._settle()
             return dict(zip(COUNTER, self._counts, strict=True))
 
-    def close(self) -> None:
-        """Send what is queued if that is possible at once, then hang up."""
+    def close(self, patience_s: float = 0.5) -> None:
+        """Send what is queued, for as long as the sidecar takes it within `patience_s`; hang up."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(2 * RETRY_S)
+        end = time.monotonic() + patience_s
+        while self._wait_for_room() and time.monotonic() < end:
+            pass
         with self._lock:
-            self._flush(self._limit)
             self._disconnect()
 
     # --- the background thread
@@ -178,7 +181,8 @@ class Sender:
         self._ticks += 1
         if self._socket is None:
             self._connect()
-        self._drain()
+        while self._wait_for_room() and not self._stop.is_set():
+            pass
         if self._ticks % BEAT_EVERY == 0:
             with self._lock:
                 if not self._queue:
@@ -199,9 +203,9 @@ class Sender:
                 True  # from here on an OPEN is queued, even if `announce` has missed it
             )
         try:
-            greeting = [(Kind.HELLO, shrink(self._hello()))]
+            greeting = [(Kind.HELLO, wire.shrink(self._hello()))]
             greeting += [
-                (Kind.OPEN, shrink({**open_, "again": True})) for open_ in self._announce()
+                (Kind.OPEN, wire.shrink({**open_, "again": True})) for open_ in self._announce()
             ]
         except Exception:
             fresh.close()
@@ -214,17 +218,18 @@ class Sender:
             self._socket = fresh
             self._queue.extendleft(reversed(greeting))
 
-    def _drain(self) -> None:
-        """Empty the queue, waiting here (never in a hook) for the sidecar to read."""
-        while not self._stop.is_set():
-            with self._lock:
-                here = self._socket
-                if here is None or self._flush(CONTROLS_PER_STEP):
-                    return
-            waiting = select.poll()
-            waiting.register(here, select.POLLOUT)
-            if not waiting.poll(100):
-                return
+    def _wait_for_room(self) -> bool:
+        """Send queued records; True if some are left and the sidecar can take more.
+
+        It waits, up to 0.1 s, so it is for our own thread and never for a hook.
+        """
+        with self._lock:
+            here = self._socket
+            if here is None or self._flush(CONTROLS_PER_STEP):
+                return False
+        waiting = select.poll()
+        waiting.register(here, select.POLLOUT)
+        return bool(waiting.poll(100))
 
     # --- under the lock
 
@@ -280,33 +285,3 @@ class Sender:
             self._socket.close()
             self._socket = None
         self._queue = deque(entry for entry in self._queue if entry[0] is Kind.CLOSE)
-
-
-def cut(rows: npt.NDArray[np.void], codes: Codes) -> Iterator[tuple[npt.NDArray[np.void], Codes]]:
-    """The same rows in frames of at most `wire.rows_per_frame`."""
-    limit = wire.rows_per_frame(int(codes.shape[1]))
-    ends = np.cumsum(rows["n"], dtype=np.int64)
-    begins = ends - rows["n"]
-    for low in range(0, int(codes.shape[0]), limit):
-        high = min(low + limit, int(codes.shape[0]))
-        inside = (ends > low) & (begins < high)
-        part = rows[inside].copy()
-        skipped = np.maximum(low - begins[inside], 0)
-        part["n"] = np.minimum(ends[inside], high) - np.maximum(begins[inside], low)
-        part["start"] += skipped.astype(np.uint32)
-        part["cached"][skipped > 0] = 0
-        part["flags"][skipped > 0] &= ~np.uint32(ROW_FIRST)
-        yield part, codes[low:high]
-
-
-def shrink(record: Mapping[str, Any]) -> bytes:
-    """A control body that fits one message; text goes first, then ids, then spans, then labels."""
-    body = wire.control_body(record)
-    room = wire.MAX_MESSAGE - wire.PREFIX_BYTES
-    kept = dict(record)
-    for name in ("text", "tokens", "ids", "spans", "labels"):
-        if len(body) <= room:
-            break
-        kept.pop(name, None)
-        body = wire.control_body(kept)
-    return body

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dosimeter.detectors.frames import ROWS, Codes, StepFrame
+from dosimeter.detectors.frames import ROW_FIRST, ROWS, Codes, StepFrame
 
 MAGIC = b"DSMW"
 VERSION = 1
@@ -116,6 +116,36 @@ def served(close: Mapping[str, Any]) -> int:
 def rows_per_frame(features: int) -> int:
     """How many rows of codes fit one message, leaving room for a row table as long."""
     return max(1, (MAX_MESSAGE - PREFIX_BYTES - STEP_HEAD.size) // (2 * features + ROWS.itemsize))
+
+
+def cut(rows: npt.NDArray[np.void], codes: Codes) -> Iterator[tuple[npt.NDArray[np.void], Codes]]:
+    """The same rows in frames of at most `rows_per_frame`."""
+    limit = rows_per_frame(int(codes.shape[1]))
+    ends = np.cumsum(rows["n"], dtype=np.int64)
+    begins = ends - rows["n"]
+    for low in range(0, int(codes.shape[0]), limit):
+        high = min(low + limit, int(codes.shape[0]))
+        inside = (ends > low) & (begins < high)
+        part = rows[inside].copy()
+        skipped = np.maximum(low - begins[inside], 0)
+        part["n"] = np.minimum(ends[inside], high) - np.maximum(begins[inside], low)
+        part["start"] += skipped.astype(np.uint32)
+        part["cached"][skipped > 0] = 0
+        part["flags"][skipped > 0] &= ~np.uint32(ROW_FIRST)
+        yield part, codes[low:high]
+
+
+def shrink(record: Mapping[str, Any]) -> bytes:
+    """A control body that fits one message; text goes first, then ids, then spans, then labels."""
+    body = control_body(record)
+    room = MAX_MESSAGE - PREFIX_BYTES
+    kept = dict(record)
+    for name in ("text", "tokens", "ids", "spans", "labels"):
+        if len(body) <= room:
+            break
+        kept.pop(name, None)
+        body = control_body(kept)
+    return body
 
 
 def unpack(data: bytes) -> Message:

@@ -1,0 +1,130 @@
+"""A folder that holds data and never code: `card.yaml` beside one safetensors file, and its digest.
+
+Packs and calibrations are both artefacts. Whoever wrote the folder is not trusted: files are opened
+without following links and sizes are capped before anything is read. It never learns what the card
+says or what the tensors mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from dosimeter.detectors.strictyaml import MAX_BYTES, DataError, Document, dump, parse
+
+CARD = "card.yaml"
+
+Tensor = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """What a folder held. place: the card's path, for messages."""
+
+    document: Document
+    tensors: Mapping[str, Tensor]
+    place: str
+
+
+def canonical(data: Any) -> bytes:
+    """Plain data as bytes that do not depend on key order, spacing or comments."""
+    return json.dumps(
+        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def digest_of(card: Any, tensors: Mapping[str, Tensor]) -> str:
+    """sha256, hex, over the canonical card and every tensor: name, dtype, shape, bytes."""
+    sha = hashlib.sha256(b"dosimeter artefact 1\n")
+    body = canonical(card)
+    sha.update(len(body).to_bytes(8, "little") + body)
+    for name in sorted(tensors):
+        value = np.ascontiguousarray(tensors[name])
+        head = canonical([name, value.dtype.str, list(value.shape)])
+        sha.update(len(head).to_bytes(8, "little") + head)
+        sha.update(value.data)
+    return sha.hexdigest()
+
+
+def read_artefact(folder: Path, tensors_name: str, most_bytes: int) -> Artefact:
+    """Load `card.yaml` and `tensors_name` from a folder. Raises DataError; follows no link."""
+    place = str(folder / CARD)
+    document = parse(read_file(folder / CARD, MAX_BYTES), place)
+    path = folder / tensors_name
+    return Artefact(document, load_tensors(read_file(path, most_bytes), str(path)), place)
+
+
+def write_artefact(
+    folder: Path, card: Any, tensors_name: str, tensors: Mapping[str, Tensor]
+) -> None:
+    """Write both files. The card must be plain data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / tensors_name).write_bytes(dump_tensors(tensors))
+    (folder / CARD).write_bytes(dump(card))
+
+
+def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """safetensors bytes; the same tensors give the same bytes."""
+    return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in tensors.items()})
+
+
+def load_tensors(raw: bytes, place: str) -> dict[str, Tensor]:
+    """safetensors bytes to arrays; NaN and infinity are refused."""
+    try:
+        tensors: dict[str, Tensor] = safetensors.numpy.load(raw)
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise DataError(place, f"not a readable safetensors file ({error!s:.200})") from None
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise DataError(place, f"tensor `{name}` holds NaN or infinity")
+    return tensors
+
+
+def tensor(
+    artefact: Artefact, name: str, dtype: npt.DTypeLike, shape: tuple[int | None, ...]
+) -> Tensor:
+    """One tensor of a stated dtype and shape (None: any length). Raises DataError."""
+    want = f"{np.dtype(dtype)} [{', '.join('*' if n is None else str(n) for n in shape)}]"
+    if name not in artefact.tensors:
+        raise DataError(artefact.place, f"tensor `{name}` is missing, {want} expected")
+    value = artefact.tensors[name]
+    fits = len(value.shape) == len(shape) and all(
+        want_n is None or n == want_n for n, want_n in zip(value.shape, shape, strict=True)
+    )
+    if value.dtype != np.dtype(dtype) or not fits:
+        raise DataError(
+            artefact.place, f"tensor `{name}` is {value.dtype} {list(value.shape)}, not {want}"
+        )
+    return value
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """A regular file's bytes; a link, a pipe or a file over the cap is refused before reading."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise DataError(str(path), f"cannot be opened ({error.strerror})") from None
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise DataError(str(path), "not a regular file")
+        if info.st_size > most:
+            raise DataError(str(path), f"{info.st_size} bytes, at most {most} are read")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            raw = file.read(most + 1)
+    finally:
+        os.close(fd)
+    if len(raw) > most:
+        raise DataError(str(path), f"grew past {most} bytes while it was read")
+    return raw

@@ -1,0 +1,49 @@
+"""Exact intervals for a share seen k times in n: Clopper-Pearson, from the binomial tail itself.
+
+Nothing here needs scipy, so that an analyst's light install can place levels.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def upper_bound(k: int, n: int, confidence: float = 0.95) -> float:
+    """One-sided upper Clopper-Pearson bound of a share: the p at which P(X <= k) = 1 - confidence.
+
+    Also the exact bound on the true rate above the (k+1)-th largest of n independent values, so it
+    holds for a threshold that was placed on the same values. n = 0 gives 1.
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n} is not a share")
+    if k == n:
+        return 1.0
+    low, high = k / n, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _at_most(k, n, middle) > 1 - confidence:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _at_most(k: int, n: int, p: float) -> float:
+    """P(X <= k) of a binomial; exact sum downwards from k until the terms vanish."""
+    if p <= 0.0 or p >= 1.0:
+        return 1.0 if p <= 0.0 else 0.0
+    log_term = (
+        math.lgamma(n + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(n - k + 1)
+        + k * math.log(p)
+        + (n - k) * math.log1p(-p)
+    )
+    term = total = math.exp(log_term)
+    odds = (1 - p) / p
+    for i in range(k, 0, -1):  # term(i - 1) = term(i) * i / (n - i + 1) * (1 - p) / p
+        term *= i / (n - i + 1) * odds
+        total += term
+        if term < total * 1e-17:
+            break
+    return total

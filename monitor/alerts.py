@@ -1,0 +1,59 @@
+"""From a hit to the record that the ledger takes: who asked, which model, how much was seen.
+
+It adds to a hit what the engine does not know, and knows nothing of where the record goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dosimeter.monitor.coverage import Positions
+from dosimeter.monitor.history.records import LedgerRecord
+from dosimeter.monitor.records import Hello, Open
+from dosimeter.rules.alert import AlertContext, build_alert
+from dosimeter.rules.engine import Hit
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A record on its way to the writer, and what is counted of it."""
+
+    record: LedgerRecord
+    rule: str
+    severity: str
+    decision: str  # notified | shadow
+
+
+def decide(
+    hit: Hit,
+    *,
+    epoch: int,
+    hello: Hello,
+    opened: Open,
+    positions: Positions,
+    time_ns: int,
+    evidence: bytes,
+) -> Decided:
+    """The record of one hit. evidence: its body as far as it exists now."""
+    context = AlertContext(
+        time_ns=time_ns,
+        epoch=epoch,
+        model=hello.model.get("name", ""),
+        model_digest=hello.model.get("digest", ""),
+        labels=opened.labels,
+        trusted=opened.trusted,
+        coverage=_coverage(opened, positions),
+    )
+    alert = build_alert(hit, context)
+    record = LedgerRecord(alert.event_id, alert.canonical, evidence, alert.deliverable)
+    severity, decision = hit.compiled.severity, str(alert.core["decision"])
+    return Decided(record, hit.rule, severity, decision)
+
+
+def _coverage(opened: Open, positions: Positions) -> str:
+    """What the reader of an alert must know of the tokens before it that have no score."""
+    seen = positions.scored(positions.next)
+    parts = [f"{seen} of {positions.next} tokens of this request were scored so far"]
+    if not opened.spans_exact and opened.prompt_len:
+        parts.append("roles within the prompt are not verified: all of it counts as message")
+    return "; ".join(parts)

@@ -1,0 +1,31 @@
+"""`dosimeter bench`: measures a figure that we state, and says whether its goal is met.
+
+It owns the arguments; each benchmark is a module of `monitor/bench` with a `run() -> Result`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import Any
+
+BENCHES = {
+    "line": "hook to decision and decision to durable, through the whole sidecar",
+    "wire": "how long a model server's thread is held by a send",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    bench = subparsers.add_parser("bench", help="measure the figures we state")
+    commands = bench.add_subparsers(dest="bench", required=True, metavar="NAME")
+    for name, line in BENCHES.items():
+        one = commands.add_parser(name, help=line)
+        one.add_argument("--json", action="store_true", help="one object instead of a table")
+        one.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: every goal is met, or could not be measured here. 1: one is missed."""
+    result = importlib.import_module(f"dosimeter.monitor.bench.{args.bench}").run()
+    print(result.as_json() if args.json else result.as_table())
+    return 0 if result.met else 1

@@ -1,0 +1,133 @@
+"""`dosimeter deliver`: the process that carries alerts from the ledger to the sinks.
+
+It owns the arguments, the signals and the exit code; the work is `monitor.delivery`. With `--status`
+it only reads where each sink stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dosimeter.monitor.sinks.config import (
+    TOPIC,
+    KafkaConfig,
+    OtlpConfig,
+    SinkConfig,
+    StdoutConfig,
+)
+
+if TYPE_CHECKING:
+    from dosimeter.monitor.telemetry import Telemetry
+
+USAGE, ENVIRONMENT, DATA = 2, 3, 4
+
+
+def add_parser(subparsers: Any) -> None:
+    deliver = subparsers.add_parser("deliver", help="send stored alerts to Kafka, OTLP, stdout")
+    deliver.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's own file")
+    deliver.add_argument("--data-dir", type=Path, metavar="DIR", help="instead of the file's")
+    deliver.add_argument("--kafka", metavar="HOST:PORT[,...]", help="bootstrap servers")
+    deliver.add_argument("--topic", default=TOPIC)
+    deliver.add_argument("--otlp", metavar="URL", help="log events and metrics, over OTLP/HTTP")
+    deliver.add_argument("--jsonl", metavar="FILE", help="one record a line; `-` is stdout")
+    deliver.add_argument(
+        "--status", action="store_true", help="print where each sink stands, as JSON, and end"
+    )
+    deliver.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: stopped by a signal, or status shown. 2, 3, 4: usage, environment, data."""
+    from dosimeter.monitor.config import Config, load_config
+    from dosimeter.monitor.delivery import DeliveryConfig, delivery_status, run_delivery
+
+    try:
+        settings = load_config(args.config) if args.config else Config()
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return DATA
+    settings = settings.under(args.data_dir) if args.data_dir else settings
+    config = DeliveryConfig(
+        ledger=settings.ledger_path,
+        store=settings.deliver_path,
+        sinks=merge_sinks(settings.sinks, sinks_of(args)),
+    )
+    if not config.sinks and not args.status:
+        print("no sink to deliver to", file=sys.stderr)
+        print("  hint: `sinks:` in the file, or `--kafka`, `--otlp`, `--jsonl`", file=sys.stderr)
+        return USAGE
+    status = None
+    try:
+        if args.status:
+            status = delivery_status(config.ledger, config.store, now_ns=time.time_ns())
+        else:
+            with telemetry_of(config.sinks) as telemetry:
+                run_delivery(config, stop_on_signals(), telemetry=telemetry)
+    except (RuntimeError, sqlite3.Error, OSError) as error:
+        print(error, file=sys.stderr)
+        return ENVIRONMENT
+    if status is not None:
+        print(json.dumps(status, indent=2, sort_keys=True))
+    return 0
+
+
+def telemetry_of(sinks: Sequence[SinkConfig]) -> contextlib.closing[Telemetry]:
+    """Metrics go where the log events go; without an OTLP sink nowhere."""
+    from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
+
+    collector = next((sink for sink in sinks if isinstance(sink, OtlpConfig)), None)
+    if collector is None:
+        return contextlib.closing(Telemetry(TelemetryConfig()))
+    settings = TelemetryConfig(
+        endpoint=collector.endpoint,
+        timeout_s=2.0,  # also how long a collector that is away may delay the end
+        headers=collector.headers,
+        resource=collector.resource,
+    )
+    return contextlib.closing(Telemetry(settings))
+
+
+def sinks_of(args: argparse.Namespace) -> tuple[SinkConfig, ...]:
+    """The sinks named on the command line."""
+    found: list[SinkConfig] = []
+    if args.kafka:
+        found.append(KafkaConfig(bootstrap=tuple(args.kafka.split(",")), topic=args.topic))
+    if args.otlp:
+        found.append(OtlpConfig(endpoint=args.otlp))
+    if args.jsonl:
+        found.append(StdoutConfig(path=None if args.jsonl == "-" else Path(args.jsonl)))
+    return tuple(found)
+
+
+def merge_sinks(
+    configured: tuple[SinkConfig, ...], given: tuple[SinkConfig, ...]
+) -> tuple[SinkConfig, ...]:
+    """Those of the file, with those of the command line in the place of the same name."""
+    return tuple({sink.name: sink for sink in (*configured, *given)}.values())
+
+
+def stop_on_signals() -> threading.Event:
+    """Set by SIGTERM and SIGINT; the second of them ends the process the hard way."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    # Both libraries report each failed attempt; `--status` says what fails, since when and why.
+    for library in ("kafka", "opentelemetry"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    return stop

@@ -1,0 +1,103 @@
+"""`dosimeter kafka`: prepare the cluster for the Kafka sink.
+
+It owns the topic's settings and the words in which a cluster's refusals are explained; it never
+sends or reads an alert.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import Any
+
+from dosimeter.monitor.sinks.config import TOPIC
+
+CONFIGS = {"cleanup.policy": "delete"}
+"""Never `compact`: keyed by conversation it would keep only the latest alert of each."""
+
+
+class TopicError(RuntimeError):
+    """The topic could not be made; says what the cluster answered."""
+
+
+def add_parser(subparsers: Any) -> None:
+    kafka = subparsers.add_parser("kafka", help="prepare a Kafka cluster for alerts")
+    commands = kafka.add_subparsers(dest="kafka_command", required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="create the topic; does nothing when it exists")
+    init.add_argument("--bootstrap", required=True, metavar="HOST:PORT[,...]")
+    init.add_argument("--topic", default=TOPIC)
+    init.add_argument("--partitions", type=int, default=3, metavar="N")
+    init.add_argument("--replication", type=int, default=1, metavar="N")
+    init.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
+    init.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: the topic is there. 3: the cluster is away or refused."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs what is reported below
+    try:
+        created = init_topic(
+            args.bootstrap.split(","),
+            args.topic,
+            partitions=args.partitions,
+            replication=args.replication,
+            timeout_s=args.timeout,
+        )
+    except TopicError as error:
+        print(error, file=sys.stderr)
+        return 3
+    print(f"topic `{args.topic}` {'created' if created else 'is there already'}")
+    return 0
+
+
+def init_topic(
+    bootstrap: list[str],
+    topic: str = TOPIC,
+    *,
+    partitions: int = 3,
+    replication: int = 1,
+    timeout_s: float = 10.0,
+) -> bool:
+    """Create the topic and wait until it has leaders. False: it existed. Raises TopicError."""
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
+
+    from dosimeter.monitor.sinks.kafka import ClientRecorder
+
+    where = ",".join(bootstrap)
+    recorder = ClientRecorder()
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=bootstrap,
+            client_id="dosimeter-init",
+            bootstrap_timeout_ms=int(timeout_s * 1000),
+            request_timeout_ms=int(timeout_s * 1000),
+            kafka_client=recorder,
+        )
+    except (KafkaError, OSError, ValueError) as error:
+        recorder.close()
+        raise TopicError(
+            f"no Kafka broker answers at `{where}`: {error}\n"
+            "  hint: check the address; alerts wait in the ledger until a broker is there"
+        ) from error
+    try:
+        wanted = {
+            "num_partitions": partitions,
+            "replication_factor": replication,
+            "configs": CONFIGS,
+        }
+        admin.create_topics({topic: wanted}, wait_for_metadata=True)
+        return True
+    except TopicAlreadyExistsError:
+        return False
+    except KafkaTimeoutError as error:
+        raise TopicError(f"topic `{topic}` at `{where}`: no answer in time: {error}") from error
+    except (KafkaError, ValueError) as error:
+        raise TopicError(
+            f"topic `{topic}` at `{where}` was refused: {error}\n"
+            f"  hint: {partitions} partitions, replication {replication}: "
+            "are there as many brokers, and may you create topics?"
+        ) from error
+    finally:
+        admin.close()

@@ -1,0 +1,71 @@
+"""`dosimeter`: finds the command and hands over. It owns the list of commands and the exit codes.
+
+Only the module of the command that was asked for is imported, so that `dosimeter rules lint` runs
+where neither torch nor Kafka is installed.
+
+Exit codes: 0 done · 1 findings or a goal not met · 2 usage · 3 environment · 4 data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "attach": "start a model server with our tap and front in it",
+    "sidecar": "watch the model servers of this machine",
+    "rules": "check rule files",
+    "alerts": "list stored alerts, show one",
+    "deliver": "send stored alerts to Kafka, OTLP, stdout",
+    "kafka": "prepare a Kafka cluster for alerts",
+    "demo": "a server, traffic and alerts on this machine",
+    "bench": "measure the figures we state",
+    "completion": "print a completion script for bash or zsh",
+}
+USAGE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    parser = build_parser([wanted] if wanted in COMMANDS else [])
+    parsed = parser.parse_args(arguments)
+    try:
+        code: int = parsed.run(parsed)
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def build_parser(load: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser, with the commands in `load` in full and the others as a name and a line."""
+    parser = argparse.ArgumentParser(
+        prog="dosimeter",
+        description="Watches what a language model's activations say, token by token.",
+        epilog="exit codes: 0 done, 1 findings, 2 usage, 3 environment, 4 data",
+    )
+    parser.add_argument("--version", action="version", version=f"dosimeter {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, line in COMMANDS.items():
+        if name not in load:
+            commands.add_parser(name, help=line)
+            continue
+        module = importlib.import_module(f"dosimeter.monitor.cli.{name}")
+        module.add_parser(commands)
+        commands.choices[name].set_defaults(run=module.run)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("dosimeter")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

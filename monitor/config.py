@@ -1,0 +1,201 @@
+"""The sidecar's configuration: strict YAML in, one frozen record out, with every default stated.
+
+Owns the keys and their meaning. An unknown key is an error with its place and the nearest known
+one, because a misspelt key that is ignored is a monitor that does not do what its owner believes.
+Relative paths are taken from the folder of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig, StdoutConfig
+from dosimeter.rules.findings import visible
+from dosimeter.rules.reader import Reader
+from dosimeter.rules.strict_yaml import Node, load_file
+
+VERSION = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """Where `/livez` and `/status` answer. port 0: any free one, written to `http.port`."""
+
+    host: str = "127.0.0.1"
+    port: int = 9464
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of a sidecar."""
+
+    data_dir: Path = Path(".dosimeter")
+    socket: Path | None = None  # None: `tap.sock` under data-dir
+    rules: tuple[Path, ...] = ()  # files, or folders of *.yaml
+    calibrations: tuple[Path, ...] = ()  # folders with a card.yaml
+    sinks: tuple[SinkConfig, ...] = ()  # none: alerts are kept and not sent
+    http: HttpConfig = field(default_factory=HttpConfig)
+    telemetry: str | None = None  # OTLP/HTTP endpoint for metrics; None: only `/status`
+
+    @property
+    def socket_path(self) -> Path:
+        return self.socket if self.socket is not None else self.data_dir / "tap.sock"
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.data_dir / "ledger.db"
+
+    @property
+    def deliver_path(self) -> Path:
+        return self.data_dir / "deliver.db"
+
+    def under(self, data_dir: Path) -> Config:
+        """The same settings with another data-dir."""
+        return replace(self, data_dir=data_dir)
+
+
+KEYS = ("version", "data-dir", "socket", "rules", "calibrations", "sinks", "http", "telemetry")
+
+
+def load_config(path: Path) -> Config:
+    """Read a file. Raises InputError with everything that is wrong in it, each with its place."""
+    reader = Reader()
+    root = load_file(path)
+    config = _config(root, reader, path.parent)
+    reader.refuse_if_wrong()
+    return config
+
+
+def _config(root: Node, reader: Reader, base: Path) -> Config:
+    top = reader.mapping(root, KEYS, required=("version",))
+    version = top.get("version")
+    if version is not None and (version.kind, version.value) != ("int", VERSION):
+        message = f"configuration version `{version.written}`"
+        reader.error(version, message, f"this release reads `version: {VERSION}`")
+
+    def path(node: Node) -> Path | None:
+        text = reader.text(node)
+        return None if text is None else base / Path(text).expanduser()
+
+    def paths(node: Node) -> tuple[Path, ...]:
+        return tuple(found for item in reader.items(node) if (found := path(item)) is not None)
+
+    def given(name: str, read: Callable[[Node], T | None], default: T) -> T:
+        found = read(top[name]) if name in top else None
+        return default if found is None else found
+
+    return Config(
+        data_dir=given("data-dir", path, Config().data_dir),
+        socket=path(top["socket"]) if "socket" in top else None,
+        rules=given("rules", paths, ()),
+        calibrations=given("calibrations", paths, ()),
+        sinks=_sinks(top["sinks"], reader, path) if "sinks" in top else (),
+        http=_http(top["http"], reader) if "http" in top else HttpConfig(),
+        telemetry=_telemetry(top["telemetry"], reader) if "telemetry" in top else None,
+    )
+
+
+def _http(node: Node, reader: Reader) -> HttpConfig:
+    keys = reader.mapping(node, ("host", "port"))
+    host = reader.text(keys["host"]) if "host" in keys else None
+    port = reader.integer(keys["port"], 0, 65535) if "port" in keys else None
+    default = HttpConfig()
+    return HttpConfig(host or default.host, default.port if port is None else port)
+
+
+def _telemetry(node: Node, reader: Reader) -> str | None:
+    keys = reader.mapping(node, ("endpoint",), required=("endpoint",))
+    return _url(keys["endpoint"], reader) if "endpoint" in keys else None
+
+
+def _url(node: Node, reader: Reader) -> str | None:
+    text = reader.text(node)
+    if text is not None and not text.startswith(("http://", "https://")):
+        reader.error(node, f"`{visible(text)}` is not a URL", "write `http://host:4318`")
+    return text
+
+
+def _sinks(
+    node: Node, reader: Reader, path: Callable[[Node], Path | None]
+) -> tuple[SinkConfig, ...]:
+    readers = {"kafka": _kafka, "otlp": _otlp, "stdout": _stdout}
+    found = reader.mapping(node, tuple(readers))
+    return tuple(readers[name](value, reader, path) for name, value in found.items())
+
+
+def _kafka(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> SinkConfig:
+    keys = reader.mapping(node, ("bootstrap", "topic", "security"), required=("bootstrap",))
+    changes: dict[str, Any] = {}
+    if "bootstrap" in keys:
+        one = keys["bootstrap"]
+        nodes = reader.items(one) if one.kind == "list" else (one,)
+        changes["bootstrap"] = tuple(text for item in nodes if (text := reader.text(item)))
+    if "topic" in keys and (topic := reader.text(keys["topic"])):
+        changes["topic"] = topic
+    if "security" in keys:
+        changes["security"] = _scalars(keys["security"], reader)
+    return KafkaConfig(**changes)
+
+
+def _otlp(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> SinkConfig:
+    known = ("endpoint", "headers", "resource")
+    keys = reader.mapping(node, known, required=("endpoint",))
+    changes: dict[str, Any] = {}
+    if "endpoint" in keys and (endpoint := _url(keys["endpoint"], reader)):
+        changes["endpoint"] = endpoint
+    for name in ("headers", "resource"):
+        if name in keys:
+            changes[name] = {k: str(v) for k, v in _scalars(keys[name], reader).items()}
+    return OtlpConfig(**changes)
+
+
+def _stdout(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> SinkConfig:
+    keys = reader.mapping(node, ("path",))
+    return StdoutConfig(path=path(keys["path"]) if "path" in keys else None)
+
+
+def _scalars(node: Node, reader: Reader) -> dict[str, Any]:
+    """A mapping whose keys are someone else's."""
+    found = reader.mapping(node, tuple(node.entries))
+    for name, value in found.items():
+        if value.kind in ("map", "list"):
+            reader.error(value, f"`{name}` is a {value.kind}", "write one value")
+    return {name: value.value for name, value in found.items()}
+
+
+def as_yaml(config: Config) -> str:
+    """Every setting with its value, as a file that reads back as the same configuration."""
+    import yaml
+
+    def sink(one: SinkConfig) -> tuple[str, Mapping[str, object]]:
+        if isinstance(one, KafkaConfig):
+            return "kafka", {
+                "bootstrap": list(one.bootstrap),
+                "topic": one.topic,
+                "security": dict(one.security),
+            }
+        if isinstance(one, OtlpConfig):
+            return "otlp", {
+                "endpoint": one.endpoint,
+                "headers": dict(one.headers),
+                "resource": dict(one.resource),
+            }
+        return "stdout", {} if one.path is None else {"path": str(one.path)}
+
+    return yaml.safe_dump(
+        {
+            "version": VERSION,
+            "data-dir": str(config.data_dir),
+            "socket": str(config.socket_path),
+            "rules": [str(path) for path in config.rules],
+            "calibrations": [str(path) for path in config.calibrations],
+            "sinks": dict(sink(one) for one in config.sinks),
+            "http": {"host": config.http.host, "port": config.http.port},
+        }
+        | ({"telemetry": {"endpoint": config.telemetry}} if config.telemetry else {}),
+        sort_keys=False,
+    )

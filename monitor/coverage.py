@@ -1,0 +1,122 @@
+"""What was seen, against the server's own count: served = scored + unscored{reason} + unaccounted.
+
+Pure arithmetic on one request's positions; it knows nothing of sockets or clocks. `served` comes
+from the server, never from the tap, so the sum is a check and no tautology. What no statement
+explains stays in `unaccounted`, whose sign is kept: below zero, something was counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+REASONS = (
+    "prefix_cache",  # the server took these positions from its cache and ran nothing
+    "dropped",  # the socket was full, or the record that says what became of them was lost
+    "no_sidecar",  # nobody was connected
+    "sidecar_restart",  # seen by a sidecar process that died, or sent while none was alive
+    "tap_error",  # the server ran them and the tap failed
+    "not_finite",  # an activation was not finite in every column
+    "unsupported",  # a mode of the server that is refused
+    "no_pack",  # nothing was loaded that could score
+)
+TRIM_ORDER = ("dropped", "no_sidecar", "tap_error", "unsupported", "no_pack")
+
+
+@dataclass(slots=True)
+class Account:
+    """Totals over requests, in tokens."""
+
+    served: int = 0
+    scored: int = 0
+    unscored: dict[str, int] = field(default_factory=dict)
+    after_end: int = 0  # rows beyond the server's own end; in no other figure
+    requests: int = 0
+
+    @property
+    def unaccounted(self) -> int:
+        return self.served - self.scored - sum(self.unscored.values())
+
+    @property
+    def coverage(self) -> float | None:
+        return self.scored / self.served if self.served else None
+
+    def add(self, other: Account) -> None:
+        self.served += other.served
+        self.scored += other.scored
+        self.after_end += other.after_end
+        self.requests += other.requests
+        for reason, tokens in other.unscored.items():
+            self.unscored[reason] = self.unscored.get(reason, 0) + tokens
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "served": self.served,
+            "scored": self.scored,
+            "unscored": {name: n for name, n in sorted(self.unscored.items()) if n},
+            "unaccounted": self.unaccounted,
+            "after_end": self.after_end,
+            "requests": self.requests,
+            "coverage": None if self.coverage is None else round(self.coverage, 6),
+        }
+
+
+@dataclass(slots=True)
+class Positions:
+    """Which positions of one sequence arrived. What is below `next` is never taken twice."""
+
+    next: int = 0
+    gaps: list[tuple[int, int]] = field(default_factory=list)  # half open; never arrived
+    not_finite: list[tuple[int, int]] = field(default_factory=list)  # arrived without a score
+
+    def received(self, below: int | None = None) -> int:
+        end = self.next if below is None else min(below, self.next)
+        return end - overlap(self.gaps, end)
+
+    def scored(self, below: int) -> int:
+        return self.received(below) - overlap(self.not_finite, below)
+
+
+def overlap(ranges: Iterable[tuple[int, int]], below: int) -> int:
+    """Positions under `below` in disjoint ranges."""
+    return sum(max(0, min(end, below) - start) for start, end in ranges)
+
+
+def settle(
+    positions: Positions,
+    *,
+    served: int,
+    emitted: int,
+    cached: int,
+    errors: Mapping[str, int],
+    loss_reason: str | None,
+) -> Account:
+    """The account of one closed request.
+
+    emitted, cached, errors   the tap's own statement, in distinct positions
+    loss_reason               why rows the tap did send may not have come here; None: nothing may
+                              be missing, and what is stays unaccounted
+
+    The tap counts positions past the server's end as well. Those that came are `after_end`; those
+    it names in `errors` were never owed, and are taken out again as far as its own total exceeds
+    `served`.
+    """
+    received = positions.received()
+    after_end = received - positions.received(served)
+    stated = {name if name in REASONS else "tap_error": 0 for name in errors}
+    for name, tokens in errors.items():
+        stated[name if name in REASONS else "tap_error"] += tokens
+    excess = max(0, emitted + cached + sum(stated.values()) - served - after_end)
+    for name in TRIM_ORDER:
+        cut = min(excess, stated.get(name, 0))
+        if cut:
+            stated[name] -= cut
+            excess -= cut
+    unscored = {"prefix_cache": cached, "not_finite": overlap(positions.not_finite, served)}
+    for name, tokens in stated.items():
+        unscored[name] = unscored.get(name, 0) + tokens
+    lost = emitted - received
+    if loss_reason is not None and lost > 0:
+        unscored[loss_reason] = unscored.get(loss_reason, 0) + max(0, lost - excess)
+    kept = {name: tokens for name, tokens in unscored.items() if tokens}
+    return Account(served, positions.scored(served), kept, after_end, 1)

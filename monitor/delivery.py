@@ -1,0 +1,177 @@
+"""From the ledger to the sinks, in a process of its own: one lane a sink, each in its own thread.
+
+A slow or absent sink holds up no other, and never the line, which does not know that this process
+exists. It owns the threads and their end; what to send next is the lane's, what an answer means
+the sink's.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dosimeter.monitor.history.cursors import CursorStore
+from dosimeter.monitor.history.lock import WriterLock
+from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
+from dosimeter.monitor.lane import Backoff, Lane
+from dosimeter.monitor.sinks.config import SinkConfig, build_sink
+from dosimeter.monitor.sinks.sink import Sink
+from dosimeter.monitor.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DeliveryConfig:
+    ledger: Path
+    store: Path  # the dispatcher's own file, `deliver.db`
+    sinks: tuple[SinkConfig, ...] = ()
+    poll_s: float = 0.05  # how often to ask whether the ledger has grown
+    batch: int = 500  # alerts in flight at most, per sink
+    backoff_s: float = 0.1  # before the first repeat; doubles
+    backoff_cap_s: float = 5.0  # so that a sink that is back is noticed within this
+    drain_s: float = 5.0  # on stop: how long to go on while sinks keep answering
+
+
+def run_delivery(
+    config: DeliveryConfig,
+    stop: threading.Event,
+    *,
+    sinks: Sequence[Sink] | None = None,
+    telemetry: Telemetry | None = None,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> None:
+    """Deliver until `stop` is set, then drain for at most `drain_s`. Blocks.
+
+    A ledger that is not there yet is waited for. Raises AlreadyWriting when another dispatcher
+    has the store, StoreError or LedgerError when a file cannot be used at all.
+    """
+    config.store.parent.mkdir(parents=True, exist_ok=True)
+    lock = WriterLock(config.store)
+    try:
+        ledger_id = _wait_for_ledger(config, stop)
+        if ledger_id is None:
+            return
+        built = [build_sink(c) for c in config.sinks] if sinks is None else list(sinks)
+        with CursorStore(config.store, ledger_id=ledger_id) as store:
+            store.register(sink.name for sink in built)
+        threads = [
+            threading.Thread(
+                target=_run_lane,
+                args=(config, sink, ledger_id, stop, uniform),
+                name=f"deliver-{sink.name}",
+                daemon=True,  # a sink stuck in its library must not keep the process
+            )
+            for sink in built
+        ]
+        for thread in threads:
+            thread.start()
+        while not stop.wait(1.0):
+            record_delivery(config, telemetry)
+        deadline = time.monotonic() + config.drain_s + 1.0
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        record_delivery(config, telemetry)
+    finally:
+        lock.close()
+
+
+def _wait_for_ledger(config: DeliveryConfig, stop: threading.Event) -> str | None:
+    while not stop.is_set():
+        try:
+            with LedgerReader(config.ledger) as ledger:
+                return ledger.ledger_id
+        except LedgerMissing:
+            stop.wait(max(config.poll_s, 0.2))
+    return None
+
+
+def _run_lane(
+    config: DeliveryConfig,
+    sink: Sink,
+    ledger_id: str,
+    stop: threading.Event,
+    uniform: Callable[[float, float], float],
+) -> None:
+    backoff = Backoff(config.backoff_s, config.backoff_cap_s, uniform)
+    trouble = Backoff(config.backoff_s, config.backoff_cap_s, uniform)
+    stopped_at: float | None = None
+    while True:
+        try:
+            with (
+                LedgerReader(config.ledger) as ledger,
+                CursorStore(config.store, ledger_id=ledger_id) as store,
+            ):
+                lane = Lane(
+                    sink, ledger, store, backoff=backoff, poll_s=config.poll_s, batch=config.batch
+                )
+                while True:
+                    pause_s = lane.step()
+                    trouble.reset()
+                    if stop.is_set():
+                        stopped_at = stopped_at or time.monotonic()
+                        # Idle or failing: what is left is in the ledger, and safe there.
+                        if pause_s or time.monotonic() - stopped_at > config.drain_s:
+                            sink.close()
+                            return
+                    elif pause_s:
+                        stop.wait(pause_s)
+        except (sqlite3.Error, OSError, RuntimeError) as error:
+            # Reading or writing our own files failed: begin again from the stored cursor.
+            log.warning("lane `%s`: %s", sink.name, error)
+            if stop.wait(trouble.next_s()):
+                return
+
+
+def delivery_status(ledger: Path, store: Path, *, now_ns: int) -> dict[str, Any]:
+    """What `/status` and `dosimeter deliver --status` show; read from the two files by anyone.
+
+    `sinks` is empty as long as nothing was ever delivered. Raises LedgerMissing, StoreError.
+    """
+    with LedgerReader(ledger) as reader:
+        if not store.exists():
+            return {"sinks": {}}
+        with CursorStore(store, ledger_id=reader.ledger_id) as cursors:
+            return {"sinks": {n: _sink_status(n, reader, cursors, now_ns) for n in cursors.sinks()}}
+
+
+def _sink_status(
+    name: str, reader: LedgerReader, cursors: CursorStore, now_ns: int
+) -> dict[str, Any]:
+    count = cursors.conservation(name, reader)
+    position = cursors.position(name)
+    oldest_ns = reader.oldest_deliverable_ns(position.cursor)
+    return {
+        "accepted": count.accepted,
+        "delivered": count.delivered,
+        "dead": count.dead,
+        "queued": count.queued,
+        "conserved": count.holds,
+        "oldest_queued_s": 0.0 if oldest_ns is None else max(0, now_ns - oldest_ns) / 1e9,
+        "retries": position.retries,
+        "last_ack_ns": position.last_ack_ns,
+        "last_error": position.last_error,
+        "last_error_ns": position.last_error_ns,
+    }
+
+
+def record_delivery(config: DeliveryConfig, telemetry: Telemetry | None) -> None:
+    """Put the counts of every sink into metrics."""
+    if telemetry is None:
+        return
+    try:
+        status = delivery_status(config.ledger, config.store, now_ns=time.time_ns())
+    except (sqlite3.Error, RuntimeError) as error:
+        log.warning("delivery counts not recorded: %s", error)
+        return
+    for name, sink in status["sinks"].items():
+        for outcome in ("accepted", "delivered", "dead", "queued"):
+            telemetry.record(f"dosimeter.delivery.{outcome}", sink[outcome], {"sink": name})
+        telemetry.record("dosimeter.delivery.oldest.age", sink["oldest_queued_s"], {"sink": name})

@@ -1,0 +1,71 @@
+"""The sidecar's two pages: `/livez` for whoever restarts it, `/status` for whoever asks.
+
+Standard library, one daemon thread, bound to the loopback unless configured otherwise. It never
+touches the line; it calls the two functions it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class HealthError(RuntimeError):
+    """The address cannot be listened at."""
+
+
+class Health:
+    """Serves until `close`. port: the one that was bound."""
+
+    def __init__(
+        self, host: str, port: int, alive: Callable[[], bool], status: Callable[[], dict[str, Any]]
+    ) -> None:
+        try:
+            self._server = ThreadingHTTPServer((host, port), _handler(alive, status))
+        except OSError as error:
+            raise HealthError(
+                f"{host}:{port}: cannot listen: {error.strerror}\n"
+                "  hint: set another `http: {port: …}`, or 0 for any free one"
+            ) from error
+        self.port = int(self._server.server_address[1])
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(
+    alive: Callable[[], bool], status: Callable[[], dict[str, Any]]
+) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5.0  # a client that sends nothing does not keep its thread
+
+        def do_GET(self) -> None:
+            if self.path == "/livez":
+                ok = alive()
+                self._answer(200 if ok else 503, "text/plain", b"ok\n" if ok else b"stuck\n")
+            elif self.path == "/status":
+                body = json.dumps(status(), indent=2).encode()
+                self._answer(200, "application/json", body)
+            else:
+                self._answer(404, "text/plain", b"there are /livez and /status\n")
+
+        def _answer(self, code: int, kind: str, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Health checks are not news."""
+
+    return Handler

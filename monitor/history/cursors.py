@@ -1,0 +1,178 @@
+"""Where each sink stands: cursor, counts and dead letters, in the dispatcher's own file.
+
+A cursor and the counts beside it move in one commit, so that delivered + dead is always exactly
+the number of deliverable alerts at or before the cursor. It knows nothing of how anything is
+sent.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dosimeter.monitor.history.ledger import PACKAGE
+from dosimeter.monitor.history.named_sql import load_sql, read_sql
+from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.history.records import StoredAlert
+
+STORE_VERSION = 1
+SQL = load_sql(PACKAGE, "deliver_queries.sql")
+
+
+class StoreError(RuntimeError):
+    """The dispatcher's file cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkPosition:
+    """One sink's row. Times are wall clock, ns; None: never, or not now."""
+
+    cursor: int = 0
+    delivered: int = 0
+    dead: int = 0
+    retries: int = 0
+    last_ack_ns: int | None = None
+    last_error: str | None = None
+    last_error_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    seq: int
+    event_id: str
+    core: bytes
+    error: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conservation:
+    """accepted = delivered + dead + queued, for one sink, from two independent counts.
+
+    accepted and queued are counted in the ledger, delivered and dead were added up as answers came.
+    """
+
+    accepted: int
+    delivered: int
+    dead: int
+    queued: int
+
+    @property
+    def holds(self) -> bool:
+        return self.accepted == self.delivered + self.dead + self.queued
+
+
+class CursorStore:
+    """One connection to the file, made if it is absent; use it from one thread at a time."""
+
+    def __init__(self, path: Path, *, ledger_id: str) -> None:
+        """Raises StoreError when the file is of a later version or belongs to another ledger."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        try:
+            self._prepare(ledger_id)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self, ledger_id: str) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # Power loss may take back the last commits, whole: those alerts are sent once more.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("BEGIN IMMEDIATE")
+        if not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            for statement in read_sql(PACKAGE, "deliver_schema.sql").split(";\n"):
+                self._db.execute(statement)
+            stamps = {"schema_version": str(STORE_VERSION), "ledger_id": ledger_id}
+            for name, value in stamps.items():
+                self._db.execute(SQL["put_meta"], {"name": name, "value": value})
+        self._db.execute("COMMIT")
+        version = int(self._meta("schema_version"))
+        if version > STORE_VERSION:
+            raise StoreError(
+                f"{self.path}: version {version} is newer than {STORE_VERSION}\n"
+                "  hint: upgrade dosimeter"
+            )
+        if self._meta("ledger_id") != ledger_id:
+            raise StoreError(
+                f"{self.path}: its cursors belong to another ledger than `{ledger_id}`\n"
+                "  hint: move the file away; every sink is then sent the whole ledger again"
+            )
+
+    def _meta(self, name: str) -> str:
+        row = self._db.execute(SQL["get_meta"], {"name": name}).fetchone()
+        if row is None:
+            raise StoreError(f"{self.path}: not a dosimeter delivery file: no `{name}`")
+        return str(row[0])
+
+    def register(self, sinks: Iterable[str]) -> None:
+        """Give each sink a row, so that what is queued for it shows before its first answer."""
+        for sink in sinks:
+            self._db.execute(SQL["add_sink"], {"sink": sink})
+
+    def position(self, sink: str) -> SinkPosition:
+        """Where `sink` stands; all zero when it has never been seen."""
+        row = self._db.execute(SQL["get_sink"], {"sink": sink}).fetchone()
+        return SinkPosition() if row is None else SinkPosition(*row)
+
+    def sinks(self) -> list[str]:
+        """Every sink that ever had a cursor here, configured now or not."""
+        return [name for (name,) in self._db.execute(SQL["sinks"]).fetchall()]
+
+    def settle(
+        self,
+        sink: str,
+        *,
+        cursor: int,
+        delivered: int,
+        dead: Sequence[tuple[StoredAlert, str]],
+        now_ns: int,
+    ) -> None:
+        """Move the cursor over what was acknowledged and what was refused, in one commit."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute(SQL["add_sink"], {"sink": sink})
+            for alert, error in dead:
+                row = {
+                    "sink": sink,
+                    "seq": alert.seq,
+                    "event_id": alert.event_id,
+                    "core": alert.core,
+                    "error": error,
+                    "now_ns": now_ns,
+                }
+                self._db.execute(SQL["bury"], row)
+            counts = {"cursor": cursor, "delivered": delivered, "dead": len(dead)}
+            self._db.execute(SQL["settle"], {"sink": sink, "now_ns": now_ns, **counts})
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def fail(self, sink: str, error: str, *, now_ns: int) -> None:
+        """Note that a batch has to be sent again, and why."""
+        self._db.execute(SQL["add_sink"], {"sink": sink})
+        self._db.execute(SQL["fail"], {"sink": sink, "error": error, "now_ns": now_ns})
+
+    def dead_letters(self, sink: str, *, limit: int = 100) -> list[DeadLetter]:
+        rows = self._db.execute(SQL["dead_letters"], {"sink": sink, "limit": limit}).fetchall()
+        return [DeadLetter(*row) for row in rows]
+
+    def conservation(self, sink: str, ledger: LedgerReader) -> Conservation:
+        """Count both sides. Right at any moment, also while both files are being written."""
+        position = self.position(sink)
+        accepted, queued = ledger.count_deliverable(position.cursor)
+        return Conservation(accepted, position.delivered, position.dead, queued)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> CursorStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

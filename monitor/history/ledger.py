@@ -1,0 +1,204 @@
+"""The ledger, where an alert becomes accepted: SQLite in WAL mode, one writer, one commit a group.
+
+It owns the file, its version and its durability, and knows nothing of rules, sinks or cursors. A
+record is accepted when `append` has returned, and then survives `kill -9`; with
+`synchronous=FULL` also power loss.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from dosimeter.monitor.history.checkpoint import FALLBACK_PAGES, Checkpointer
+from dosimeter.monitor.history.lock import WriterLock
+from dosimeter.monitor.history.named_sql import load_sql, read_sql
+from dosimeter.monitor.history.records import Account, Committed, LedgerRecord
+
+SCHEMA_VERSION = 1
+PACKAGE = "dosimeter.monitor.history"
+BUSY_S = 2.0
+"""How long a commit waits for a visitor's lock (a shell, a backup) before it counts as stalled."""
+
+SQL = load_sql(PACKAGE, "queries.sql")
+
+
+class LedgerError(RuntimeError):
+    """The file cannot be used as a ledger."""
+
+
+class LedgerTooNew(LedgerError):
+    """Written by a later release, under rules this one does not know."""
+
+    def __init__(self, path: Path, found: int) -> None:
+        self.path, self.found = path, found
+        super().__init__(
+            f"{path}: schema version `{found}` is newer than `{SCHEMA_VERSION}`\n"
+            "  hint: upgrade dosimeter, or point `data-dir` at another folder"
+        )
+
+
+class LedgerStalled(RuntimeError):
+    """Nothing can be made durable now: disk full, file locked, I/O error. Nothing was accepted.
+
+    Append the same group again later: what did get in is recognised by its event id.
+    """
+
+    def __init__(self, path: Path, cause: sqlite3.Error) -> None:
+        self.path, self.reason = path, str(cause)
+        super().__init__(
+            f"{path}: cannot commit: {cause}\n"
+            "  hint: free disk space or release the lock; nothing is read from the wire until then"
+        )
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> int | None:
+    """The schema version of an open file; None: empty. Raises LedgerError, LedgerTooNew."""
+    try:
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if not tables:
+            return None
+        row = connection.execute(SQL["get_meta"], {"name": "schema_version"}).fetchone()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+            raise
+        raise LedgerError(f"{path}: not a dosimeter ledger: {error}") from error
+    if row is None:
+        raise LedgerError(f"{path}: not a dosimeter ledger: it states no schema version")
+    if int(row[0]) > SCHEMA_VERSION:
+        raise LedgerTooNew(path, int(row[0]))
+    return int(row[0])
+
+
+class Ledger:
+    """The writer. One per file, held by the line; use it from one thread at a time."""
+
+    def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+        """Create the file or open it.
+
+        Raises AlreadyWriting, LedgerTooNew, LedgerError, LedgerStalled.
+        """
+        self.path = path
+        self._now_ns = now_ns
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = WriterLock(path)
+        self._checkpointer: Checkpointer | None = None
+        self._db = sqlite3.connect(
+            path, isolation_level=None, timeout=BUSY_S, check_same_thread=False
+        )
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self.close()
+            raise LedgerStalled(path, error) from error
+        except LedgerError:
+            self.close()
+            raise
+        self._checkpointer = Checkpointer(path).start()
+
+    def _prepare(self) -> None:
+        check_version(self._db, self.path)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {FALLBACK_PAGES}")
+        # A reader that sat on an old snapshot lets the WAL grow; this gives the space back
+        # afterwards.
+        self._db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        if check_version(self._db, self.path) is None:
+            statement = SQL["put_meta"].replace(":name", "'schema_version'")
+            stamp = statement.replace(":value", f"'{SCHEMA_VERSION}'")
+            schema = read_sql(PACKAGE, "schema.sql")
+            self._db.executescript(f"BEGIN IMMEDIATE;\n{schema}\n{stamp};\nCOMMIT;")
+
+    def append(
+        self,
+        records: Sequence[LedgerRecord] = (),
+        *,
+        blobs: Mapping[str, bytes] | None = None,
+        accounts: Iterable[Account] = (),
+        evidence: Mapping[str, bytes] | None = None,
+    ) -> Committed:
+        """Make one group durable: all of it or none of it. Returns when it is on disk.
+
+        blobs      sha256 hex -> content named by the records' hashes
+        accounts   cumulative totals, replacing the earlier ones of their epoch
+        evidence   event id -> body, for alerts accepted earlier (or in this group)
+
+        Raises LedgerStalled: nothing was accepted, and the same call may be made again.
+        Raises LedgerError: a record whose core is not JSON; repeating cannot help.
+        """
+        now_ns = self._now_ns()
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                committed = self._write(records, blobs or {}, accounts, evidence or {}, now_ns)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            if "malformed JSON" in str(error) or isinstance(error, sqlite3.IntegrityError):
+                raise LedgerError(f"{self.path}: record refused: {error}") from error
+            raise LedgerStalled(self.path, error) from error
+        return committed
+
+    def _write(
+        self,
+        records: Sequence[LedgerRecord],
+        blobs: Mapping[str, bytes],
+        accounts: Iterable[Account],
+        evidence: Mapping[str, bytes],
+        now_ns: int,
+    ) -> Committed:
+        db, accepted, orphans = self._db, 0, 0
+        for record in records:
+            row = {
+                "event_id": record.event_id,
+                "core": record.core,
+                "deliverable": int(record.deliverable),
+                "committed_ns": now_ns,
+            }
+            new = db.execute(SQL["insert_alert"], row).rowcount
+            accepted += new
+            if new and record.evidence is not None:
+                body = {"event_id": record.event_id, "body": record.evidence}
+                db.execute(SQL["upsert_evidence"], body)
+        for event_id, content in evidence.items():
+            body = {"event_id": event_id, "body": content}
+            orphans += 1 - db.execute(SQL["upsert_evidence"], body).rowcount
+        for sha256, content in blobs.items():
+            db.execute(SQL["insert_blob"], {"sha256": sha256, "body": content})
+        for account in accounts:
+            db.execute(SQL["upsert_account"], _account_row(account, now_ns))
+        last = db.execute(SQL["last_seq"]).fetchone()[0]
+        return Committed(accepted, len(records) - accepted, orphans, last)
+
+    def close(self) -> None:
+        if self._checkpointer is not None:
+            self._checkpointer.close()
+            self._checkpointer = None
+        self._db.close()
+        self._lock.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _account_row(account: Account, now_ns: int) -> dict[str, object]:
+    return {
+        "epoch": account.epoch,
+        "served": account.served,
+        "scored": account.scored,
+        "unscored": json.dumps(dict(account.unscored), sort_keys=True, separators=(",", ":")),
+        "unaccounted": account.unaccounted,
+        "requests": account.requests,
+        "closed": account.closed,
+        "updated_ns": now_ns,
+    }

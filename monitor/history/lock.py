@@ -1,0 +1,43 @@
+"""One writer per file: an advisory lock, released by the kernel when its process dies.
+
+It lives beside the file it protects and not on it, because closing any descriptor of a locked
+SQLite database would drop SQLite's own locks. It knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class AlreadyWriting(RuntimeError):
+    """Another process holds the writer's lock of this file."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.path, self.holder = path, holder
+        super().__init__(
+            f"{path}: already being written by process `{holder or 'unknown'}`\n"
+            "  hint: stop that process, or give this one its own `data-dir`"
+        )
+
+
+class WriterLock:
+    """Held from construction to `close`. Raises AlreadyWriting at once; never waits."""
+
+    def __init__(self, path: Path) -> None:
+        """path is the file to protect; the lock is `<path>.lock`, left in place when released."""
+        self._fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._fd)
+            raise AlreadyWriting(path, holder) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

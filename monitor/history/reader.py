@@ -1,0 +1,161 @@
+"""Reading the ledger: a connection that cannot write, for the dispatcher, the CLI and the pages.
+
+Every call is one short statement, so that no reader ever holds a snapshot that keeps the
+write-ahead log from being trimmed. It knows nothing of who reads, or of cursors.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from dosimeter.monitor.history.ledger import SQL, LedgerError, check_version
+from dosimeter.monitor.history.records import Account, StoredAlert
+
+
+class LedgerMissing(LedgerError):
+    """There is no ledger at this path, or none yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"{path}: no ledger here\n"
+            "  hint: start `dosimeter sidecar`, or name the folder it writes with `--data-dir`"
+        )
+
+
+class LedgerReader:
+    """One read-only connection; use it from one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises LedgerMissing, LedgerTooNew, LedgerError."""
+        self.path = path
+        if not path.exists():
+            raise LedgerMissing(path)
+        self._db = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=2.0,
+            check_same_thread=False,
+        )
+        try:
+            version = check_version(self._db, path)
+        except BaseException:
+            self._db.close()
+            raise
+        if version is None:  # being created at this very moment
+            self._db.close()
+            raise LedgerMissing(path)
+
+    @property
+    def ledger_id(self) -> str:
+        """Random identity of this file: a cursor is only meaningful together with it."""
+        found: str = self._db.execute(SQL["get_meta"], {"name": "ledger_id"}).fetchone()[0]
+        return found
+
+    def data_version(self) -> int:
+        """Changes when another connection has committed: the cheap question before the real one."""
+        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def alerts_since(self, seq: int = 0, *, limit: int = 500) -> list[StoredAlert]:
+        """Alerts after `seq` in the order of acceptance, shadow ones included."""
+        return self._alerts("alerts_since", seq=seq, limit=limit)
+
+    def deliverable_since(self, seq: int = 0, *, limit: int = 500) -> list[StoredAlert]:
+        """Like `alerts_since`, without those that no sink may see."""
+        return self._alerts("deliverable_since", seq=seq, limit=limit)
+
+    def count_deliverable(self, seq: int = 0) -> tuple[int, int]:
+        """(all deliverable alerts, those after `seq`), of one snapshot."""
+        total, after = self._db.execute(SQL["count_deliverable"], {"seq": seq}).fetchone()
+        return total, after
+
+    def oldest_deliverable_ns(self, seq: int) -> int | None:
+        """When the first deliverable alert after `seq` was committed; None when there is none."""
+        row = self._db.execute(SQL["oldest_deliverable"], {"seq": seq}).fetchone()
+        return None if row is None else int(row[0])
+
+    def by_prefix(self, prefix: str, *, limit: int = 10) -> list[StoredAlert]:
+        """Alerts whose event id starts with `prefix` (hex, any case), by id."""
+        low = prefix.lower()
+        return self._alerts("alerts_by_prefix", prefix=low, after=low + "g", limit=limit)
+
+    def search(
+        self,
+        *,
+        feature: str | None = None,
+        rule: str | None = None,
+        tenant: str | None = None,
+        decision: str | None = None,
+        since_ns: int | None = None,
+        limit: int = 50,
+    ) -> list[StoredAlert]:
+        """Newest first; a filter left out does not filter. since_ns is event time, wall clock."""
+        given = {
+            "feature = :feature": feature,
+            "rule = :rule": rule,
+            "tenant = :tenant": tenant,
+            "decision = :decision": decision,
+            "time_ns >= :since_ns": since_ns,
+        }
+        wanted = {text: value for text, value in given.items() if value is not None}
+        filters = " ".join(f"{text} AND" for text in wanted)
+        bound = {text.partition(":")[2]: value for text, value in wanted.items()}
+        statement = SQL["list_alerts"].replace("/* filters */", filters)
+        return self._rows(statement, {**bound, "limit": limit})
+
+    def count(self) -> int:
+        """All alerts, shadow ones included."""
+        total: int = self._db.execute(SQL["count_alerts"]).fetchone()[0]
+        return total
+
+    def evidence(self, event_id: str) -> bytes | None:
+        return self._body("get_evidence", event_id=event_id)
+
+    def blob(self, sha256: str) -> bytes | None:
+        return self._body("get_blob", sha256=sha256)
+
+    def accounts(self) -> list[Account]:
+        """Coverage totals per server process, the one updated last at the end."""
+        return [
+            Account(
+                epoch=epoch,
+                served=served,
+                scored=scored,
+                unscored=json.loads(unscored),
+                unaccounted=unaccounted,
+                requests=requests,
+                closed=closed,
+                updated_ns=updated_ns,
+            )
+            for epoch, served, scored, unscored, unaccounted, requests, closed, updated_ns in (
+                self._db.execute(SQL["accounts"]).fetchall()
+            )
+        ]
+
+    def _alerts(self, name: str, **parameters: object) -> list[StoredAlert]:
+        return self._rows(SQL[name], parameters)
+
+    def _rows(self, statement: str, parameters: Mapping[str, object]) -> list[StoredAlert]:
+        rows = self._db.execute(statement, parameters).fetchall()
+        return [
+            StoredAlert(seq, event_id, core, bool(deliverable), committed_ns)
+            for seq, event_id, core, deliverable, committed_ns in rows
+        ]
+
+    def _body(self, name: str, **parameters: object) -> bytes | None:
+        row = self._db.execute(SQL[name], parameters).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> LedgerReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

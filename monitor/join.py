@@ -1,0 +1,266 @@
+"""Control records and rows become ScoreFrames: every row finds its request and its scope.
+
+One `Join` for one server process (epoch). It owns the live requests, which positions of each
+arrived, and the account of each that ends; it never learns what a score means. Rows are taken in
+the order of positions: what lies below the furthest one seen was taken before or is a gap.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import (
+    CODE_UNSCORED,
+    SEGMENTS,
+    Codes,
+    Scope,
+    ScoreFrame,
+    StepFrame,
+)
+from dosimeter.monitor.coverage import Account, Positions, settle
+from dosimeter.monitor.evidence import FollowUp, Ints
+from dosimeter.monitor.records import Close, Open
+from dosimeter.monitor.slots import Slots
+from dosimeter.monitor.taps.wire import WireError
+from dosimeter.monitor.waiting import Waiting
+
+MAX_LIVE = 1 << 16
+REMEMBERED = 4096
+"""Closed keys kept, so that a late row is known to be one."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One live request."""
+
+    opened: Open
+    slot: int
+    role: str  # whose connection announced it
+    loss_reason: str | None  # why sent rows may have been lost on the way; None: they may not
+    positions: Positions = field(default_factory=Positions)
+    announced: int = 0  # the connect at which it was last named
+    follow_ups: list[FollowUp] = field(default_factory=list)
+
+    @property
+    def key(self) -> int:
+        return self.opened.key
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request that is over. request: None if its OPEN never came."""
+
+    request: Request | None
+    account: Account
+
+
+class Join:
+    """Requests and coverage of one server process.
+
+    features  columns of its codes
+    account   totals of this epoch that an earlier sidecar process has stored, if any
+    """
+
+    def __init__(self, features: int, account: Account | None) -> None:
+        self.features = features
+        self.returned = account is not None
+        self.account = account or Account()
+        self.canary = Account()
+        self.live: dict[int, Request] = {}
+        self.slots = Slots(features)
+        self.waiting = Waiting()
+        self.late_rows = 0  # of closed requests
+        self.excess = 0  # tokens counted here beyond the server's own total; must be 0
+        self._closed: OrderedDict[int, None] = OrderedDict()
+        self._connects = 0
+        self._unsettled: set[str] = set()  # roles that connected and have not finished announcing
+        self._stated: dict[str, tuple[int, int]] = {}  # role -> served, requests by its counters
+
+    def rebind(self, features: int) -> None:
+        """The tap scores other columns from now on; what was kept of the old ones is of no use."""
+        self.features = features
+        self.slots.rebind(features)
+
+    # --- control
+
+    def connect(self, role: str) -> None:
+        """A HELLO on a new connection: everything alive will be named again, then rows follow."""
+        self._connects += 1
+        self._unsettled.add(role)
+        for request in self.live.values():
+            if request.role == role and request.loss_reason is None:
+                request.loss_reason = "dropped"
+
+    def open(self, record: Open, role: str) -> list[ScoreFrame]:
+        """A request begins; returns its rows that came before. Named again, it keeps its state."""
+        known = self.live.get(record.key)
+        if known is not None:
+            known.announced = self._connects
+            return []
+        if record.key in self._closed:
+            return []
+        if len(self.live) >= MAX_LIVE:
+            raise WireError(f"more than {MAX_LIVE} requests are open")
+        slot = self.slots.take(record.key, record.prompt_len)
+        loss = "sidecar_restart" if record.again else None
+        self.live[record.key] = Request(record, slot, role, loss, announced=self._connects)
+        early = self.waiting.take(record.key)
+        return [joined for frame in early if (joined := self.step(frame)) is not None]
+
+    def close(self, record: Close) -> Ended | None:
+        """A request ends: its account enters the totals. None for a key that has ended before."""
+        if record.key in self._closed:
+            return None
+        self.waiting.drop(record.key)
+        request = self.live.get(record.key)
+        account = settle(
+            self.positions(request) if request is not None else Positions(),
+            served=record.served,
+            emitted=record.emitted,
+            cached=record.cached,
+            errors=record.errors,
+            # A CLOSE without an OPEN: its rows, if any were sent, went to a process before us.
+            loss_reason="sidecar_restart" if request is None else request.loss_reason,
+        )
+        (self.canary if record.canary else self.account).add(account)
+        self._forget(record.key)
+        return Ended(request, account)
+
+    def counters(self, role: str, counters: Mapping[str, int]) -> list[Request]:
+        """Compare with the speaker's own totals, at a STEP or BEAT: no record is queued then.
+
+        What its closed requests served beyond what we have in our totals belongs to requests whose
+        CLOSE we never saw. Returns live requests that it no longer names: they are over.
+        """
+        self._stated[role] = (counters["served_closed"], counters["requests_closed"])
+        served, requests = (sum(part) for part in zip(*self._stated.values(), strict=True))
+        orphans: list[Request] = []
+        if role in self._unsettled:
+            self._unsettled.discard(role)
+            orphans = [
+                request
+                for request in self.live.values()
+                if request.role == role and request.announced < self._connects
+            ]
+            for request in orphans:
+                self._forget(request.key)
+        missing = served - self.account.served
+        self.excess = max(0, -missing)
+        if missing > 0:
+            closes = max(0, requests - self.account.requests)
+            self.account.add(Account(missing, 0, {self._lost_close(): missing}, 0, closes))
+        return orphans
+
+    def abandon(self) -> list[Request]:
+        """The server is gone for good: everything alive is over, and no count tells of it."""
+        gone = list(self.live.values())
+        for request in gone:
+            self._forget(request.key)
+        return gone
+
+    def positions(self, request: Request) -> Positions:
+        request.positions.next = int(self.slots.next[request.slot])
+        return request.positions
+
+    # --- rows
+
+    def step(self, frame: StepFrame) -> ScoreFrame | None:
+        """The frame's rows with their scopes, or None if nothing of it is new.
+
+        The next token of an answer is the usual row: all of those are taken at once, and stand first.
+        The others are taken one by one, and a prompt is cut where its scope changes.
+        """
+        rows, codes = frame.rows, frame.codes
+        keys = rows["key"].tolist()
+        slots = self.slots.of(keys)
+        starts, n = rows["start"].astype(np.int64), rows["n"].astype(np.int64)
+        ends = np.cumsum(n)
+        usual = (n == 1) & (slots >= 0) & (starts == self.slots.next[slots])
+        usual &= starts >= self.slots.prompt[slots]
+        if codes.size and codes.min() == CODE_UNSCORED:
+            usual &= ~(codes == CODE_UNSCORED).all(axis=1)[ends - 1]
+        if len(set(keys)) < len(keys):
+            usual[:] = False
+        segments, parts = [], []
+        if usual.any():
+            taken = codes if len(codes) == usual.sum() else codes[ends[usual] - 1]
+            segments.append(self._decode(rows["key"][usual], slots[usual], starts[usual], taken))
+            parts.append(taken)
+        for i in np.flatnonzero(~usual).tolist():
+            part = codes[ends[i] - n[i] : ends[i]]
+            pieces = list(self._take(keys[i], rows[i], part, frame))
+            if pieces:
+                segments.append(np.array([piece[:4] for piece in pieces], SEGMENTS))
+                parts += [piece[4] for piece in pieces]
+        if not parts:
+            return None
+        if len(parts) == 1:
+            return ScoreFrame(segments[0], parts[0], frame.hook_ns, frame.time_ns)
+        joined = np.concatenate(parts)
+        return ScoreFrame(np.concatenate(segments), joined, frame.hook_ns, frame.time_ns)
+
+    def _decode(
+        self, keys: npt.NDArray[np.uint64], slots: Ints, starts: Ints, codes: Codes
+    ) -> npt.NDArray[np.void]:
+        """One next token each of many requests, all of the answer, all scored."""
+        self.slots.next[slots] += 1
+        self.slots.recent.put_tokens(slots, starts, codes)
+        segments = np.empty(len(slots), SEGMENTS)
+        segments["key"], segments["start"] = keys, starts
+        segments["n"], segments["scope"] = 1, int(Scope.ANSWER)
+        return segments
+
+    def _take(
+        self,
+        key: int,
+        row: npt.NDArray[np.void],
+        codes: Codes,
+        frame: StepFrame,
+    ) -> Iterator[tuple[int, int, int, int, Codes]]:
+        """One row entry -> (key, start, n, scope, codes) for what is new of it."""
+        request = self.live.get(key)
+        if request is None:
+            if key in self._closed:
+                self.late_rows += len(codes)
+            else:
+                self.waiting.add(key, row, codes, frame)
+            return
+        slot, start, end = request.slot, int(row["start"]), int(row["start"]) + len(codes)
+        at = int(self.slots.next[slot])
+        if end <= at or not len(codes):
+            return
+        if start > at:
+            request.positions.gaps.append((at, start))
+            self.slots.recent.skip(slot, at, start)
+        codes, start = codes[max(0, at - start) :], max(at, start)
+        self.slots.next[slot] = end
+        self.slots.recent.put_run(slot, start, codes)
+        lost = np.flatnonzero((codes == CODE_UNSCORED).all(axis=1))
+        request.positions.not_finite += [(start + i, start + i + 1) for i in lost.tolist()]
+        for scope, low, high in request.opened.spans:
+            low, high = max(low, start), min(high, end)
+            if low < high:
+                yield key, low, high - low, scope, codes[low - start : high - start]
+        low = max(start, request.opened.prompt_len)
+        if low < end:
+            yield key, low, end - low, int(Scope.ANSWER), codes[low - start :]
+
+    def _forget(self, key: int) -> None:
+        request = self.live.pop(key, None)
+        if request is not None:
+            self.positions(request)
+            self.slots.release(key)
+        self._closed[key] = None
+        if len(self._closed) > REMEMBERED:
+            self._closed.popitem(last=False)
+
+    def _lost_close(self) -> str:
+        """Why a CLOSE never came to this process."""
+        if self.returned:
+            return "sidecar_restart"
+        return "no_sidecar" if self._connects <= 1 else "dropped"

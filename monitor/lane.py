@@ -1,0 +1,124 @@
+"""One sink's way through the ledger: what to send next, what was answered, how long to wait.
+
+It owns the order and the patience: a cursor moves only over what the sink has answered for, so a
+crash repeats and never loses. It has no thread and no clock of its own, and what an answer means
+is the sink's to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dosimeter.monitor.history.cursors import CursorStore
+from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.sinks.sink import Outcome, Result, Sink, retry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Backoff:
+    """Exponential, capped, with jitter: between half and all of base * 2^n seconds."""
+
+    base_s: float
+    cap_s: float
+    uniform: Callable[[float, float], float] = random.uniform
+    failures: int = field(default=0, init=False)
+
+    def reset(self) -> None:
+        self.failures = 0
+
+    def next_s(self, at_least_s: float = 0.0) -> float:
+        """The pause after one more failure; never above the cap, whatever the sink asked for."""
+        full = min(self.cap_s, self.base_s * 2.0 ** min(self.failures, 30))
+        self.failures += 1
+        return min(self.cap_s, max(at_least_s, self.uniform(full / 2, full)))
+
+
+class Lane:
+    """One sink's way through the ledger. `step` does one thing and says how long to wait."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        ledger: LedgerReader,
+        store: CursorStore,
+        *,
+        backoff: Backoff,
+        poll_s: float = 0.05,
+        batch: int = 500,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.sink, self.failing = sink, False
+        self._ledger, self._store, self._backoff = ledger, store, backoff
+        self._poll_s, self._size, self._now_ns = poll_s, batch, now_ns
+        self._cursor = store.position(sink.name).cursor
+        self._version: int | None = None
+        self._batch: list[StoredAlert] = []
+        self._settled: dict[int, Outcome] = {}  # seq -> final outcome, of the batch in hand
+
+    def step(self) -> float:
+        """Send what is next, or again. Returns seconds to wait before the next step; 0: none."""
+        if not self._batch and not self._load():
+            return self._poll_s
+        waiting = [alert for alert in self._batch if alert.seq not in self._settled]
+        again = []
+        for alert, outcome in zip(waiting, self._send(waiting), strict=True):
+            if outcome.result is Result.RETRY:
+                again.append(outcome)
+            else:
+                self._settled[alert.seq] = outcome
+        self._advance()
+        self.failing = bool(again)
+        if not again:
+            self._backoff.reset()
+            return 0.0
+        self._store.fail(self.sink.name, again[0].reason, now_ns=self._now_ns())
+        return self._backoff.next_s(max(outcome.after_s or 0.0 for outcome in again))
+
+    def _load(self) -> bool:
+        # Ask for the version before the rows: a commit in between is then seen by the next step.
+        version = self._ledger.data_version()
+        if version == self._version:
+            return False
+        self._batch = self._ledger.deliverable_since(self._cursor, limit=self._size)
+        if len(self._batch) < self._size:
+            self._version = version
+        return bool(self._batch)
+
+    def _send(self, alerts: Sequence[StoredAlert]) -> Sequence[Outcome]:
+        try:
+            outcomes = self.sink.send(alerts)
+        except Exception as error:  # a sink's own fault must not cost an alert, nor this thread
+            log.exception("sink `%s` failed", self.sink.name)
+            self.sink.close()
+            return [retry(f"sink failed: {error!r}")] * len(alerts)
+        if len(outcomes) != len(alerts):
+            return [retry(f"sink answered {len(outcomes)} times for {len(alerts)}")] * len(alerts)
+        return outcomes
+
+    def _advance(self) -> None:
+        """Move the cursor over the settled head of the batch; behind a gap all wait."""
+        settled = 0
+        while settled < len(self._batch) and self._batch[settled].seq in self._settled:
+            settled += 1
+        if not settled:
+            return
+        head, rest = self._batch[:settled], self._batch[settled:]
+        answers = [(alert, self._settled[alert.seq]) for alert in head]
+        refused = [(alert, o.reason) for alert, o in answers if o.result is Result.DEAD]
+        self._store.settle(
+            self.sink.name,
+            cursor=head[-1].seq,
+            delivered=settled - len(refused),
+            dead=refused,
+            now_ns=self._now_ns(),
+        )
+        self._cursor, self._batch = head[-1].seq, rest
+        for alert in head:
+            del self._settled[alert.seq]

@@ -1,0 +1,93 @@
+"""The line's metrics: read once in a while from its status, handed to OpenTelemetry.
+
+It runs on its own thread and owns which status field becomes which metric; names and units are in
+`telemetry`. Nothing here may slow the line or end it: what fails is logged, and lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dosimeter.monitor.latency import Latency
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+STATES = ("live", "blind", "no-pack", "absent")
+
+
+class Metrics(Protocol):
+    """What is needed of `telemetry.Telemetry`."""
+
+    def record(self, name: str, value: float, attributes: dict[str, str] | None = None) -> None: ...
+
+
+class Observer:
+    """Records one reading every EVERY_S seconds until `stop`.
+
+    status     the line's status, as `/status` shows it
+    durations  metric name -> where the durations of that metric collect
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        status: Callable[[], dict[str, Any]],
+        durations: dict[str, Latency],
+    ) -> None:
+        self._metrics, self._status, self._durations = metrics, status, durations
+        self._alerts: Counter[tuple[str, str, str]] = Counter()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+
+    def start(self) -> Observer:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Record a last time, and end."""
+        self._stop.set()
+        self._thread.join(EVERY_S)
+
+    def observe(self) -> None:
+        """One reading."""
+        found, record = self._status(), self._metrics.record
+        coverage = found["coverage"]
+        record("dosimeter.tokens", coverage["scored"], {"outcome": "scored", "reason": ""})
+        for reason, tokens in coverage["unscored"].items():
+            record("dosimeter.tokens", tokens, {"outcome": "unscored", "reason": reason})
+        unaccounted = {"outcome": "unaccounted", "reason": ""}
+        record("dosimeter.tokens", coverage["unaccounted"], unaccounted)
+        if coverage["coverage"] is not None:
+            record("dosimeter.coverage", coverage["coverage"])
+        live = sum(tap["requests_live"] for tap in found["taps"])
+        record("dosimeter.requests", coverage["requests"] + live, {"state": "opened"})
+        record("dosimeter.requests", coverage["requests"], {"state": "closed"})
+        states = {tap["state"] for tap in found["taps"]} or {"absent"}
+        for state in STATES:
+            record("dosimeter.tap.state", float(state in states), {"state": state})
+        record("dosimeter.ledger.stalled", float(found["ledger"]["stalled"] is not None))
+        for alert in found["alerts"]:
+            who = (alert["rule"], alert["severity"], alert["decision"])
+            more = alert["count"] - self._alerts[who]
+            self._alerts[who] = alert["count"]
+            if more:
+                names = ("rule", "severity", "decision")
+                record("dosimeter.alerts", more, dict(zip(names, who, strict=True)))
+        for name, latency in self._durations.items():
+            while latency.recent:
+                record(name, latency.recent.popleft() / 1e9)
+
+    def _run(self) -> None:
+        while True:
+            last = self._stop.wait(EVERY_S)
+            try:
+                self.observe()
+            except Exception:
+                log.exception("metrics of the line were not recorded")
+            if last:
+                return

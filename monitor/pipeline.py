@@ -1,0 +1,149 @@
+"""The whole product in one loop: start reading here.
+
+    tap --wire--> join -> ScoreFrame -> Engine.step -> alert -> Ledger (one commit) --> deliver
+
+`Pipeline.turn` reads what the taps and fronts have said, finds for every row its request and its
+scope, lets the rules decide, and hands what they decided to the writer, which makes it durable.
+Nothing comes back from there: delivery is a process of its own that reads the ledger. If the
+writer stalls, the line stops reading; scores are then dropped at the tap, and counted. Alerts
+never are. Everything the loop needs of the world, clocks included, is passed in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dosimeter.monitor.alerts import Decided
+from dosimeter.monitor.history.records import Account
+from dosimeter.monitor.latency import Latency
+from dosimeter.monitor.receive import Connection, Receiver
+from dosimeter.monitor.records import Close, Column, Hello, Open
+from dosimeter.monitor.rulebook import Rulebook
+from dosimeter.monitor.servers import Server
+from dosimeter.monitor.taps.wire import Kind, Message, WireError
+from dosimeter.monitor.writer import Writer
+from dosimeter.rules.program import Program
+
+WAIT_S = 0.1  # longest sleep of a turn, so that the loop is seen to live
+HOUSEKEEPING_NS = 500_000_000
+GONE_NS = 60 * 1_000_000_000
+"""A server without any connection for this long is taken for dead, and its requests for over."""
+Tally = Counter[tuple[str, str, str]]  # rule, severity, decision
+
+
+@dataclass
+class Pipeline:
+    """The line. accounts: totals stored by an earlier process, by epoch name."""
+
+    receiver: Receiver
+    rulebook: Rulebook
+    writer: Writer
+    accounts: dict[str, Account] = field(default_factory=dict)
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+    time_ns: Callable[[], int] = time.time_ns
+    servers: dict[int, Server] = field(default_factory=dict)
+    alerts: Tally = field(default_factory=Counter)
+    decision: Latency = field(default_factory=Latency)  # hook -> decision, every frame
+    turned_ns: int = 0
+    _next_ns: int = 0
+    _rules_version: int = 0
+
+    def turn(self, wait_s: float = WAIT_S) -> int:
+        """One round: read, decide, hand over. Returns how many messages there were."""
+        messages = 0
+        if self.writer.room:
+            for connection, message in self.receiver.poll(wait_s):
+                messages += 1
+                try:
+                    self._take(connection, message)
+                except WireError as error:
+                    self.receiver.refuse(connection, error)
+        else:
+            time.sleep(min(wait_s, 0.01))  # the disk is behind: leave the rest on the wire
+        self.turned_ns = self.monotonic_ns()
+        if self.turned_ns >= self._next_ns:
+            self._next_ns = self.turned_ns + HOUSEKEEPING_NS
+            self._housekeeping()
+        return messages
+
+    def _take(self, connection: Connection, message: Message) -> None:
+        server, body = self.servers.get(message.epoch), message.body
+        if message.kind is Kind.HELLO and isinstance(body, dict):
+            self._greet(connection, message.epoch, Hello.parse(body))
+            return
+        role = connection.role
+        if server is None or role is None or connection.number not in server.connections:
+            raise WireError(f"`{message.kind.name.lower()}` before `hello`")
+        server.seen_ns = self.monotonic_ns()
+        if isinstance(body, dict):
+            if message.kind is Kind.OPEN:
+                self._hand_over(server.open(Open.parse(body), role))
+            elif message.kind is Kind.CLOSE:
+                self._hand_over(*server.close(Close.parse(body), self.time_ns()))
+        else:
+            decided = server.step(body)
+            self.decision.add(max(0, self.monotonic_ns() - body.hook_ns))
+            self._hand_over(decided, server.evidence_due())
+        if message.kind in (Kind.STEP, Kind.BEAT):
+            # Hold our totals against the speaker's own; requests it no longer names are over.
+            orphans = server.reconcile(role, message.counters)
+            self._hand_over(server.end(orphans, self.time_ns()))
+
+    def _greet(self, connection: Connection, epoch: int, hello: Hello) -> None:
+        server = self.servers.get(epoch)
+        if server is None and hello.role == "front":
+            raise WireError("a front greets before its tap")  # it comes back in half a second
+        program = self._program(hello.columns)
+        if server is None:
+            stored = self.accounts.get(f"{epoch:016x}")
+            server = self.servers[epoch] = Server.begin(epoch, hello, program, stored)
+        server.greet(hello, program, connecting=connection.role is None)
+        server.seen_ns = self.monotonic_ns()
+        server.connections.add(connection.number)
+        connection.role = hello.role
+
+    def _hand_over(
+        self, decided: Sequence[Decided], evidence: Mapping[str, bytes] | None = None
+    ) -> None:
+        """To the writer, which commits it; the account of coverage goes with every alert."""
+        now_ns = self.monotonic_ns()
+        for one in decided:
+            self.alerts[one.rule, one.severity, one.decision] += 1
+        records = [(one.record, now_ns) for one in decided]
+        accounts = self._accounts() if decided else ()
+        self.writer.put(records, evidence=evidence, accounts=accounts)
+
+    def flush(self) -> None:
+        """Hand over what is kept back so that not every closed request costs a commit."""
+        self.writer.put(accounts=self._accounts())
+
+    def _accounts(self) -> list[Account]:
+        changed = [server for server in self.servers.values() if server.account_changed]
+        for server in changed:
+            server.account_changed = False
+        return [server.stored_account() for server in changed]
+
+    def _housekeeping(self) -> None:
+        while self.receiver.closed:
+            gone = self.receiver.closed.popleft().number
+            for server in self.servers.values():
+                server.connections.discard(gone)
+        for server in list(self.servers.values()):
+            if not server.connections and self.turned_ns - server.seen_ns > GONE_NS:
+                self._hand_over(server.end(server.join.abandon(), self.time_ns()))
+                self.accounts[server.name] = server.stored_account()
+                del self.servers[server.epoch]
+        self.flush()
+        if self.rulebook.version != self._rules_version:
+            self._rules_version = self.rulebook.version
+            for server in self.servers.values():
+                server.engine.swap(self._program(server.columns))
+
+    def _program(self, columns: tuple[Column, ...]) -> Program:
+        """The rules for a bank; what its alerts will name by hash is stored before the first."""
+        compiled = self.rulebook.compile(columns)
+        self.writer.put(blobs=compiled.blobs)
+        return compiled.program

@@ -1,0 +1,174 @@
+"""The listening end of the wire: accepts taps and fronts, yields their messages, fairly.
+
+It owns the socket file and the connections. A speaker that breaks the protocol loses its
+connection and is counted; the others notice nothing. Beyond the wire's own check it never looks
+into a message.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import selectors
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dosimeter.monitor.taps import wire
+from dosimeter.monitor.taps.wire import Message, WireError
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 64
+MESSAGES_PER_TURN = 8
+"""Taken from one connection before the next has its turn."""
+MODE = 0o660
+PEER = struct.Struct("3i")  # pid, uid, gid
+PATH_LIMIT = 107  # bytes of sun_path
+
+
+class SocketError(RuntimeError):
+    """The socket cannot be opened at its path."""
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One speaker. peer: pid, uid, gid as the kernel vouches for them."""
+
+    number: int
+    socket: socket.socket
+    peer: tuple[int, int, int]
+    role: str | None = None  # as it greeted; None before
+    messages: int = 0
+    missed: int = 0  # numbers skipped in its sequence: messages it gave up on
+    last_seq: int | None = None
+
+
+class Receiver:
+    """All connections behind one selector. `poll` returns what is there, at most a turn of each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.connections: list[Connection] = []
+        self.hostile = 0  # connections closed because they broke the protocol
+        self.refused = 0  # connections over MAX_CONNECTIONS
+        self.last_refusal: str | None = None
+        self.closed: deque[Connection] = deque()  # for the pipeline to take note of
+        self._numbers = 0
+        self._buffer = bytearray(wire.MAX_MESSAGE + 1)
+        self._selector = selectors.DefaultSelector()
+        self._listener = _listen(path)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def poll(self, timeout_s: float) -> Iterator[tuple[Connection, Message]]:
+        """Wait for messages, at most `timeout_s`, and yield a turn of each connection."""
+        for key, _ in self._selector.select(timeout_s):
+            if key.data is None:
+                self._accept()
+            else:
+                yield from self._read(key.data)
+
+    def refuse(self, connection: Connection, error: WireError) -> None:
+        """Close a connection whose message made no sense, here or further along."""
+        self.hostile += 1
+        self.last_refusal = f"pid {connection.peer[0]}: {error}"
+        log.warning("connection closed: %s", self.last_refusal)
+        self._close(connection)
+
+    def stop_accepting(self) -> None:
+        """No new connection; the socket file goes, so that taps know."""
+        if self._listener.fileno() >= 0:
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self.stop_accepting()
+        for connection in list(self.connections):
+            self._close(connection)
+        self._selector.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:  # that was all
+                return
+            if len(self.connections) >= MAX_CONNECTIONS:
+                self.refused += 1
+                accepted.close()
+            else:
+                self._welcome(accepted)
+
+    def _welcome(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        raw = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+        self._numbers += 1
+        connection = Connection(self._numbers, accepted, PEER.unpack(raw))
+        self.connections.append(connection)
+        self._selector.register(accepted, selectors.EVENT_READ, connection)
+
+    def _read(self, connection: Connection) -> Iterator[tuple[Connection, Message]]:
+        for _ in range(MESSAGES_PER_TURN):
+            try:
+                size = connection.socket.recv_into(self._buffer)
+            except BlockingIOError:
+                return
+            except OSError:
+                size = 0
+            if not size:
+                self._close(connection)
+                return
+            try:
+                if size > wire.MAX_MESSAGE:
+                    raise WireError(f"message is larger than {wire.MAX_MESSAGE} bytes")
+                message = wire.unpack(bytes(memoryview(self._buffer)[:size]))
+            except WireError as error:
+                self.refuse(connection, error)
+                return
+            connection.messages += 1
+            if connection.last_seq is not None:
+                connection.missed += max(0, message.seq - connection.last_seq - 1)
+            connection.last_seq = message.seq
+            yield connection, message
+            if connection not in self.connections:  # the pipeline refused it
+                return
+
+    def _close(self, connection: Connection) -> None:
+        if connection in self.connections:
+            self._selector.unregister(connection.socket)
+            connection.socket.close()
+            self.connections.remove(connection)
+            self.closed.append(connection)
+
+
+def _listen(path: Path) -> socket.socket:
+    """Bind, taking the place of a socket file that nobody answers at. Raises SocketError."""
+    if len(str(path).encode()) > PATH_LIMIT:
+        raise SocketError(
+            f"{path}: a socket path has at most {PATH_LIMIT} bytes\n"
+            "  hint: set a shorter `socket`, such as /run/dosimeter/tap.sock"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+            probe.setblocking(False)
+            reached = probe.connect_ex(str(path))
+        if reached not in (errno.ECONNREFUSED, errno.ENOENT):
+            raise SocketError(
+                f"{path}: another sidecar answers here\n  hint: stop it, or set another `data-dir`"
+            )
+        path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        listener.bind(str(path))
+        path.chmod(MODE)
+        listener.listen(MAX_CONNECTIONS)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise SocketError(f"{path}: cannot listen: {error.strerror}") from error
+    return listener

@@ -1,0 +1,186 @@
+"""Control records as the sidecar understands them: checked once, at the border, then typed.
+
+Whoever can open the socket can write anything, so every field is checked here and a wrong one
+raises WireError, which costs the writer its connection. Nothing behind this looks into raw JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from dosimeter.detectors.frames import Scope
+from dosimeter.monitor.taps import wire
+from dosimeter.monitor.taps.wire import WireError
+
+MAX_TOKENS = 1 << 31
+MAX_LABEL = 1024  # characters; longer labels are cut: they are other people's text
+MAX_LABELS = 32
+MAX_COLUMNS = 4096
+STATES = ("live", "blind", "no-pack")
+OUTCOMES = ("finished", "cancelled", "failed")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    feature: str
+    pack: str  # digest, hex
+    pack_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who speaks: the first record on every connection, and again whenever its state changes."""
+
+    role: str
+    pid: int
+    server: Mapping[str, str]
+    model: Mapping[str, str]
+    columns: tuple[Column, ...]
+    state: str  # live | blind | no-pack
+    reason: str | None
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Hello:
+        columns = _get(body, "columns", list, [])
+        if len(columns) > MAX_COLUMNS:
+            raise WireError(f"{len(columns)} columns, at most {MAX_COLUMNS} are allowed")
+        return cls(
+            role=_text(body, "role", "tap"),
+            pid=_count(body, "pid", 0),
+            server=_labels(body, "server"),
+            model=_labels(body, "model"),
+            columns=tuple(_column(column) for column in columns),
+            state=_choice(body, "state", STATES),
+            reason=None if body.get("reason") is None else _text(body, "reason"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A request begins, or is announced again after a connect (`again`)."""
+
+    key: int
+    prompt_len: int
+    labels: Mapping[str, str]
+    trusted: frozenset[str]
+    spans: tuple[tuple[int, int, int], ...]  # scope, start, end; contiguous over the prompt
+    spans_exact: bool
+    opened_ns: int
+    again: bool
+    canary: bool
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Open:
+        prompt_len = _count(body, "prompt_len")
+        spans = _spans(_get(body, "spans", list, []), prompt_len)
+        exact = _get(body, "spans_exact", bool, False) and bool(spans)
+        if not spans and prompt_len:  # none sent, or too many to send: all of it is message
+            spans = ((int(Scope.MESSAGE), 0, prompt_len),)
+        trusted = _get(body, "trusted", list, [])
+        return cls(
+            key=_count(body, "key", limit=1 << 64),
+            prompt_len=prompt_len,
+            labels=_labels(body, "labels"),
+            trusted=frozenset(name for name in trusted if isinstance(name, str)),
+            spans=spans,
+            spans_exact=exact,
+            opened_ns=_count(body, "opened_ns", 0, limit=1 << 63),
+            again=_get(body, "again", bool, False),
+            canary=_text(body, "kind", "request") == "canary",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A request ends: the server's own count beside what the tap says, in distinct positions."""
+
+    key: int
+    outcome: str
+    served: int
+    served_source: str
+    emitted: int  # positions the tap handed to the socket
+    cached: int  # positions the server never ran
+    errors: Mapping[str, int]  # positions by the reason why they were not handed over
+    closed_ns: int
+    canary: bool
+    content: Mapping[str, Any] = field(default_factory=dict)  # only where a tenant chose it
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Close:
+        errors = _get(body, "errors", dict, {})
+        return cls(
+            key=_count(body, "key", limit=1 << 64),
+            outcome=_choice(body, "outcome", OUTCOMES),
+            served=min(wire.served(body), MAX_TOKENS),
+            served_source=_text(body, "served_source", "scheduler"),
+            emitted=_count(body, "emitted", 0),
+            cached=_count(body, "cached", 0),
+            errors={_cut(name): _count(errors, name) for name in errors},
+            closed_ns=_count(body, "closed_ns", 0, limit=1 << 63),
+            canary=_text(body, "kind", "request") == "canary",
+            content={name: body[name] for name in ("text", "tokens") if name in body},
+        )
+
+
+def _get(body: Mapping[str, Any], name: str, kind: type[T], default: T | None = None) -> T:
+    value = body.get(name, default)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise WireError(f"`{name}` is {type(value).__name__}, expected {kind.__name__}")
+    return value
+
+
+def _count(
+    body: Mapping[str, Any], name: str, default: int | None = None, limit: int = MAX_TOKENS
+) -> int:
+    value = _get(body, name, int, default)
+    if not 0 <= value < limit:
+        raise WireError(f"`{name}` is out of range")
+    return value
+
+
+def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    return _cut(_get(body, name, str, default))
+
+
+def _choice(body: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    value = _text(body, name)
+    if value not in choices:
+        raise WireError(f"`{name}` is `{value[:40]}`, expected one of {', '.join(choices)}")
+    return value
+
+
+def _labels(body: Mapping[str, Any], name: str) -> dict[str, str]:
+    found = _get(body, name, dict, {})
+    kept = list(found.items())[:MAX_LABELS]
+    return {_cut(key): _cut(value) for key, value in kept if isinstance(value, str)}
+
+
+def _cut(text: str) -> str:
+    """Bounded, and writable as UTF-8: JSON can smuggle in a lone surrogate."""
+    return text[:MAX_LABEL].encode("utf-8", "replace").decode("utf-8")
+
+
+def _column(body: Any) -> Column:
+    if not isinstance(body, dict):
+        raise WireError("a column is not an object")
+    return Column(_text(body, "feature"), _text(body, "pack", ""), _text(body, "packName", ""))
+
+
+def _spans(found: list[Any], prompt_len: int) -> tuple[tuple[int, int, int], ...]:
+    spans, at = [], 0
+    for span in found:
+        if not (isinstance(span, list) and len(span) == 3 and all(type(n) is int for n in span)):
+            raise WireError("a span is not [scope, start, end]")
+        scope, start, end = span
+        if scope not in Scope._value2member_map_ or start != at or end < start:
+            raise WireError(f"span {span} does not continue the prompt at {at}")
+        if end > start:
+            spans.append((scope, start, end))
+        at = end
+    if found and at != prompt_len:
+        raise WireError(f"spans end at {at}, the prompt at {prompt_len}")
+    return tuple(spans)

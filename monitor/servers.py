@@ -1,0 +1,197 @@
+"""What the sidecar holds for one model server: its greeting, its requests, its engine.
+
+A server process is an epoch; it may speak on several connections and come back on new ones. This
+file ties join and engine together so that a request is open in both or in neither, and turns hits
+into records. It knows nothing of sockets, and of the clock only what it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dosimeter.detectors.frames import ScoreFrame, StepFrame
+from dosimeter.monitor import evidence
+from dosimeter.monitor.alerts import Decided, decide
+from dosimeter.monitor.coverage import Account
+from dosimeter.monitor.evidence import FollowUp
+from dosimeter.monitor.history.records import Account as StoredAccount
+from dosimeter.monitor.join import Join, Request
+from dosimeter.monitor.records import Close, Column, Hello, Open
+from dosimeter.monitor.taps.wire import WireError
+from dosimeter.rules.engine import Engine, Hit
+from dosimeter.rules.program import Program
+
+
+@dataclass(slots=True)
+class Server:
+    """One epoch. `decided` and `evidence` collect until the pipeline takes them away."""
+
+    epoch: int
+    join: Join
+    hello: Hello
+    engine: Engine
+    connections: set[int] = field(default_factory=set)
+    seen_ns: int = 0  # monotonic, last message
+    rows: int = 0  # received
+    account_changed: bool = True  # at once: that this epoch was met must survive us
+    following: dict[int, Request] = field(default_factory=dict)  # requests with evidence to come
+    features: tuple[str, ...] = ()
+
+    @classmethod
+    def begin(
+        cls, epoch: int, hello: Hello, program: Program, stored: StoredAccount | None
+    ) -> Server:
+        earlier = None
+        if stored is not None:
+            unscored = dict(stored.unscored)
+            earlier = Account(stored.served, stored.scored, unscored, 0, stored.closed)
+        features = tuple(column.feature for column in hello.columns)
+        join, engine = Join(len(features), earlier), Engine(program)
+        return cls(epoch, join, hello, engine, features=features)
+
+    @property
+    def name(self) -> str:
+        """The epoch as people and the ledger write it."""
+        return f"{self.epoch:016x}"
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.hello.columns
+
+    def greet(self, hello: Hello, program: Program, *, connecting: bool) -> None:
+        """A HELLO: on a new connection, or a change of state or of packs on an old one."""
+        if hello.role != "front":
+            if hello.columns != self.hello.columns:
+                self._rebind(hello, program)
+            self.hello = hello
+        if connecting:
+            self.join.connect(hello.role)
+
+    def _rebind(self, hello: Hello, program: Program) -> None:
+        """Packs were loaded or swapped: live requests go on under rules for the new columns."""
+        self.features = tuple(column.feature for column in hello.columns)
+        self.engine = Engine(program)
+        self.join.rebind(len(self.features))
+        for key, request in self.join.live.items():
+            self.engine.open(key, request.opened.labels, request.opened.trusted)
+
+    def open(self, record: Open, role: str) -> list[Decided]:
+        if record.key not in self.join.live:
+            self.engine.open(record.key, record.labels, record.trusted)
+        try:
+            early = self.join.open(record, role)
+        finally:
+            if record.key not in self.join.live:
+                self.engine.close(record.key, finished=False)
+        return [decided for frame in early for decided in self._score(frame)]
+
+    def step(self, frame: StepFrame) -> list[Decided]:
+        if frame.codes.shape[1] != self.join.features:
+            raise WireError(
+                f"{frame.codes.shape[1]} columns in a step, {self.join.features} in the greeting"
+            )
+        self.rows += len(frame.codes)
+        joined = self.join.step(frame)
+        return [] if joined is None else self._score(joined)
+
+    def close(self, record: Close, time_ns: int) -> tuple[list[Decided], dict[str, bytes]]:
+        """A request ends: what waited for its end is decided, and its evidence completed."""
+        request = self.join.live.get(record.key)
+        hits = self.engine.close(record.key, finished=record.outcome == "finished")
+        if request is None:
+            ended = self.join.close(record)
+            self.account_changed |= ended is not None
+            return [], {}
+        decided = self._decide(hits, {record.key: request}, time_ns)
+        complete = self._evidence(request, request.follow_ups, record.content)
+        self.following.pop(record.key, None)
+        self.join.close(record)
+        self.account_changed = True
+        return decided, complete
+
+    def reconcile(self, role: str, counters: Mapping[str, int]) -> list[Request]:
+        """Hold our totals against the speaker's own; returns requests it no longer names."""
+        before = self.join.account.served
+        orphans = self.join.counters(role, counters)
+        self.account_changed |= self.join.account.served != before
+        return orphans
+
+    def end(self, requests: Iterable[Request], time_ns: int) -> list[Decided]:
+        """Requests that are over without a CLOSE: decided on what was scored, like a cancel."""
+        decided: list[Decided] = []
+        for request in requests:
+            self.following.pop(request.key, None)
+            hits = self.engine.close(request.key, finished=False)
+            decided += self._decide(hits, {request.key: request}, time_ns)
+        return decided
+
+    def evidence_due(self) -> dict[str, bytes]:
+        """Evidence whose margin has arrived since the decision."""
+        complete: dict[str, bytes] = {}
+        for key, request in list(self.following.items()):
+            length = self.join.positions(request).next
+            due = [f for f in request.follow_ups if f.due <= length]
+            if not due:
+                continue
+            complete |= self._evidence(request, due, {})
+            request.follow_ups = [f for f in request.follow_ups if f.due > length]
+            if not request.follow_ups:
+                del self.following[key]
+        return complete
+
+    def stored_account(self) -> StoredAccount:
+        total = self.join.account
+        return StoredAccount(
+            epoch=self.name,
+            served=total.served,
+            scored=total.scored,
+            unaccounted=total.unaccounted,
+            requests=total.requests + len(self.join.live),
+            closed=total.requests,
+            unscored=dict(total.unscored),
+        )
+
+    def _score(self, frame: ScoreFrame) -> list[Decided]:
+        hits = self.engine.step(frame)
+        return self._decide(hits, self.join.live, frame.time_ns) if hits else []
+
+    def _decide(
+        self, hits: Sequence[Hit], live: Mapping[int, Request], time_ns: int
+    ) -> list[Decided]:
+        decided = []
+        for hit in hits:
+            request = live[hit.key]
+            if request.opened.canary:
+                continue
+            length = self.join.positions(request).next
+            first, codes = evidence.around(
+                self.join.slots.recent, request.slot, length, hit.start, hit.end
+            )
+            body = evidence.body(first, self.features, codes)
+            found = decide(
+                hit,
+                epoch=self.epoch,
+                hello=self.hello,
+                opened=request.opened,
+                positions=request.positions,
+                time_ns=time_ns,
+                evidence=body,
+            )
+            decided.append(found)
+            due = hit.end + evidence.MARGIN
+            request.follow_ups.append(FollowUp(found.record.event_id, hit.start, hit.end, due))
+            self.following[hit.key] = request
+        return decided
+
+    def _evidence(
+        self, request: Request, which: list[FollowUp], content: Mapping[str, object]
+    ) -> dict[str, bytes]:
+        length = self.join.positions(request).next
+        found: dict[str, bytes] = {}
+        for one in which:
+            first, codes = evidence.around(
+                self.join.slots.recent, request.slot, length, one.start, one.end
+            )
+            found[one.event_id] = evidence.body(first, self.features, codes, content)
+        return found

@@ -1,0 +1,220 @@
+"""The processes of a sidecar: a supervisor, the line, and delivery where there are sinks.
+
+The supervisor restarts what dies, with backoff, and ends both on SIGTERM: first the line, which
+takes in what is on the wire and commits it, then delivery. The line does not know that delivery
+exists. What the line does all day is in `pipeline`; here it is only set up and ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dosimeter.monitor import status
+from dosimeter.monitor.config import Config
+from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.health import Health, HealthError
+from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
+from dosimeter.monitor.history.lock import AlreadyWriting
+from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.pipeline import Pipeline
+from dosimeter.monitor.receive import Receiver, SocketError
+from dosimeter.monitor.rulebook import Rulebook
+from dosimeter.monitor.writer import Writer
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = 3
+"""Exit code: this machine does not allow it; trying again will not help by itself."""
+DRAIN_S = 2.0
+COMMIT_S = 20.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S, SETTLED_S = 0.2, 5.0, 10.0
+SWITCH_S = 0.0005
+"""How long another thread may keep the line from running: a tenth of Python's default."""
+
+Event = threading.Event
+
+
+def run_line(
+    config: Config, stop: Event, ready: Callable[[Pipeline, int], None] = lambda line, port: None
+) -> int:
+    """The line until `stop` is set; returns an exit code. ready: told the line, and its port."""
+    sys.setswitchinterval(SWITCH_S)
+    started_ns = time.monotonic_ns()
+    ledger: Ledger | None = None
+    receiver: Receiver | None = None
+    try:
+        ledger = Ledger(config.ledger_path)
+        with LedgerReader(config.ledger_path) as reader:
+            accounts = {account.epoch: account for account in reader.accounts()}
+        receiver = Receiver(config.socket_path)
+        writer = Writer(ledger)
+        rulebook = Rulebook(config.rules, config.calibrations)
+        pipeline = Pipeline(receiver, rulebook, writer, accounts)
+
+        def read() -> dict[str, Any]:
+            found = status.line_status(pipeline, started_ns=started_ns)
+            return found | {"delivery": _delivery(config)}
+
+        health = Health(config.http.host, config.http.port, lambda: status.alive(pipeline), read)
+    except (SocketError, HealthError, AlreadyWriting, LedgerError, LedgerStalled, OSError) as error:
+        print(f"dosimeter sidecar: {error}", file=sys.stderr)
+        if receiver is not None:
+            receiver.close()
+        if ledger is not None:
+            ledger.close()
+        return ENVIRONMENT
+    writer.start()
+    rulebook.start()
+    finish = _observe(config.telemetry, pipeline, read) if config.telemetry else lambda: None
+    pipeline.turn(0)
+    _freeze()
+    ready(pipeline, health.port)
+    log.info("listening on %s, status at port %d", config.socket_path, health.port)
+    while not stop.is_set():
+        pipeline.turn()
+    committed = _drain(pipeline)
+    rulebook.stop()
+    finish()
+    health.close()
+    receiver.close()
+    if committed:
+        ledger.close()
+        return 0
+    log.error("%d entries could not be committed: %s", writer.waiting, writer.stalled)
+    return ENVIRONMENT
+
+
+def _drain(pipeline: Pipeline) -> bool:
+    """Take in what is on the wire, then commit; False if the disk did not allow it."""
+    pipeline.receiver.stop_accepting()
+    deadline = time.monotonic() + DRAIN_S
+    while pipeline.turn(0.01) and time.monotonic() < deadline:
+        pass
+    pipeline.flush()
+    return pipeline.writer.stop(COMMIT_S)
+
+
+def _observe(
+    endpoint: str, pipeline: Pipeline, read: Callable[[], dict[str, Any]]
+) -> Callable[[], None]:
+    """Export the line's metrics; returns how to end that. OpenTelemetry is imported only here."""
+    from dosimeter.monitor.observe import Observer
+    from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
+
+    telemetry = Telemetry(TelemetryConfig(endpoint=endpoint))
+    durations = {
+        "dosimeter.decision.duration": pipeline.decision,
+        "dosimeter.durable.duration": pipeline.writer.durable,
+    }
+    observer = Observer(telemetry, read, durations).start()
+
+    def finish() -> None:
+        observer.stop()
+        telemetry.close()
+
+    return finish
+
+
+def _freeze() -> None:
+    """What exists now stays: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _delivery(config: Config) -> dict[str, Any]:
+    if not config.sinks:
+        return {"sinks": {}}
+    try:
+        return delivery_status(config.ledger_path, config.deliver_path, now_ns=time.time_ns())
+    except (RuntimeError, OSError) as error:
+        return {"sinks": {}, "error": str(error)}
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the supervisor dies, even by SIGKILL: nothing is left behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def stop_on_signals() -> Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    return stop
+
+
+@dataclass
+class Child:
+    """One supervised process. essential: where it may not run, the others are not wanted either."""
+
+    name: str
+    command: Sequence[str]
+    essential: bool = False
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    pause_s: float = FIRST_PAUSE_S
+    next_start: float = 0.0
+    restarts: int = 0
+
+    def start(self, now: float) -> None:
+        self.process = subprocess.Popen(
+            self.command, start_new_session=True, preexec_fn=end_with_parent
+        )
+        self.started = now
+
+    def died(self, now: float) -> int:
+        """Note the end of the process and when to try again; returns its exit code."""
+        assert self.process is not None  # only called for one that was started
+        code, self.process = self.process.returncode, None
+        self.pause_s = (
+            FIRST_PAUSE_S
+            if now - self.started > SETTLED_S
+            else min(LONGEST_PAUSE_S, 2 * self.pause_s)
+        )
+        self.next_start = now + self.pause_s
+        self.restarts += 1
+        return code
+
+    def end(self, patience_s: float) -> int:
+        """SIGTERM, and SIGKILL for one that does not go."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        try:
+            return self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            log.error("%s did not end within %.0f s and was killed", self.name, patience_s)
+            self.process.kill()
+            return self.process.wait()
+
+
+def supervise(children: Sequence[Child], stop: Event) -> int:
+    """Keep them running until `stop` is set, or until the first start of an essential one fails."""
+    for child in children:
+        child.start(time.monotonic())
+    while not stop.wait(0.1):
+        now = time.monotonic()
+        for child in children:
+            if child.process is None:
+                if now >= child.next_start:
+                    child.start(now)
+            elif child.process.poll() is not None:
+                code = child.died(now)
+                first = child.restarts == 1 and now - child.started < SETTLED_S
+                if child.essential and code == ENVIRONMENT and first:
+                    for other in children:
+                        other.end(COMMIT_S + DRAIN_S + 3)
+                    return code
+                log.warning("%s ended with %d, again in %.1f s", child.name, code, child.pause_s)
+    codes = [child.end(COMMIT_S + DRAIN_S + 3) for child in children]
+    return next((code for code in codes if code), 0)

@@ -1,0 +1,201 @@
+"""The OTLP sink: one log event per alert, over HTTP, with the reply read.
+
+The SDK's own log exporter keeps events in memory, drops the oldest when full and ignores a partial
+success, so the request is built here from the protocol's messages and answered for record by
+record. It owns the mapping to the protocol and the meaning of replies; names are in `semconv`.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import (
+    LogRecord,
+    ResourceLogs,
+    ScopeLogs,
+    SeverityNumber,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from dosimeter.detectors.frames import CODES_PER_SD
+from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.sinks import semconv
+from dosimeter.monitor.sinks.config import OtlpConfig
+from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
+
+MAX_REPLY = 1 << 16
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+
+TOO_LARGE, BAD_REQUEST, UNPROCESSABLE = 413, 400, 422
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes = b""
+    retry_after_s: float | None = None
+
+
+Post = Callable[[str, bytes, Mapping[str, str], float], Reply]
+"""(url, body, headers, timeout_s) -> Reply. Raises OSError or HTTPException without a reply."""
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
+    request = urllib.request.Request(url, data=body, headers=dict(headers), method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            return Reply(answer.status, answer.read(MAX_REPLY))
+    except urllib.error.HTTPError as error:
+        with error:
+            after = error.headers.get("Retry-After", "")
+            pause_s = float(after) if after.isascii() and after.isdigit() else None
+            return Reply(error.code, error.read(MAX_REPLY), pause_s)
+
+
+class OtlpSink:
+    """Delivered means: the receiver answered 200 and did not reject it."""
+
+    def __init__(self, config: OtlpConfig, *, post: Post = post) -> None:
+        self.name = config.name
+        self.config = config
+        self._post = post
+        self._url = f"{config.endpoint.rstrip('/')}/v1/logs"
+
+    def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
+        encoded = [_encode(alert) for alert in batch]
+        logs = [log for log in encoded if isinstance(log, LogRecord)]
+        answers = iter(self._export(logs))
+        return [next(answers) if isinstance(e, LogRecord) else e for e in encoded]
+
+    def _export(self, logs: Sequence[LogRecord]) -> list[Outcome]:
+        if not logs:
+            return []
+        body = logs_request(logs, self.config.resource).SerializeToString()
+        headers = {**self.config.headers, "Content-Type": "application/x-protobuf"}
+        try:
+            reply = self._post(self._url, body, headers, self.config.timeout_s)
+        except (OSError, HTTPException) as error:
+            return [retry(f"`{self._url}`: {error}")] * len(logs)
+        verdict = self._read(reply)
+        if verdict is None:
+            return [DELIVERED] * len(logs)
+        if verdict.result is Result.DEAD and len(logs) > 1:
+            # The receiver says how many it refuses, not which: only alone does each get its answer.
+            return [outcome for log in logs for outcome in self._export([log])]
+        return [verdict] * len(logs)
+
+    def _read(self, reply: Reply) -> Outcome | None:
+        """None: all accepted. `dead` is meant for at least one record of the request."""
+        where = f"`{self._url}` answered {reply.status}"
+        if reply.status in (BAD_REQUEST, TOO_LARGE, UNPROCESSABLE):
+            return dead(f"{where}: {reply.body[:200]!r}")
+        if not 200 <= reply.status < 300:
+            # Also 401, 403, 404: an operator can mend those, and evidence waits for it.
+            return retry(where, after_s=reply.retry_after_s)
+        try:
+            partial = ExportLogsServiceResponse.FromString(reply.body).partial_success
+        except DecodeError:
+            return retry(
+                f"{where} with a body that is not an OTLP reply; is this an OTLP endpoint?"
+            )
+        if partial.rejected_log_records > 0:
+            return dead(f"rejected by `{self._url}`: {partial.error_message or 'no reason given'}")
+        return None
+
+    def close(self) -> None:
+        """Nothing is kept open between requests."""
+
+
+def logs_request(
+    logs: Sequence[LogRecord], resource: Mapping[str, str]
+) -> ExportLogsServiceRequest:
+    who = {"service.name": "dosimeter", **resource}
+    return ExportLogsServiceRequest(
+        resource_logs=[
+            ResourceLogs(
+                resource=Resource(attributes=_attributes(who)),
+                scope_logs=[
+                    ScopeLogs(
+                        scope=InstrumentationScope(name="dosimeter"),
+                        log_records=logs,
+                    )
+                ],
+            )
+        ]
+    )
+
+
+def _encode(alert: StoredAlert) -> LogRecord | Outcome:
+    try:
+        return log_record(alert)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return dead(f"cannot be written as a log event: {error!r}")
+
+
+def log_record(alert: StoredAlert) -> LogRecord:
+    """The event for one alert, in the trace of the request it is about."""
+    record = alert.record
+    severity = str(record.get("severity", ""))
+    summary = str(record.get("summary", ""))
+    value_n = int(record.get("value_n", 0))
+    found: dict[str, Any] = {
+        semconv.EVENT_ID: alert.event_id,
+        semconv.EVALUATION_NAME: record.get("feature"),
+        semconv.SCORE_LABEL: severity,
+        semconv.EXPLANATION: summary,
+    }
+    model = record.get("model")
+    if isinstance(model, dict):
+        found[semconv.REQUEST_MODEL] = model.get("name")
+        found[semconv.MODEL_DIGEST] = model.get("digest")
+    if value_n:
+        found[semconv.SCORE_VALUE] = int(record["value_sum"]) / value_n / CODES_PER_SD
+    found |= {name: record.get(key) for key, name in semconv.RECORD_FIELDS.items()}
+    found |= {name: alert.labels.get(key) for key, name in semconv.LABELS.items()}
+    log = LogRecord(
+        time_unix_nano=int(record.get("time_ns", alert.committed_ns)),
+        observed_time_unix_nano=alert.committed_ns,
+        severity_number=SeverityNumber.Value(
+            semconv.SEVERITIES.get(severity, semconv.UNKNOWN_SEVERITY)
+        ),
+        severity_text=severity,
+        event_name=semconv.EVENT_NAME,
+        body=AnyValue(string_value=summary),
+        attributes=_attributes(found),
+    )
+    trace = TRACEPARENT.fullmatch(alert.labels.get("traceparent", ""))
+    if trace is not None and int(trace[1], 16) and int(trace[2], 16):
+        log.trace_id, log.span_id = bytes.fromhex(trace[1]), bytes.fromhex(trace[2])
+        log.flags = int(trace[3], 16)
+    return log
+
+
+def _attributes(fields: Mapping[str, Any]) -> list[KeyValue]:
+    """Fields that are None or empty are left out: absent and empty mean the same to a reader."""
+    return [
+        KeyValue(key=key, value=_value(value))
+        for key, value in fields.items()
+        if value is not None and value != ""
+    ]
+
+
+def _value(value: Any) -> AnyValue:
+    if isinstance(value, bool):
+        return AnyValue(bool_value=value)
+    if isinstance(value, int):
+        return AnyValue(int_value=value)
+    if isinstance(value, float):
+        return AnyValue(double_value=value)
+    return AnyValue(string_value=str(value).encode("utf-8", "replace").decode())

@@ -1,0 +1,63 @@
+"""Names of the log event an alert becomes, in OpenTelemetry's words where it has them.
+
+`gen_ai.*` is read from the OpenTelemetry GenAI semantic conventions repository, whose event
+`gen_ai.evaluation.result` has the status Development (read November 2026): expect renames, and
+rename here only. No package ships these names any more; the constants of
+`opentelemetry-semantic-conventions` are deprecated. `dosimeter.*` is ours.
+"""
+
+from __future__ import annotations
+
+EVENT_NAME = "gen_ai.evaluation.result"
+
+EVALUATION_NAME = "gen_ai.evaluation.name"  # the feature
+SCORE_VALUE = "gen_ai.evaluation.score.value"  # benign standard deviations
+SCORE_LABEL = (
+    "gen_ai.evaluation.score.label"  # the severity: low cardinality, as the convention asks
+)
+EXPLANATION = "gen_ai.evaluation.explanation"
+CONVERSATION_ID = "gen_ai.conversation.id"
+REQUEST_MODEL = "gen_ai.request.model"
+
+MODEL_DIGEST = "dosimeter.model.digest"
+EVENT_ID = "dosimeter.event_id"
+"""Deduplicate on this: delivery is at least once."""
+
+SEVERITIES = {
+    "low": "SEVERITY_NUMBER_INFO",
+    "medium": "SEVERITY_NUMBER_WARN",
+    "high": "SEVERITY_NUMBER_ERROR",
+    "critical": "SEVERITY_NUMBER_FATAL",
+}
+"""Severity of the rule -> OTLP severity number, by its name in the protocol."""
+
+UNKNOWN_SEVERITY = "SEVERITY_NUMBER_UNSPECIFIED"
+
+RECORD_FIELDS = {
+    "rule": "dosimeter.rule.id",
+    "rule_sha256": "dosimeter.rule.sha256",
+    "runbook": "dosimeter.rule.runbook",
+    "pack_sha256": "dosimeter.pack.sha256",
+    "calibration_sha256": "dosimeter.calibration.sha256",
+    "program_sha256": "dosimeter.program.sha256",
+    "decision": "dosimeter.decision",
+    "status": "dosimeter.rule.status",
+    "owner": "dosimeter.rule.owner",
+    "scope": "dosimeter.scope",
+    "start": "dosimeter.span.start",
+    "end": "dosimeter.span.end",
+    "position": "dosimeter.position",
+    "level": "dosimeter.level",
+    "tokens_scored": "dosimeter.tokens.scored",
+    "tokens_unscored": "dosimeter.tokens.unscored",
+}
+"""Field of the record -> attribute."""
+
+LABELS = {
+    "tenant": "dosimeter.tenant",
+    "user": "dosimeter.user",
+    "request_id": "dosimeter.request_id",
+    "route": "dosimeter.route",
+    "conversation": CONVERSATION_ID,
+}
+"""Label of the record -> attribute. Log events only: none of these may reach a metric."""

@@ -1,0 +1,132 @@
+"""What `/status` says and what is exported as metrics: one reading of the line, in plain numbers.
+
+It only reads, from another thread than the line's, and owns the names of the fields. Coverage is
+the first of them: whoever asks how many alerts there were also learns what was not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from dosimeter.monitor.coverage import Account
+from dosimeter.monitor.history.records import Account as StoredAccount
+from dosimeter.monitor.pipeline import Pipeline
+from dosimeter.monitor.servers import Server
+
+STUCK_S = 5.0
+T = TypeVar("T")
+
+
+def line_status(pipeline: Pipeline, *, started_ns: int) -> dict[str, Any]:
+    """The state of the line. started_ns: monotonic."""
+    now_ns = pipeline.monotonic_ns()
+    total = coverage(pipeline)
+    seconds = max((now_ns - started_ns) / 1e9, 1e-9)
+    servers = _steady(lambda: list(pipeline.servers.values()))
+    return {
+        "version": version("dosimeter"),
+        "uptime_s": round(seconds, 3),
+        "coverage": total.as_dict(),
+        "taps": [_server(server, now_ns) for server in servers],
+        "alerts": [
+            {"rule": rule, "severity": severity, "decision": decision, "count": count}
+            for (rule, severity, decision), count in _steady(
+                lambda: sorted(pipeline.alerts.items())
+            )
+        ],
+        "latency": {
+            "hook_to_decision": pipeline.decision.as_dict(),
+            "decision_to_durable": pipeline.writer.durable.as_dict(),
+        },
+        "rules": rules_status(pipeline),
+        "ledger": {
+            "committed": pipeline.writer.committed,
+            "waiting": pipeline.writer.waiting,
+            "refused": pipeline.writer.refused,
+            "stalled": pipeline.writer.stalled,
+        },
+        "socket": {
+            "path": str(pipeline.receiver.path),
+            "connections": len(pipeline.receiver.connections),
+            "hostile": pipeline.receiver.hostile,
+            "refused": pipeline.receiver.refused,
+            "last_refusal": pipeline.receiver.last_refusal,
+        },
+    }
+
+
+def alive(pipeline: Pipeline) -> bool:
+    """Whether the loop turns; a stalled disk is no reason to restart it."""
+    return (pipeline.monotonic_ns() - pipeline.turned_ns) / 1e9 < STUCK_S
+
+
+def coverage(pipeline: Pipeline) -> Account:
+    """Totals over every server process this ledger has met."""
+    total = Account()
+    live = _steady(lambda: dict(pipeline.servers))
+    for server in live.values():
+        total.add(_copy(server.join.account))
+    names = {server.name for server in live.values()}
+    for name, stored in _steady(lambda: dict(pipeline.accounts)).items():
+        if name not in names:
+            total.add(_from_store(stored))
+    return total
+
+
+def rules_status(pipeline: Pipeline) -> dict[str, Any]:
+    """Which rules are in force, what is wrong with the file, and which may not alert and why."""
+    programs = pipeline.rulebook.programs()
+    inactive = {rule: reason for program in programs for rule, reason in program.inactive.items()}
+    return {
+        "programs": [program.digest for program in programs],
+        "active": sorted({rule.rule for program in programs for rule in program.rules}),
+        "inactive": dict(sorted(inactive.items())),
+        "error": pipeline.rulebook.error,
+    }
+
+
+def _server(server: Server, now_ns: int) -> dict[str, Any]:
+    hello, join = server.hello, server.join
+    return {
+        "epoch": server.name,
+        "server": dict(hello.server),
+        "model": dict(hello.model),
+        "pid": hello.pid,
+        "features": [column.feature for column in hello.columns],
+        "packs": sorted({column.pack_name for column in hello.columns}),
+        "state": hello.state if server.connections else "absent",
+        "reason": hello.reason,
+        "connections": len(server.connections),
+        "last_message_s": round((now_ns - server.seen_ns) / 1e9, 3),
+        "requests_live": len(join.live),
+        "rows": server.rows,
+        "late_rows": join.late_rows,
+        "rows_without_open": join.waiting.dropped,
+        "counted_twice": join.excess,
+        "canary": _copy(join.canary).as_dict(),
+        "coverage": _copy(join.account).as_dict(),
+    }
+
+
+def _copy(account: Account) -> Account:
+    def read() -> Account:
+        total = Account()
+        total.add(account)
+        return total
+
+    return _steady(read)
+
+
+def _from_store(stored: StoredAccount) -> Account:
+    return Account(stored.served, stored.scored, dict(stored.unscored), 0, stored.closed)
+
+
+def _steady(read: Callable[[], T]) -> T:
+    """Read something that the line may be changing: again, when it changed under our hands."""
+    while True:
+        try:
+            return read()
+        except RuntimeError:  # dictionary changed size during iteration
+            continue

@@ -1,0 +1,241 @@
+"""Metrics: every name, unit and description in one table, exported by OpenTelemetry's SDK.
+
+Telemetry may be lost, counted; nothing here is evidence. Callers hand over plain numbers and
+never see OpenTelemetry. No metric carries a tenant, a user or a conversation, and none is
+recorded per token.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib.metadata import version
+
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import Resource
+
+
+class Kind(Enum):
+    TOTAL = "total"  # the caller states the cumulative total; it never falls
+    COUNT = "count"  # the caller states how many more
+    GAUGE = "gauge"  # the caller states the value as it is now
+    DURATION = "duration"  # the caller states one duration in seconds; exponential histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    name: str
+    kind: Kind
+    unit: str  # UCUM
+    attributes: tuple[str, ...]  # all it may carry; each has few values
+    description: str
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "dosimeter.tokens",
+            Kind.TOTAL,
+            "{token}",
+            ("outcome", "reason"),
+            "tokens served, by outcome: scored, unscored with its reason, unaccounted",
+        ),
+        Metric(
+            "dosimeter.coverage",
+            Kind.GAUGE,
+            "1",
+            (),
+            "share of served tokens that were scored",
+        ),
+        Metric(
+            "dosimeter.requests",
+            Kind.TOTAL,
+            "{request}",
+            ("state",),
+            "requests seen, by state: opened, closed",
+        ),
+        Metric(
+            "dosimeter.alerts",
+            Kind.COUNT,
+            "{alert}",
+            ("rule", "severity", "decision"),
+            "alerts accepted by the ledger",
+        ),
+        Metric(
+            "dosimeter.decision.duration",
+            Kind.DURATION,
+            "s",
+            (),
+            "from the last hook of a step to the decisions on it",
+        ),
+        Metric(
+            "dosimeter.durable.duration",
+            Kind.DURATION,
+            "s",
+            (),
+            "from the decision to its commit in the ledger",
+        ),
+        Metric(
+            "dosimeter.tap.state",
+            Kind.GAUGE,
+            "1",
+            ("state",),
+            "1 for the state the tap is in (live, blind, no-pack, absent), else 0",
+        ),
+        Metric(
+            "dosimeter.ledger.stalled",
+            Kind.GAUGE,
+            "1",
+            (),
+            "1 while the ledger cannot commit and nothing is read from the wire",
+        ),
+        Metric(
+            "dosimeter.delivery.accepted",
+            Kind.TOTAL,
+            "{alert}",
+            ("sink",),
+            "deliverable alerts in the ledger",
+        ),
+        Metric(
+            "dosimeter.delivery.delivered",
+            Kind.TOTAL,
+            "{alert}",
+            ("sink",),
+            "alerts the sink has acknowledged",
+        ),
+        Metric(
+            "dosimeter.delivery.dead",
+            Kind.TOTAL,
+            "{alert}",
+            ("sink",),
+            "alerts the sink refused for what they are",
+        ),
+        Metric(
+            "dosimeter.delivery.queued",
+            Kind.GAUGE,
+            "{alert}",
+            ("sink",),
+            "alerts accepted and not yet settled with the sink",
+        ),
+        Metric(
+            "dosimeter.delivery.oldest.age",
+            Kind.GAUGE,
+            "s",
+            ("sink",),
+            "age of the oldest queued alert; page on this, not on the number queued",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryConfig:
+    endpoint: str | None = None  # `http://host:4318`; None: nothing is exported
+    interval_s: float = 10.0
+    timeout_s: float = 5.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    resource: Mapping[str, str] = field(default_factory=dict)  # beside service.name and .version
+
+
+class Telemetry:
+    """`record(name, value, attributes)`, from any thread; never blocks on the network."""
+
+    def __init__(
+        self, config: TelemetryConfig, *, readers: Sequence[MetricReader] | None = None
+    ) -> None:
+        """readers replaces the OTLP exporter; nothing is contacted here in either case."""
+        self._config = config
+        chosen = list(readers) if readers is not None else _otlp_reader(config)
+        self._provider = MeterProvider(
+            metric_readers=chosen,
+            resource=service_resource(config.resource),
+            views=[
+                View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
+            ],
+            shutdown_on_exit=False,
+        )
+        meter = self._provider.get_meter("dosimeter", version("dosimeter"))
+        self._totals = {m.name: _Totals() for m in METRICS.values() if m.kind is Kind.TOTAL}
+        self._record = {
+            metric.name: _instrument(meter, metric, self._totals.get(metric.name))
+            for metric in METRICS.values()
+        }
+
+    def record(self, name: str, value: float, attributes: Mapping[str, str] | None = None) -> None:
+        """What `value` means is the metric's kind. Raises ValueError on a name or attribute not
+        in METRICS."""
+        carried = dict(attributes or {})
+        if name not in METRICS:
+            raise ValueError(f"no metric `{name}`; there are: {', '.join(sorted(METRICS))}")
+        if not set(carried) <= set(METRICS[name].attributes):
+            allowed = ", ".join(METRICS[name].attributes) or "none"
+            raise ValueError(f"metric `{name}` may not carry {sorted(carried)}; allowed: {allowed}")
+        self._record[name](value, carried)
+
+    def flush(self) -> bool:
+        """Export now; False when it did not succeed within the timeout."""
+        return self._provider.force_flush(int(self._config.timeout_s * 1000))
+
+    def close(self) -> None:
+        """Export what is left, for at most `timeout_s`, and stop the exporter's thread."""
+        self._provider.shutdown(self._config.timeout_s * 1000)
+
+
+def service_resource(extra: Mapping[str, str]) -> Resource:
+    """Who is speaking, the same on metrics and log events."""
+    own = {"service.name": "dosimeter", "service.version": version("dosimeter")}
+    return Resource({**own, **extra})
+
+
+def _otlp_reader(config: TelemetryConfig) -> list[MetricReader]:
+    if config.endpoint is None:
+        return []
+    exporter = OTLPMetricExporter(
+        endpoint=f"{config.endpoint.rstrip('/')}/v1/metrics",
+        headers=dict(config.headers),
+        timeout=config.timeout_s,
+    )
+    return [
+        PeriodicExportingMetricReader(
+            exporter,
+            export_interval_millis=config.interval_s * 1000,
+            export_timeout_millis=config.timeout_s * 1000,
+        )
+    ]
+
+
+class _Totals:
+    """Last total per set of attributes, read by the SDK when it collects."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._latest: dict[tuple[tuple[str, str], ...], float] = {}
+
+    def set(self, value: float, attributes: dict[str, str]) -> None:
+        with self._lock:
+            self._latest[tuple(sorted(attributes.items()))] = value
+
+    def observe(self, _: CallbackOptions) -> Iterable[Observation]:
+        with self._lock:
+            return [Observation(value, dict(key)) for key, value in self._latest.items()]
+
+
+def _instrument(
+    meter: Meter, metric: Metric, totals: _Totals | None
+) -> Callable[[float, dict[str, str]], None]:
+    name, unit, text = metric.name, metric.unit, metric.description
+    if totals is not None:
+        meter.create_observable_counter(name, [totals.observe], unit=unit, description=text)
+        return totals.set
+    if metric.kind is Kind.COUNT:
+        return meter.create_counter(name, unit=unit, description=text).add
+    if metric.kind is Kind.GAUGE:
+        return meter.create_gauge(name, unit=unit, description=text).set
+    return meter.create_histogram(name, unit=unit, description=text).record

@@ -1,0 +1,40 @@
+"""Rows that came before their request was opened, kept for a while: tap and front may speak separately.
+
+Bounded: what does not fit is counted, and then missing in the account of its request.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import ROWS, Codes, StepFrame
+
+LIMIT = 4096  # rows
+
+
+class Waiting:
+    """Early rows by key. dropped: rows that found no room, or whose request ended unopened."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, list[StepFrame]] = {}
+        self._rows = 0
+        self.dropped = 0
+
+    def add(self, key: int, row: npt.NDArray[np.void], codes: Codes, frame: StepFrame) -> None:
+        """Keep a copy of one row entry of `frame`. codes: int16 [n, F]."""
+        if self._rows + len(codes) > LIMIT:
+            self.dropped += len(codes)
+            return
+        early = StepFrame(np.array([row], ROWS), codes.copy(), frame.hook_ns, frame.time_ns)
+        self._frames.setdefault(key, []).append(early)
+        self._rows += len(codes)
+
+    def take(self, key: int) -> list[StepFrame]:
+        """What waited for this request, in the order it came."""
+        frames = self._frames.pop(key, [])
+        self._rows -= sum(len(frame.codes) for frame in frames)
+        return frames
+
+    def drop(self, key: int) -> None:
+        self.dropped += sum(len(frame.codes) for frame in self.take(key))

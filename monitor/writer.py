@@ -1,0 +1,152 @@
+"""The thread that makes decisions durable: everything that waits goes into one commit.
+
+It owns the queue before the ledger and its bound. When the disk stalls the queue fills, the line
+sees no `room` and stops reading the wire: scores are then dropped at the tap, and counted; an alert
+never. It does not know what a record means.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dosimeter.monitor.history.ledger import LedgerError, LedgerStalled
+from dosimeter.monitor.history.records import Account, LedgerRecord
+from dosimeter.monitor.latency import Latency
+
+log = logging.getLogger(__name__)
+
+LIMIT = 4096
+"""Records that may wait. One read of the wire adds far fewer, so the bound is soft by that much."""
+RETRY_S = 0.5
+
+
+class Sink(Protocol):
+    """What the writer needs of a ledger: one call, durable when it returns."""
+
+    def append(
+        self,
+        records: Sequence[LedgerRecord] = (),
+        *,
+        blobs: Mapping[str, bytes] | None = None,
+        accounts: Sequence[Account] = (),
+        evidence: Mapping[str, bytes] | None = None,
+    ) -> object: ...
+
+
+@dataclass(slots=True)
+class Group:
+    """What the next commit will hold."""
+
+    records: list[LedgerRecord] = field(default_factory=list)
+    decided_ns: list[int] = field(default_factory=list)  # monotonic, one for each record
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)  # the newest of each epoch
+    evidence: dict[str, bytes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.records) + len(self.accounts) + len(self.evidence) + len(self.blobs)
+
+
+class Writer:
+    """Group commit on a thread of its own. The line calls `put` and asks for `room`."""
+
+    def __init__(
+        self, ledger: Sink, *, monotonic_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._ledger = ledger
+        self._now = monotonic_ns
+        self._changed = threading.Condition()
+        self._group = Group()
+        self._busy = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.durable = Latency()  # decision -> commit
+        self.committed = 0
+        self.refused = 0  # records that can never be committed: a defect of ours
+        self.stalled: str | None = None
+
+    @property
+    def room(self) -> bool:
+        return len(self._group.records) < LIMIT
+
+    @property
+    def waiting(self) -> int:
+        return len(self._group)
+
+    def put(
+        self,
+        records: Sequence[tuple[LedgerRecord, int]] = (),
+        *,
+        blobs: Mapping[str, bytes] | None = None,
+        accounts: Sequence[Account] = (),
+        evidence: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Queue records (each with the monotonic time of its decision) for the next commit."""
+        if not (records or blobs or accounts or evidence):
+            return
+        with self._changed:
+            group = self._group
+            for record, decided_ns in records:
+                group.records.append(record)
+                group.decided_ns.append(decided_ns)
+            group.blobs.update(blobs or {})
+            group.accounts.update({account.epoch: account for account in accounts})
+            group.evidence.update(evidence or {})
+            self._changed.notify()
+
+    def start(self) -> Writer:
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self, timeout_s: float) -> bool:
+        """Commit what waits and end; False if that did not succeed in time."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return not len(self._group) and not self._busy
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not len(self._group) and not self._stopping:
+                    self._changed.wait()
+                if not len(self._group):
+                    return
+                group, self._group, self._busy = self._group, Group(), True
+            self._commit(group)
+            self._busy = False
+
+    def _commit(self, group: Group) -> None:
+        """Until it is on disk: a stall is waited out, however long it takes."""
+        while True:
+            try:
+                self._ledger.append(
+                    group.records,
+                    blobs=group.blobs,
+                    accounts=list(group.accounts.values()),
+                    evidence=group.evidence,
+                )
+            except LedgerStalled as error:
+                if self.stalled is None:
+                    log.error("%s", error)
+                self.stalled = error.reason
+                time.sleep(RETRY_S)
+            except LedgerError:
+                log.exception("a group of %d records was refused", len(group.records))
+                self.refused += len(group.records)
+                return
+            else:
+                break
+        self.stalled = None
+        done = self._now()
+        for decided_ns in group.decided_ns:
+            self.durable.add(done - decided_ns)
+        self.committed += len(group.records)

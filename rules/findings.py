@@ -1,0 +1,109 @@
+"""What is wrong with a file that a person wrote: place, value and next step, in one grammar.
+
+Owns `Place`, `Finding`, the spelling suggestion and the two renderings (text, JSON). It never
+learns what kind of file it speaks about: rules and the sidecar's configuration both report
+through it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+
+_RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where a value stands: line and column count from 1, as editors do."""
+
+    name: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to change. `code` is stable and machine-readable, the message is for people."""
+
+    code: str
+    severity: Severity
+    place: Place
+    message: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        first = f"{self.place}: {self.severity}: {self.message} [{self.code}]"
+        return first if self.hint is None else f"{first}\n  hint: {self.hint}"
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "file": self.place.name,
+            "line": self.place.line,
+            "column": self.place.column,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+
+class InputError(ValueError):
+    """A file could not be accepted: `findings` has every reason, the message renders them."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings: tuple[Finding, ...] = tuple(in_order(findings))
+        super().__init__(render(self.findings))
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """By file, then line and column, then severity: the order in which a reader fixes them."""
+    return sorted(set(findings), key=lambda f: (f.place, _RANK[f.severity], f.code, f.message))
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """One finding a line, its hint on the next; control characters of the file made visible."""
+    return "\n".join(visible(str(f), keep="\n") for f in findings)
+
+
+def render_json(findings: Sequence[Finding]) -> str:
+    return json.dumps({"findings": [f.as_json() for f in findings]}, indent=2)
+
+
+def visible(text: str, keep: str = "") -> str:
+    """`text` with what a terminal would act on (escape codes, direction marks) as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
+def suggest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` was most likely meant to be, or None if nothing is near."""
+    candidates = sorted(known)
+    lowered = {c.lower(): c for c in reversed(candidates)}
+    if (exact := lowered.get(word.lower())) is not None:
+        return exact
+    near = difflib.get_close_matches(word.lower(), sorted(lowered), n=1, cutoff=0.6)
+    return lowered[near[0]] if near else None
+
+
+def hint_for(word: str, known: Iterable[str]) -> str:
+    """`did you mean ...` where one word is near, else the list of what exists."""
+    names = sorted(known)
+    near = suggest(word, names)
+    if near is not None:
+        return f"did you mean `{near}`?"
+    if not names:
+        return "none is known here"
+    return "known here: " + ", ".join(f"`{n}`" for n in names)

@@ -1,0 +1,239 @@
+"""Sender: never waits, states every loss, and greets anew with everything that is alive."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dosimeter.detectors.frames import ROW_FIRST, ROWS, StepFrame
+from dosimeter.monitor.taps import wire
+from dosimeter.monitor.taps.sender import Sender, Sent
+from dosimeter.monitor.taps.wire import Kind, Message
+
+
+class Listener:
+    """The other end: what has arrived so far, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.bind(str(path))
+        self.socket.listen()
+        self.connection: socket.socket | None = None
+
+    def read(self) -> list[Message]:
+        if self.connection is None:
+            self.connection, _ = self.socket.accept()
+            self.connection.setblocking(False)
+        messages = []
+        while True:
+            try:
+                data = self.connection.recv(wire.MAX_MESSAGE + 1)
+            except BlockingIOError:
+                return messages
+            if not data:
+                return messages
+            messages.append(wire.unpack(data))
+
+    def read_until(self, count: int) -> list[Message]:
+        """Wait for this many messages."""
+        messages = self.read()
+        assert self.connection is not None
+        self.connection.settimeout(5)
+        while len(messages) < count:
+            messages.append(wire.unpack(self.connection.recv(wire.MAX_MESSAGE + 1)))
+        return messages
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.socket.close()
+        self.path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[Listener]:
+    one = Listener(tmp_path / "tap.sock")
+    yield one
+    one.close()
+
+
+def sender_at(path: Path, live: list[dict[str, object]] | None = None, limit: int = 4096) -> Sender:
+    return Sender(path, 7, lambda: {"state": "live"}, lambda: live or [], queue_limit=limit)
+
+
+def rows_of(n: int, key: int = 1, start: int = 0) -> np.ndarray:
+    return np.array([(key, start, n, 0, ROW_FIRST)], ROWS)
+
+
+def codes_of(n: int, features: int = 4) -> np.ndarray:
+    return np.arange(n * features, dtype=np.int16).reshape(n, features)
+
+
+def kinds(messages: list[Message]) -> list[str]:
+    return [message.kind.name for message in messages]
+
+
+def test_without_a_sidecar_rows_are_dropped_for_that_reason(tmp_path: Path) -> None:
+    sender = sender_at(tmp_path / "nobody.sock")
+    sender.tick()
+    assert sender.step(rows_of(3), codes_of(3), 1, 1) == Sent(0, "no_sidecar")
+    assert sender.counters()["rows_emitted"] == sender.counters()["rows_dropped"] == 3
+
+
+def test_a_connect_greets_names_what_is_alive_then_sends_what_waited(listener: Listener) -> None:
+    sender = sender_at(listener.path, live=[{"key": 4}])
+    sender.control(Kind.OPEN, {"key": 3})
+    sender.control(Kind.CLOSE, {"key": 3, "served": 10})
+    sender.tick()
+    messages = listener.read()
+    assert kinds(messages) == ["HELLO", "OPEN", "CLOSE"]
+    assert messages[1].body == {"key": 4, "again": True}
+    assert messages[2].counters["served_closed"] == 10
+
+
+def test_rows_arrive_as_they_were_sent(listener: Listener) -> None:
+    sender = sender_at(listener.path)
+    sender.tick()
+    assert sender.step(rows_of(3, key=5, start=7), codes_of(3), 11, 12) == Sent(3, None)
+    frame = listener.read()[-1].body
+    assert isinstance(frame, StepFrame)
+    assert frame.rows.tolist() == [(5, 7, 3, 0, ROW_FIRST)]
+    assert frame.codes.tolist() == codes_of(3).tolist()
+    assert (frame.hook_ns, frame.time_ns) == (11, 12)
+
+
+def test_a_reader_that_stalls_costs_rows_and_every_one_is_stated(listener: Listener) -> None:
+    sender = sender_at(listener.path)
+    sender.tick()
+    sent = [sender.step(rows_of(256), codes_of(256, 64), 1, 1) for _ in range(200)]
+    taken = sum(one.rows for one in sent)
+    assert {one.reason for one in sent} == {None, "dropped"}
+    arrived = listener.read()
+    received = sum(len(m.body.codes) for m in arrived if isinstance(m.body, StepFrame))
+    counters = sender.counters()
+    assert received == taken == counters["rows_emitted"] - counters["rows_dropped"]
+    sender.step(rows_of(1), codes_of(1, 64), 1, 1)
+    (last,) = listener.read()
+    assert last.counters["rows_dropped"] == 200 * 256 - taken
+    assert last.seq - arrived[-1].seq - 1 == last.counters["frames_dropped"]
+
+
+def test_a_control_record_waits_for_room_and_no_row_overtakes_it(listener: Listener) -> None:
+    sender = sender_at(listener.path)
+    sender.tick()
+    while sender.step(rows_of(256), codes_of(256, 64), 1, 1).reason is None:
+        pass
+    sender.control(Kind.OPEN, {"key": 9})
+    assert sender.step(rows_of(1, key=9), codes_of(1, 64), 1, 1) == Sent(0, "dropped")
+    listener.read()
+    assert sender.step(rows_of(1, key=9), codes_of(1, 64), 1, 1) == Sent(1, None)
+    assert kinds(listener.read()) == ["OPEN", "STEP"]
+
+
+def test_a_full_queue_loses_a_record_counts_it_and_greets_anew(tmp_path: Path) -> None:
+    sender = sender_at(tmp_path / "late.sock", limit=2)
+    for key in range(3):
+        kept = sender.control(Kind.CLOSE, {"key": key, "served": 5})
+    assert kept is False
+    listener = Listener(tmp_path / "late.sock")
+    sender.tick()
+    messages = listener.read()
+    assert kinds(messages) == ["HELLO", "CLOSE", "CLOSE"]
+    assert messages[-1].counters["served_closed"] == 15
+    assert messages[-1].counters["control_dropped"] == 1
+    listener.close()
+
+
+def test_a_sidecar_that_returns_is_greeted_and_told_what_closed_meanwhile(tmp_path: Path) -> None:
+    first = Listener(tmp_path / "tap.sock")
+    sender = sender_at(first.path, live=[{"key": 2}])
+    sender.tick()
+    first.read()
+    first.close()
+    assert sender.step(rows_of(1), codes_of(1), 1, 1) == Sent(0, "no_sidecar")
+    sender.control(Kind.CLOSE, {"key": 1, "served": 3})
+    second = Listener(tmp_path / "tap.sock")
+    sender.tick()
+    assert kinds(second.read())[:3] == ["HELLO", "OPEN", "CLOSE"]
+    second.close()
+
+
+def test_a_hook_that_finds_the_lock_busy_goes_on_and_its_rows_are_counted(
+    listener: Listener,
+) -> None:
+    sender = sender_at(listener.path)
+    sender.tick()
+    with sender._lock:
+        assert sender.step(rows_of(3), codes_of(3), 1, 1) == Sent(0, "dropped")
+    assert sender.counters()["rows_dropped"] == 3
+    sender.step(rows_of(1), codes_of(1), 1, 1)
+    hello, step = listener.read()
+    assert step.seq - hello.seq == 2
+
+
+def test_a_beat_carries_the_counters_once_a_second(listener: Listener) -> None:
+    sender = sender_at(listener.path)
+    for _ in range(4):
+        sender.tick()
+    assert kinds(listener.read()) == ["HELLO", "BEAT", "BEAT"]
+
+
+def test_closing_hands_over_more_than_the_socket_holds_at_once(listener: Listener) -> None:
+    sender = sender_at(listener.path)
+    sender.tick()
+    for key in range(40):
+        sender.control(Kind.CLOSE, {"key": key, "served": 1})
+    arrived: list[Message] = []
+    reader = threading.Thread(target=lambda: arrived.extend(listener.read_until(41)))
+    reader.start()
+    sender.close(5)
+    reader.join(5)
+    assert kinds(arrived) == ["HELLO"] + ["CLOSE"] * 40
+
+
+def test_a_canary_is_not_in_the_servers_total(tmp_path: Path) -> None:
+    sender = sender_at(tmp_path / "nobody.sock")
+    sender.control(Kind.CLOSE, {"key": 1, "served": 9, "kind": "canary"})
+    assert sender.counters()["served_closed"] == 0
+
+
+def test_announcing_may_take_the_taps_own_lock_while_a_request_opens(listener: Listener) -> None:
+    """`announce` runs outside our lock: a tap that calls `control` under its own cannot deadlock."""
+    sender = Sender(listener.path, 7, dict, lambda: opened() or [{"key": 1}])
+
+    def opened() -> None:
+        sender.control(Kind.OPEN, {"key": 2})
+
+    sender.tick()
+    bodies = [message.body for message in listener.read()[1:]]
+    assert bodies == [{"key": 1, "again": True}, {"key": 2}]
+
+
+def test_a_large_step_is_cut_and_nothing_is_lost_or_moved() -> None:
+    rows = np.array([(1, 10, 700, 10, ROW_FIRST), (2, 0, 900, 0, ROW_FIRST)], ROWS)
+    codes = codes_of(1600, 64) % 997
+    parts = list(wire.cut(rows, codes))
+    limit = wire.rows_per_frame(64)
+    assert len(parts) == -(-1600 // limit)
+    assert np.concatenate([part for _, part in parts]).tolist() == codes.tolist()
+    seen: dict[int, list[int]] = {1: [], 2: []}
+    firsts = []
+    for part_rows, part_codes in parts:
+        assert part_rows["n"].sum() == len(part_codes) <= limit
+        for key, start, n, cached, flags in part_rows.tolist():
+            seen[key] += range(start, start + n)
+            if flags & ROW_FIRST:
+                firsts.append((key, start, cached))
+    assert seen == {1: list(range(10, 710)), 2: list(range(900))}
+    assert firsts == [(1, 10, 10), (2, 0, 0)]
+
+
+def test_a_record_too_large_for_a_message_loses_its_text_first() -> None:
+    record = {"key": 1, "served": 5, "text": "x" * 200_000, "labels": {"tenant": "a"}}
+    assert wire.shrink(record) == b'{"key":1,"served":5,"labels":{"tenant":"a"}}'

@@ -1,0 +1,119 @@
+"""Configuration: what is written is what is meant, and a slip of the pen is found before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dosimeter.monitor.config import Config, HttpConfig, as_yaml, load_config
+from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, StdoutConfig
+from dosimeter.rules.findings import InputError
+
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "sidecar.yaml"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "sidecar.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_with_a_version_alone_has_every_default(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "version: 1\n"))
+    assert config == Config()
+    assert config.socket_path == Path(".dosimeter/tap.sock")
+    assert config.http == HttpConfig("127.0.0.1", 9464)
+
+
+def test_the_example_that_we_ship_is_read_whole() -> None:
+    config = load_config(EXAMPLE)
+    assert config == Config(
+        data_dir=Path("/var/lib/dosimeter"),
+        socket=Path("/run/dosimeter/tap.sock"),
+        rules=(Path("/etc/dosimeter/rules"),),
+        calibrations=(Path("/etc/dosimeter/calibrations/support-chat"),),
+        sinks=(
+            KafkaConfig(bootstrap=("kafka-0.kafka:9092", "kafka-1.kafka:9092")),
+            OtlpConfig(endpoint="http://otel-collector:4318"),
+        ),
+        telemetry="http://otel-collector:4318",
+    )
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    text = "version: 1\ndata-dir: state\nrules: [rules]\nsinks: {stdout: {path: out.jsonl}}\n"
+    config = load_config(written(tmp_path, text))
+    assert config.data_dir == tmp_path / "state"
+    assert config.rules == (tmp_path / "rules",)
+    assert config.sinks == (StdoutConfig(path=tmp_path / "out.jsonl"),)
+
+
+MISTAKES = {
+    "a misspelt key": (
+        "version: 1\ndata_dir: x\n",
+        "sidecar.yaml:2:1: error: unknown key `data_dir` [unknown-key]\n"
+        "  hint: did you mean `data-dir`?",
+    ),
+    "a misspelt sink": (
+        "version: 1\nsinks:\n  kafak: {bootstrap: a}\n",
+        "sidecar.yaml:3:3: error: unknown key `kafak` [unknown-key]\n  hint: did you mean `kafka`?",
+    ),
+    "a key a sink does not have": (
+        "version: 1\nsinks:\n  kafka:\n    bootstrap: a:1\n    topics: b\n",
+        "sidecar.yaml:5:5: error: unknown key `topics` [unknown-key]\n  hint: did you mean `topic`?",
+    ),
+    "a list where one is needed": (
+        "version: 1\nrules: rules.yaml\n",
+        "sidecar.yaml:2:8: error: expected a list, found text `rules.yaml` [kind]\n"
+        "  hint: start each member with `- `",
+    ),
+    "a port out of range": (
+        "version: 1\nhttp: {port: 70000}\n",
+        "sidecar.yaml:2:14: error: `70000` is out of range [value]\n  hint: from 0 to 65535",
+    ),
+    "no version": (
+        "data-dir: x\n",
+        "sidecar.yaml:1:1: error: `version` is missing [missing-key]",
+    ),
+    "a later version": (
+        "version: 2\n",
+        "sidecar.yaml:1:10: error: configuration version `2` [value]\n"
+        "  hint: this release reads `version: 1`",
+    ),
+    "an endpoint that is no URL": (
+        "version: 1\ntelemetry: {endpoint: 'collector:4318'}\n",
+        "sidecar.yaml:2:23: error: `collector:4318` is not a URL [value]\n"
+        "  hint: write `http://host:4318`",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_with_its_place_and_what_to_do(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, complaint = MISTAKES[mistake]
+    written(tmp_path, text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load_config(Path("sidecar.yaml"))
+    assert str(caught.value) == complaint
+
+
+def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+    text = "version: 1\nruels: []\nhttp: {prt: 1}\n"
+    with pytest.raises(InputError) as caught:
+        load_config(written(tmp_path, text))
+    assert len(caught.value.findings) == 2
+
+
+def test_what_is_printed_reads_back_as_the_same_settings(tmp_path: Path) -> None:
+    config = load_config(EXAMPLE)
+    assert load_config(written(tmp_path, as_yaml(config))) == config
+
+
+def test_a_data_dir_given_on_the_command_line_moves_what_lies_under_it() -> None:
+    config = Config().under(Path("/elsewhere"))
+    assert config.ledger_path == Path("/elsewhere/ledger.db")
+    assert config.socket_path == Path("/elsewhere/tap.sock")

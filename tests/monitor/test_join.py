@@ -1,0 +1,360 @@
+"""Join: every row finds its request and scope, and no token is missing without a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dosimeter.detectors.frames import CODE_UNSCORED, ROWS, Scope, ScoreFrame, StepFrame
+from dosimeter.monitor.coverage import Account
+from dosimeter.monitor.join import Join
+from dosimeter.monitor.records import Close, Open
+from dosimeter.monitor.taps.wire import COUNTERS, WireError
+
+F = 2
+
+
+def opened(
+    key: int, prompt: int, spans: list[list[int]] | None = None, again: bool = False
+) -> Open:
+    body = {"key": key, "prompt_len": prompt, "spans": spans or [], "again": again}
+    return Open.parse(body)
+
+
+def closed(key: int, served: int, emitted: int, cached: int = 0, **errors: int) -> Close:
+    return Close.parse(
+        {
+            "key": key,
+            "outcome": "finished",
+            "served": served,
+            "emitted": emitted,
+            "cached": cached,
+            "errors": errors,
+        }
+    )
+
+
+def frame(*rows: tuple[int, int, int]) -> StepFrame:
+    """rows: (key, start, n). The code of (key, position) is 100 * key + position."""
+    table = np.array([(key, start, n, 0, 0) for key, start, n in rows], ROWS)
+    values = [(100 * key + start + i) % 30000 for key, start, n in rows for i in range(n)]
+    codes = np.repeat(np.array(values, np.int16)[:, None], F, axis=1)
+    return StepFrame(table, codes.reshape(-1, F), 1, 2)
+
+
+def told(joined: ScoreFrame | None) -> list[tuple[int, int, int, str]]:
+    assert joined is not None
+    return [(int(k), int(s), int(n), Scope(int(c)).name) for k, s, n, c in joined.segments.tolist()]
+
+
+def stated(served: int, requests: int) -> dict[str, int]:
+    counters = dict.fromkeys(COUNTERS.names or (), 0)
+    return counters | {"served_closed": served, "requests_closed": requests}
+
+
+def test_a_prompt_is_cut_where_its_scope_changes_and_what_follows_it_is_answer() -> None:
+    join = Join(F, None)
+    join.open(opened(7, 6, [[0, 0, 2], [2, 2, 6]]), "tap")
+    joined = join.step(frame((7, 0, 8)))
+    assert told(joined) == [(7, 0, 2, "SYSTEM"), (7, 2, 4, "MESSAGE"), (7, 6, 2, "ANSWER")]
+    assert joined is not None
+    assert joined.codes[:, 0].tolist() == list(range(700, 708))
+
+
+def test_one_token_each_of_many_requests_keeps_rows_and_codes_together() -> None:
+    join = Join(F, None)
+    for key in (5, 3, 9):
+        join.open(opened(key, 1), "tap")
+        join.step(frame((key, 0, 1)))
+    joined = join.step(frame((9, 1, 1), (5, 1, 1), (3, 1, 1)))
+    assert told(joined) == [(9, 1, 1, "ANSWER"), (5, 1, 1, "ANSWER"), (3, 1, 1, "ANSWER")]
+    assert joined is not None
+    assert joined.codes[:, 0].tolist() == [901, 501, 301]
+
+
+def test_prompts_and_next_tokens_in_one_step_keep_rows_and_codes_together() -> None:
+    join = Join(F, None)
+    for key in (1, 2, 3):
+        join.open(opened(key, 2), "tap")
+    join.step(frame((1, 0, 2), (3, 0, 2)))
+    joined = join.step(frame((1, 2, 1), (2, 0, 3), (3, 2, 1)))
+    assert joined is not None
+    at = np.repeat(joined.segments, joined.segments["n"])
+    expected = [
+        100 * key + start
+        for key, start, n, _ in joined.segments.tolist()
+        for start in range(start, start + n)
+    ]
+    assert joined.codes[:, 0].tolist() == expected
+    assert len(at) == len(joined.codes) == 5
+    assert sorted(told(joined)) == [
+        (1, 2, 1, "ANSWER"),
+        (2, 0, 2, "MESSAGE"),
+        (2, 2, 1, "ANSWER"),
+        (3, 2, 1, "ANSWER"),
+    ]
+
+
+def test_rows_the_server_ran_twice_are_taken_once() -> None:
+    join = Join(F, None)
+    join.open(opened(1, 4), "tap")
+    join.step(frame((1, 0, 4)))
+    assert told(join.step(frame((1, 2, 4)))) == [(1, 4, 2, "ANSWER")]
+    assert join.step(frame((1, 0, 6))) is None
+
+
+def test_rows_before_their_open_wait_for_it() -> None:
+    join = Join(F, None)
+    assert join.step(frame((4, 0, 3))) is None
+    (early,) = join.open(opened(4, 3), "tap")
+    assert told(early) == [(4, 0, 3, "MESSAGE")]
+
+
+def test_rows_after_the_servers_own_end_are_counted_apart() -> None:
+    join = Join(F, None)
+    join.open(opened(1, 3), "tap")
+    join.step(frame((1, 0, 7)))
+    ended = join.close(closed(1, served=5, emitted=7))
+    assert ended is not None
+    assert ended.account == Account(served=5, scored=5, after_end=2, requests=1)
+
+
+def test_a_token_without_any_finite_score_is_unscored_and_one_column_is_not_enough() -> None:
+    join = Join(F, None)
+    join.open(opened(1, 3), "tap")
+    step = frame((1, 0, 3))
+    step.codes[1, :] = CODE_UNSCORED
+    step.codes[2, 0] = CODE_UNSCORED
+    join.step(step)
+    ended = join.close(closed(1, served=3, emitted=3))
+    assert ended is not None
+    assert (ended.account.scored, ended.account.unscored) == (2, {"not_finite": 1})
+
+
+def test_rows_that_were_sent_and_never_came_stay_unaccounted() -> None:
+    join = Join(F, None)
+    join.open(opened(1, 2), "tap")
+    join.step(frame((1, 0, 2)))
+    join.step(frame((1, 5, 1)))
+    ended = join.close(closed(1, served=6, emitted=6))
+    assert ended is not None
+    assert (ended.account.scored, ended.account.unscored, ended.account.unaccounted) == (3, {}, 3)
+
+
+def test_a_request_announced_again_owes_its_gap_to_the_restart() -> None:
+    join = Join(F, Account())
+    join.connect("tap")
+    join.open(opened(1, 2, again=True), "tap")
+    join.step(frame((1, 5, 1)))
+    ended = join.close(closed(1, served=6, emitted=6))
+    assert ended is not None
+    assert ended.account.unscored == {"sidecar_restart": 5}
+
+
+def test_requests_whose_close_was_never_seen_are_found_in_the_servers_total() -> None:
+    join = Join(F, Account(served=100, scored=100, requests=3))
+    join.connect("tap")
+    assert join.counters("tap", stated(140, 5)) == []
+    assert join.account == Account(140, 100, {"sidecar_restart": 40}, 0, 5)
+    join.counters("tap", stated(140, 5))
+    assert join.account.served == 140
+
+
+def test_a_request_no_longer_named_after_a_reconnect_is_over() -> None:
+    join = Join(F, None)
+    join.connect("tap")
+    join.open(opened(1, 2), "tap")
+    join.open(opened(2, 2), "tap")
+    join.connect("tap")
+    join.open(opened(2, 2, again=True), "tap")
+    assert [request.key for request in join.counters("tap", stated(9, 1))] == [1]
+    assert join.account == Account(9, 0, {"dropped": 9}, 0, 1)
+    assert list(join.live) == [2]
+
+
+def test_a_canary_is_in_no_total() -> None:
+    join = Join(F, None)
+    join.open(Open.parse({"key": 1, "prompt_len": 2, "kind": "canary"}), "tap")
+    join.step(frame((1, 0, 2)))
+    body = {"key": 1, "outcome": "finished", "served": 2, "emitted": 2, "kind": "canary"}
+    join.close(Close.parse(body))
+    assert join.account == Account()
+    assert join.canary.scored == 2
+
+
+def test_slots_grow_and_are_used_again() -> None:
+    join = Join(F, None)
+    for key in range(1, 1300):
+        join.open(opened(key, 1), "tap")
+        join.step(frame((key, 0, 1)))
+    assert join.slots.recent.slots == 2048
+    for key in range(1, 1300):
+        assert join.close(closed(key, 1, 1)) is not None
+    join.open(opened(9000, 1), "tap")
+    assert told(join.step(frame((9000, 0, 1)))) == [(9000, 0, 1, "MESSAGE")]
+    assert join.account == Account(1299, 1299, {}, 0, 1299)
+
+
+def test_a_span_that_leaves_a_hole_is_refused() -> None:
+    with pytest.raises(WireError, match="does not continue the prompt at 2"):
+        opened(1, 6, [[0, 0, 2], [2, 3, 6]])
+
+
+# --- the property: whatever happens, every served token is scored or has a reason
+
+
+@dataclass
+class Modelled:
+    """What the server and the tap of one request know; written without looking at Join."""
+
+    key: int
+    prompt: int
+    served: int
+    cached: int
+    at: int
+    emitted: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    silent: int = 0
+    silent_past_end: int = 0
+    restarted: bool = False
+
+
+@dataclass
+class World:
+    join: Join = field(default_factory=lambda: Join(F, None))
+    live: dict[int, Modelled] = field(default_factory=dict)
+    connected: bool = True
+    served: int = 0
+    requests: int = 0
+    next_key: int = 1
+    silent: int = 0
+    silent_past_end: int = 0
+    queued: list[Close] = field(default_factory=list)
+
+    def begin(self, prompt: int, completion: int, cached: int, after: int) -> None:
+        cached = min(cached, prompt - 1)
+        request = Modelled(self.next_key, prompt, prompt + completion - 1, cached, cached)
+        self.next_key += 1
+        self.live[request.key] = request
+        if self.connected:
+            self.join.open(opened(request.key, prompt), "tap")
+
+    def run(self, which: int, n: int, fate: str) -> None:
+        if not self.live:
+            return
+        request = list(self.live.values())[which % len(self.live)]
+        n = min(n, request.served + 1 - request.at)  # one row past the end can happen
+        if n <= 0:
+            return
+        start, request.at = request.at, request.at + n
+        if fate == "sent" and not self.connected:
+            fate = "no_sidecar"
+        if fate in ("sent", "silent"):
+            request.emitted += n
+            if fate == "sent":
+                self.join.step(frame((request.key, start, n)))
+            else:
+                owed = max(0, min(start + n, request.served) - start)
+                request.silent += owed
+                request.silent_past_end += n - owed
+        else:
+            request.errors[fate] = request.errors.get(fate, 0) + n
+
+    def end(self, which: int) -> None:
+        if not self.live:
+            return
+        request = list(self.live.values())[which % len(self.live)]
+        while request.at < request.served:
+            self.run(which, request.served - request.at, "sent")
+        del self.live[request.key]
+        self.served += request.served
+        self.requests += 1
+        record = closed(
+            request.key, request.served, request.emitted, request.cached, **request.errors
+        )
+        if not request.restarted:
+            self.silent += request.silent
+            self.silent_past_end += request.silent_past_end
+        if self.connected:
+            self.join.close(record)
+        else:
+            self.queued.append(record)
+
+    def kill(self) -> None:
+        """The sidecar dies: what it knew, apart from the stored account, is gone."""
+        self.connected = False
+        for request in self.live.values():
+            request.restarted = True
+
+    def return_(self, lose_queue: bool) -> None:
+        if self.connected:
+            return
+        self.join = Join(F, self.join.account)
+        self.join.connect("tap")
+        for request in self.live.values():
+            self.join.open(opened(request.key, request.prompt, again=True), "tap")
+        for record in [] if lose_queue else self.queued:
+            self.join.close(record)
+        self.queued.clear()
+        self.connected = True
+        self.beat()
+
+    def beat(self) -> None:
+        if self.connected:
+            self.join.counters("tap", stated(self.served, self.requests))
+
+
+small = st.integers(0, 12)
+fates = st.sampled_from(["sent", "sent", "sent", "dropped", "tap_error"])
+events = st.one_of(
+    st.tuples(st.just("begin"), st.integers(1, 20), st.integers(1, 20), small, small),
+    st.tuples(st.just("run"), small, st.integers(1, 9), fates),
+    st.tuples(st.just("end"), small),
+    st.tuples(st.just("kill")),
+    st.tuples(st.just("return_"), st.booleans()),
+    st.tuples(st.just("beat")),
+)
+
+
+def play(schedule: list[tuple[object, ...]]) -> World:
+    world = World()
+    world.join.connect("tap")
+    for name, *arguments in schedule:
+        getattr(world, str(name))(*arguments)
+    world.return_(False)
+    while world.live:
+        world.end(0)
+    world.beat()
+    return world
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(events, max_size=40))
+def test_every_served_token_is_scored_or_has_a_reason(schedule: list[tuple[object, ...]]) -> None:
+    world = play(schedule)
+    account = world.join.account
+    assert account.served == world.served
+    assert account.requests == world.requests
+    assert account.unaccounted == 0, account
+    assert min([0, *account.unscored.values()]) == 0
+
+
+silent_events = st.one_of(
+    events.filter(lambda event: event[0] not in ("kill", "return_")),
+    st.tuples(st.just("run"), small, st.integers(1, 9), st.just("silent")),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(silent_events, max_size=40))
+def test_a_loss_that_nobody_states_is_unaccounted_to_the_token(
+    schedule: list[tuple[object, ...]],
+) -> None:
+    world = play(schedule)
+    assert world.join.account.served == world.served
+    # A row past the end that is lost can stand for one in the answer that was dropped: never less.
+    assert world.silent <= world.join.account.unaccounted <= world.silent + world.silent_past_end

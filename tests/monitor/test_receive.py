@@ -1,0 +1,104 @@
+"""Receiver: who listens where, how fair it is, and what a broken speaker costs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dosimeter.monitor.receive import MESSAGES_PER_TURN, Receiver, SocketError
+from dosimeter.monitor.taps import wire
+from dosimeter.monitor.taps.wire import Kind
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    one = Receiver(tmp_path / "tap.sock")
+    yield one
+    one.close()
+
+
+def speaker(receiver: Receiver) -> socket.socket:
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.connect(str(receiver.path))
+    list(receiver.poll(0))
+    return one
+
+
+def beat(seq: int) -> bytes:
+    return wire.control_message(Kind.BEAT, 1, seq, [0] * 9)
+
+
+def test_the_socket_is_for_owner_and_group(receiver: Receiver) -> None:
+    assert stat.S_IMODE(receiver.path.stat().st_mode) == 0o660
+
+
+def test_the_kernel_says_who_speaks(receiver: Receiver) -> None:
+    with speaker(receiver):
+        assert receiver.connections[0].peer == (os.getpid(), os.getuid(), os.getgid())
+
+
+def test_a_socket_file_that_nobody_answers_at_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "tap.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+        dead.bind(str(path))
+    Receiver(path).close()
+    assert not path.exists()
+
+
+def test_a_second_sidecar_on_the_same_socket_is_refused(receiver: Receiver) -> None:
+    with pytest.raises(SocketError, match="another sidecar answers here"):
+        Receiver(receiver.path)
+    with speaker(receiver) as one:
+        one.send(beat(1))
+        assert len(list(receiver.poll(0))) == 1
+
+
+def test_a_path_too_long_for_a_socket_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SocketError, match="at most 107 bytes"):
+        Receiver(tmp_path / ("x" * 120) / "tap.sock")
+
+
+def test_one_that_says_much_does_not_keep_the_others_from_being_heard(receiver: Receiver) -> None:
+    with speaker(receiver) as loud, speaker(receiver) as quiet:
+        loud.setblocking(False)
+        for seq in range(10):
+            loud.send(beat(seq))
+        quiet.send(beat(0))
+        turn = [connection.number for connection, _ in receiver.poll(0)]
+        assert sorted(turn) == [1] * MESSAGES_PER_TURN + [2]
+
+
+def test_skipped_numbers_are_counted(receiver: Receiver) -> None:
+    with speaker(receiver) as one:
+        for seq in (3, 4, 9):
+            one.send(beat(seq))
+        list(receiver.poll(0))
+        assert receiver.connections[0].missed == 4
+
+
+@pytest.mark.parametrize("message", [b"GET / HTTP/1.1\r\n", b"\0" * (wire.MAX_MESSAGE + 1)])
+def test_what_is_not_the_wire_ends_its_connection_and_no_other(
+    receiver: Receiver, message: bytes
+) -> None:
+    with speaker(receiver) as bad, speaker(receiver) as good:
+        bad.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        bad.send(message)
+        good.send(beat(1))
+        assert [connection.number for connection, _ in receiver.poll(0)] == [2]
+        assert receiver.hostile == 1
+        assert [connection.number for connection in receiver.connections] == [2]
+
+
+def test_after_stopping_nobody_can_connect_and_who_is_there_is_still_heard(
+    receiver: Receiver,
+) -> None:
+    with speaker(receiver) as one:
+        receiver.stop_accepting()
+        assert not receiver.path.exists()
+        one.send(beat(1))
+        assert len(list(receiver.poll(0))) == 1

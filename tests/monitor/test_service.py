@@ -1,0 +1,200 @@
+"""The processes of a sidecar: restarted when they die, drained when they are told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.service import ENVIRONMENT, Child, supervise
+from tests.monitor.test_pipeline import Server, folder  # noqa: F401
+
+pytestmark = pytest.mark.parts
+PATIENCE_S = 20.0
+
+
+def until(ready: Callable[[], Any]) -> Any:
+    """The first true answer; the pace is that of the processes, not of a clock."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = ready()
+        if found:
+            return found
+        threading.Event().wait(0.02)
+    raise AssertionError("nothing happened in time")
+
+
+class Sidecar:
+    """`dosimeter sidecar` as a user starts it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port = 0
+        (root / "sidecar.yaml").write_text(
+            "version: 1\ndata-dir: .\nrules: [rules.yaml]\ncalibrations: [calibration]\n"
+            f"http: {{port: {free_port()}}}\nsinks: {{stdout: {{path: out.jsonl}}}}\n"
+        )
+        self.port = int((root / "sidecar.yaml").read_text().split("port: ")[1].split("}")[0])
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "sidecar"]
+        self.process = subprocess.Popen([*command, "--config", str(self.root / "sidecar.yaml")])
+        until(self.alive)
+
+    def alive(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/livez", timeout=2) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def status(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status", timeout=5) as reply:
+            found: dict[str, Any] = json.load(reply)
+            return found
+
+    def line_pid(self) -> int:
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for pid in listed.split():
+            if "--line-only" in Path(f"/proc/{pid}/cmdline").read_text():
+                return int(pid)
+        raise AssertionError("no line is running")
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(PATIENCE_S)
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture
+def sidecar(folder: Path) -> Iterator[Sidecar]:  # noqa: F811
+    one = Sidecar(folder)
+    yield one
+    if one.process.poll() is None:
+        one.stop()
+
+
+def alert(server: Server, key: int) -> None:
+    server.open(key, prompt=1)
+    server.run(key, 0, [0, 5, 5, 5, 5])
+
+
+def test_killed_under_traffic_it_returns_loses_no_alert_and_counts_the_gap(
+    sidecar: Sidecar,
+    folder: Path,  # noqa: F811
+) -> None:
+    server = Server(folder)
+    alert(server, 1)
+    until(lambda: sidecar.status()["ledger"]["committed"] == 1)
+    os.kill(sidecar.line_pid(), signal.SIGKILL)
+    server.run(1, 5, [0, 0])  # into a socket that nobody reads, or into none
+    handed = server.sender.counters()["rows_emitted"] - server.sender.counters()["rows_dropped"]
+    until(sidecar.alive)
+    until(lambda: server.sender.tick() or server.sender.connected)
+    server.run(1, 7, [0, 0])
+    unsent = 7 - handed
+    errors = {"no_sidecar": unsent} if unsent else {}
+    server.close(1, served=9, emitted=9 - unsent, errors=errors)
+    server.beat()
+    until(lambda: sidecar.status()["coverage"]["served"] == 9)
+    coverage = sidecar.status()["coverage"]
+    assert coverage["scored"] == 2
+    assert sum(coverage["unscored"].values()) == 7
+    assert coverage["unscored"]["sidecar_restart"] == handed
+    assert coverage["unaccounted"] == 0
+    alert(server, 2)
+    until(lambda: sidecar.status()["ledger"]["committed"] == 1)
+    assert sidecar.stop() == 0
+    with LedgerReader(folder / "ledger.db") as reader:
+        assert reader.count() == 2
+
+
+def test_told_to_stop_it_takes_in_what_is_on_the_wire_and_leaves_no_socket(
+    sidecar: Sidecar,
+    folder: Path,  # noqa: F811
+) -> None:
+    server = Server(folder)
+    os.kill(sidecar.line_pid(), signal.SIGSTOP)
+    alert(server, 1)
+    pid = sidecar.line_pid()
+    sidecar.process.terminate()
+    os.kill(pid, signal.SIGCONT)
+    assert sidecar.process.wait(PATIENCE_S) == 0
+    assert not (folder / "tap.sock").exists()
+    with LedgerReader(folder / "ledger.db") as reader:
+        assert reader.count() == 1
+
+
+def test_a_supervisor_that_is_killed_leaves_nothing_behind(sidecar: Sidecar) -> None:
+    listed = Path(f"/proc/{sidecar.process.pid}/task/{sidecar.process.pid}/children")
+    pids = until(lambda: found if len(found := listed.read_text().split()) == 2 else None)
+    sidecar.process.kill()
+    sidecar.process.wait(PATIENCE_S)
+    until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+    sidecar.start()
+    assert sidecar.stop() == 0
+
+
+def test_alerts_reach_the_sink_of_the_second_process(sidecar: Sidecar, folder: Path) -> None:  # noqa: F811
+    alert(Server(folder), 1)
+    lines = until(lambda: (folder / "out.jsonl").exists() and (folder / "out.jsonl").read_text())
+    assert json.loads(lines.splitlines()[0])["rule"] == "rising"
+
+
+def test_a_second_sidecar_on_the_same_data_ends_and_says_why(
+    sidecar: Sidecar,
+    folder: Path,  # noqa: F811
+) -> None:
+    command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "sidecar"]
+    config = str(folder / "sidecar.yaml")
+    second = subprocess.run(
+        [*command, "--config", config], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert second.returncode == ENVIRONMENT
+    assert "ledger.db: already being written" in second.stderr
+    assert sidecar.alive()
+
+
+def test_rules_that_do_not_load_refuse_the_first_start_with_their_place(folder: Path) -> None:  # noqa: F811
+    (folder / "rules.yaml").write_text("version: 1\nrules: [{rule: X}]\n")
+    (folder / "sidecar.yaml").write_text("version: 1\ndata-dir: .\nrules: [rules.yaml]\n")
+    command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "sidecar"]
+    config = str(folder / "sidecar.yaml")
+    found = subprocess.run(
+        [*command, "--config", config], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert found.returncode == 4
+    assert "rules.yaml:2:" in found.stderr
+
+
+def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
+    script = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text() + 'x')"
+    (tmp_path / "starts").write_text("")
+    child = Child("one", [sys.executable, "-c", script, str(tmp_path / "starts")])
+    stop = threading.Event()
+    thread = threading.Thread(target=supervise, args=([child], stop))
+    thread.start()
+    until(lambda: len((tmp_path / "starts").read_text()) >= 2)
+    stop.set()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()

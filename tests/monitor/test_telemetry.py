@@ -1,0 +1,104 @@
+"""Metrics: the table is the only way in, and nothing personal has a place in it."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry.sdk.metrics.export import ExponentialHistogram, InMemoryMetricReader, Metric
+
+from dosimeter.monitor.lab.viewer import Viewer
+from dosimeter.monitor.telemetry import METRICS, Kind, Telemetry, TelemetryConfig
+
+
+@pytest.fixture
+def reader() -> InMemoryMetricReader:
+    return InMemoryMetricReader()
+
+
+@pytest.fixture
+def telemetry(reader: InMemoryMetricReader) -> Telemetry:
+    return Telemetry(TelemetryConfig(), readers=[reader])
+
+
+def collected(reader: InMemoryMetricReader) -> dict[str, Metric]:
+    data = reader.get_metrics_data()
+    if data is None:
+        return {}
+    found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
+    return {metric.name: metric for metric in found}
+
+
+def values(metric: Metric) -> dict[tuple[tuple[str, str], ...], float]:
+    return {tuple(sorted(p.attributes.items())): p.value for p in metric.data.data_points}
+
+
+def test_a_total_is_taken_as_stated_and_a_count_adds_up(
+    telemetry: Telemetry, reader: InMemoryMetricReader
+) -> None:
+    for total in (10, 25):
+        telemetry.record("dosimeter.tokens", total, {"outcome": "scored"})
+    telemetry.record("dosimeter.tokens", 3, {"outcome": "unscored", "reason": "prefix_cache"})
+    alert = {"rule": "r", "severity": "high", "decision": "notified"}
+    for _ in range(2):
+        telemetry.record("dosimeter.alerts", 1, alert)
+    found = collected(reader)
+    assert values(found["dosimeter.tokens"]) == {
+        (("outcome", "scored"),): 25,
+        (("outcome", "unscored"), ("reason", "prefix_cache")): 3,
+    }
+    assert list(values(found["dosimeter.alerts"]).values()) == [2]
+    assert found["dosimeter.tokens"].unit == "{token}"
+
+
+def test_a_gauge_keeps_its_last_value_and_durations_are_exponential_histograms(
+    telemetry: Telemetry, reader: InMemoryMetricReader
+) -> None:
+    for value in (0.5, 0.99):
+        telemetry.record("dosimeter.coverage", value)
+    for seconds in (0.001, 0.002, 0.004):
+        telemetry.record("dosimeter.decision.duration", seconds)
+    found = collected(reader)
+    assert values(found["dosimeter.coverage"]) == {(): 0.99}
+    histogram = found["dosimeter.decision.duration"].data
+    assert isinstance(histogram, ExponentialHistogram)
+    assert histogram.data_points[0].count == 3
+    assert histogram.data_points[0].sum == pytest.approx(0.007)
+
+
+def test_an_unknown_name_or_attribute_is_an_error_that_names_what_there_is(
+    telemetry: Telemetry,
+) -> None:
+    with pytest.raises(ValueError, match=r"no metric `dosimeter.token`; there are: .*tokens"):
+        telemetry.record("dosimeter.token", 1)
+    with pytest.raises(ValueError, match=r"may not carry \['tenant'\]; allowed: rule, severity"):
+        telemetry.record("dosimeter.alerts", 1, {"tenant": "acme"})
+
+
+def test_no_metric_may_name_a_person_or_a_conversation() -> None:
+    carried = {name for metric in METRICS.values() for name in metric.attributes}
+    assert carried.isdisjoint({"tenant", "user", "conversation", "request_id", "key"})
+
+
+def test_every_metric_states_its_unit_and_says_what_it_is() -> None:
+    for name, metric in METRICS.items():
+        assert name.startswith("dosimeter.")
+        assert metric.unit
+        assert metric.description
+        assert metric.kind is not Kind.DURATION or metric.unit == "s"
+
+
+def test_what_is_recorded_arrives_over_otlp() -> None:
+    with Viewer() as viewer:
+        telemetry = Telemetry(TelemetryConfig(endpoint=viewer.endpoint, interval_s=3600))
+        telemetry.record("dosimeter.delivery.queued", 4, {"sink": "kafka"})
+        telemetry.record("dosimeter.durable.duration", 0.25)
+        telemetry.close()
+        found = viewer.metrics()
+    assert found["dosimeter.delivery.queued"] == {(("sink", "kafka"),): 4}
+    assert found["dosimeter.durable.duration"] == {(): (1, 0.25)}
+
+
+def test_without_an_endpoint_nothing_is_contacted_and_everything_can_be_recorded() -> None:
+    telemetry = Telemetry(TelemetryConfig())
+    telemetry.record("dosimeter.coverage", 1.0)
+    assert telemetry.flush()
+    telemetry.close()

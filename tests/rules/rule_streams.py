@@ -1,0 +1,139 @@
+"""Random programs and random traffic for the tests that compare the kernel with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+from dosimeter.detectors.frames import CODE_UNSCORED, SEGMENTS, Codes, Scope, ScoreFrame
+from dosimeter.rules.atoms import Atom, CompiledRule
+from dosimeter.rules.program import Program
+
+COLUMNS = 3
+SHA = "0" * 64
+
+
+def rule(name: str, atom: int, status: str = "live") -> CompiledRule:
+    text = {
+        "rule": name,
+        "when": {"feature": "deception", "in": "answer", "above": "1 in 1000 answers"},
+        "status": status,
+        "severity": "high",
+        "summary": "{feature} reached {value} in {scope}",
+        "owner": "trust-and-safety",
+    }
+    return CompiledRule(name, SHA, atom, "deception", "a" * 64, "b" * 64, text)
+
+
+def program_of(*atoms: Atom, columns: int = COLUMNS) -> Program:
+    """A program with one rule an atom, `r0`, `r1` ..."""
+    unique = list(dict.fromkeys(atoms))
+    rules = tuple(rule(f"r{i}", unique.index(atom)) for i, atom in enumerate(atoms))
+    return Program(tuple(f"f{i}" for i in range(columns)), tuple(unique), rules)
+
+
+def frame(*segments: tuple[int, int, Scope, Codes]) -> ScoreFrame:
+    """Segments as (key, start, scope, codes [n, F])."""
+    rows = [(key, start, len(codes), int(scope)) for key, start, scope, codes in segments]
+    codes = np.concatenate([codes for *_, codes in segments])
+    return ScoreFrame(np.array(rows, SEGMENTS), codes, hook_ns=0, time_ns=0)
+
+
+def column(*values: int) -> Codes:
+    """One column of codes."""
+    return np.array(values, np.int16)[:, None]
+
+
+@st.composite
+def atoms(draw: st.DrawFn) -> Atom:
+    shape = draw(st.sampled_from(["once", "for", "average", "average_scope"]))
+    n = draw(st.integers(1, 9)) if shape in ("for", "average") else 1
+    return Atom(
+        column=draw(st.integers(0, COLUMNS - 1)),
+        scope=draw(st.sampled_from([Scope.ANSWER, Scope.ANSWER, Scope.MESSAGE, Scope.TOOL])),
+        direction=draw(st.sampled_from([1, 1, -1])),
+        shape=shape,
+        n=n,
+        threshold=draw(st.integers(-4, 6)),
+    )
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What happened to a few requests: per request the scope of each position and the codes, and
+    which positions never arrived; plus what their end was."""
+
+    scopes: dict[int, list[Scope]]
+    codes: dict[int, Codes]
+    missing: dict[int, set[int]]
+    finished: dict[int, bool]
+
+
+def traffic(seed: int, requests: int, longest: int) -> Traffic:
+    """Codes are small integers so that ties and near misses are common, a few are extreme."""
+    rng = np.random.default_rng(seed)
+    found = Traffic({}, {}, {}, {})
+    for key in range(1, requests + 1):
+        n = int(rng.integers(1, longest))
+        scopes: list[Scope] = []
+        while len(scopes) < n:
+            scopes += [Scope(int(rng.choice([0, 1, 2, 3, 3, 5])))] * int(rng.integers(1, 14))
+        codes = rng.integers(-6, 9, (n, COLUMNS)).astype(np.int16)
+        codes += np.repeat(rng.integers(-3, 4, (-(-n // 8), COLUMNS)), 8, axis=0)[:n].astype(
+            np.int16
+        )
+        codes[rng.random(codes.shape) < 0.01] = 32767
+        codes[rng.random(codes.shape) < 0.01] = -32767
+        codes[rng.random(codes.shape) < 0.04] = CODE_UNSCORED
+        gone = set(np.flatnonzero(rng.random(n) < 0.03).tolist()) if rng.random() < 0.6 else set()
+        found.scopes[key], found.codes[key] = scopes[:n], codes
+        found.missing[key], found.finished[key] = gone, bool(rng.random() < 0.7)
+    return found
+
+
+def batched(
+    t: Traffic, seed: int, most_rows: int, replays: bool
+) -> Iterator[ScoreFrame | tuple[int, bool]]:
+    """The traffic as frames, cut and interleaved at random; (key, finished) closes a request.
+
+    With `replays`, rows that were sent before are sent again, as after a preemption.
+    """
+    rng = np.random.default_rng(seed)
+    position = dict.fromkeys(t.scopes, 0)
+    live = list(t.scopes)
+    while live:
+        segments: list[tuple[int, int, Scope, Codes]] = []
+        chosen = [key for key in live if rng.random() < 0.7] or live[:1]
+        rng.shuffle(chosen)
+        for key in chosen:
+            start = position[key]
+            if replays and start and rng.random() < 0.3:
+                start -= int(rng.integers(1, start + 1))
+            end = min(len(t.scopes[key]), position[key] + int(rng.integers(0, most_rows + 1)))
+            segments += _segments(t, key, start, end)
+            position[key] = max(position[key], end)
+        if segments:
+            yield frame(*segments)
+        for key in list(live):
+            if position[key] == len(t.scopes[key]):
+                live.remove(key)
+                yield key, t.finished[key]
+
+
+def _segments(t: Traffic, key: int, start: int, end: int) -> list[tuple[int, int, Scope, Codes]]:
+    """Cut where the scope changes and where positions are missing."""
+    found: list[tuple[int, int, Scope, Codes]] = []
+    for p in range(start, end):
+        if p in t.missing[key]:
+            continue
+        row = t.codes[key][p : p + 1]
+        if found:
+            last_key, first, scope, codes = found[-1]
+            if first + len(codes) == p and scope is t.scopes[key][p]:
+                found[-1] = (last_key, first, scope, np.concatenate([codes, row]))
+                continue
+        found.append((key, p, t.scopes[key][p], row))
+    return found

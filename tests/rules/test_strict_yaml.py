@@ -1,0 +1,172 @@
+"""Strict YAML 1.2: editors and this loader agree on every value, and nothing is ignored."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dosimeter.rules.findings import Finding, InputError, Place
+from dosimeter.rules.strict_yaml import MAX_BYTES, MAX_DEPTH, load, load_file
+
+
+def refused(source: bytes | str) -> tuple[str, str]:
+    """(code, `line:column`) of what was refused."""
+    with pytest.raises(InputError) as caught:
+        load(source, "f.yaml")
+    (finding,) = caught.value.findings
+    return finding.code, f"{finding.place.line}:{finding.place.column}"
+
+
+def findings_of(source: bytes | str) -> tuple[Finding, ...]:
+    """What was refused; nothing where the source is plain data."""
+    try:
+        load(source, "f.yaml")
+    except InputError as error:
+        return error.findings
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("written", "kind", "value"),
+    [
+        ("no", "text", "no"),  # false in YAML 1.1: a rule id or an owner called `no`
+        ("yes", "text", "yes"),
+        ("on", "text", "on"),
+        ("Off", "text", "Off"),
+        ("12:30", "text", "12:30"),  # 750 in YAML 1.1
+        ("1:2:3", "text", "1:2:3"),
+        ("2026-11-20", "text", "2026-11-20"),  # a date in YAML 1.1
+        ("2026-11-20T10:00:00Z", "text", "2026-11-20T10:00:00Z"),
+        ("1_000", "text", "1_000"),  # 1000 in YAML 1.1
+        ("0b11", "text", "0b11"),
+        ("1 in 1000 answers", "text", "1 in 1000 answers"),
+        ("=", "text", "="),
+        ("1e-3", "float", 0.001),  # text in YAML 1.1 as PyYAML reads it
+        ("-.5", "float", -0.5),
+        ("1.", "float", 1.0),
+        ("010", "int", 10),  # 8 in YAML 1.1
+        ("0o10", "int", 8),
+        ("0x1F", "int", 31),
+        ("-7", "int", -7),
+        ("true", "bool", True),
+        ("FALSE", "bool", False),
+        ("~", "null", None),
+        ("", "null", None),
+        ('"true"', "text", "true"),
+        ("'12'", "text", "12"),
+    ],
+)
+def test_a_plain_scalar_has_the_type_of_yaml_1_2(written: str, kind: str, value: object) -> None:
+    node = load(f"a: {written}", "f.yaml").entries["a"].value
+    assert (node.kind, node.value) == (kind, value)
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "place"),
+    [
+        ("a: 1\nb: 2\na: 3", "duplicate-key", "3:1"),
+        ("a: {x: 1, x: 2}", "duplicate-key", "1:11"),
+        ("a: &x 1", "alias", "1:4"),
+        ("a: *x", "alias", "1:4"),
+        ("<<: {a: 1}", "merge", "1:1"),
+        ("a: !!str 1", "tag", "1:4"),
+        ("a: !mine 1", "tag", "1:4"),
+        ("a: ! 1", "tag", "1:4"),
+        ("a: !!python/object/apply:os.system [id]", "tag", "1:4"),
+        ("!!map {a: 1}", "tag", "1:1"),
+        ("1: x", "key", "1:1"),
+        ("~: x", "key", "1:1"),
+        ("? [a]\n: x", "key", "1:3"),
+        ("%YAML 1.1\n---\na: 1", "directive", "1:1"),
+        ("%TAG ! tag:x,2000:\n---\na: 1", "directive", "1:1"),
+        ("a: 1\n---\nb: 2", "documents", "2:1"),
+        ("", "empty", "1:1"),
+        ("# only a comment\n", "empty", "1:1"),
+        (b"a: 1\nb: \xff", "encoding", "2:4"),
+        (b"\xff\xfea\x00:\x00", "encoding", "1:1"),  # UTF-16
+        ("a: 1\nb: \x1b[31m", "encoding", "2:4"),
+        ("a: \ud800", "encoding", "1:4"),
+        ("a: " + "9" * 5000, "number", "1:4"),
+        ("a: [1, 2\nb: 3", "syntax", "2:2"),
+        ("a: b: c", "syntax", "1:5"),
+        ("a:\n\t- 1", "syntax", "2:1"),
+    ],
+)
+def test_what_is_not_plain_data_is_refused_where_it_stands(
+    source: bytes | str, code: str, place: str
+) -> None:
+    assert refused(source) == (code, place)
+
+
+def test_a_byte_order_mark_is_not_content() -> None:
+    assert load(b"\xef\xbb\xbfa: 1", "f.yaml").entries["a"].place == Place("f.yaml", 1, 1)
+
+
+def test_every_value_and_key_knows_where_it_stands() -> None:
+    root = load("a:\n  - x\n  - {b: 2}\n", "f.yaml")
+    entry = root.entries["a"]
+    inner = entry.value.nodes[1].entries["b"]
+    assert str(entry.place) == "f.yaml:1:1"
+    assert [str(n.place) for n in entry.value.nodes] == ["f.yaml:2:5", "f.yaml:3:5"]
+    assert (str(inner.place), str(inner.value.place)) == ("f.yaml:3:6", "f.yaml:3:9")
+
+
+BOMBS = {
+    "laughs": "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "\n".join(
+        f"{c}: &{c} [{','.join(['*' + p] * 9)}]"
+        for p, c in zip("abcdefgh", "bcdefghi", strict=True)
+    ),
+    "brackets": "[" * 100_000,
+    "braces": "{a: " * 50_000,
+    "dashes": "- " * 100_000,
+    "question marks": "? " * 100_000,
+    "anchors": "".join(f"- &a{i} x\n" for i in range(50_000)),
+    "keys": "".join(f"k{i}: 1\n" for i in range(90_000)),
+    "quotes": "a: '" + "''" * 400_000,
+    "large": "a: " + "x" * MAX_BYTES,
+    "ten megabytes": "- x\n" * 2_500_000,
+    "exponent": "a: 1e" + "9" * 30,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_file_built_to_be_slow_is_dealt_with_quickly(name: str) -> None:
+    """Refused, or read as the plain data it is; a second is two orders above what any takes."""
+    began = time.process_time()
+    found = findings_of(BOMBS[name])
+    assert time.process_time() - began < 3.0
+    assert len(found) <= 1
+
+
+def test_nesting_is_allowed_up_to_the_cap_and_not_beyond() -> None:
+    load("[" * MAX_DEPTH + "]" * MAX_DEPTH, "f.yaml")
+    assert refused("[" * (MAX_DEPTH + 1))[0] == "too-deep"
+
+
+def test_a_file_that_is_not_there_is_a_finding_not_a_crash(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.yaml", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
+            load_file(path)
+
+
+def test_a_large_file_is_refused_without_reading_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # sparse: reading it whole would not fit in memory
+    with pytest.raises(InputError, match="larger than"):
+        load_file(path)
+
+
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=200)))
+def test_anything_at_all_is_either_a_tree_or_one_finding(source: bytes | str) -> None:
+    assert len(findings_of(source)) <= 1
+
+
+@given(st.text(alphabet="ab:-[]{}&*!|>'\"%@`#?, \n\t<", max_size=80))
+def test_any_arrangement_of_punctuation_is_a_tree_or_one_finding(source: str) -> None:
+    assert len(findings_of(source)) <= 1
