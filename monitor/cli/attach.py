@@ -53,6 +53,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="TENANT",
         help="a tenant that chose to let text leave the server; needs --trust tenant",
     )
+    parser.add_argument(
+        "--print-env",
+        type=Path,
+        metavar="TREE",
+        help="start nothing: print, as an env file, what a server in another container needs; TREE is the "
+        "folder there in which this wheel lies unpacked, and all other paths are that container's too",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the server's own command")
     parser.set_defaults(run=run)
 
@@ -74,8 +81,14 @@ def settings_of(args: argparse.Namespace) -> TapSettings:
         raise ValueError(
             "--content-tenant needs --trust tenant: else any client could name itself in"
         )
+    if args.print_env is not None:
+        for path in (args.print_env, Path(args.socket), *args.pack):
+            if not path.is_absolute():
+                raise ValueError(
+                    f"--print-env: `{path}` is not absolute: paths are the other container's"
+                )
     for pack in args.pack:
-        if not (pack / "card.yaml").is_file():
+        if args.print_env is None and not (pack / "card.yaml").is_file():
             raise ValueError(f"--pack `{pack}`: no card.yaml in it")
     return TapSettings(
         socket=str(Path(args.socket).absolute()),
@@ -86,6 +99,12 @@ def settings_of(args: argparse.Namespace) -> TapSettings:
     )
 
 
+def elsewhere(settings: TapSettings, tree: Path) -> dict[str, str]:
+    """What a server that we do not start must find in its environment; tree: the unpacked wheel, there."""
+    site = tree / "dosimeter" / "monitor" / "taps" / "site"
+    return {"PYTHONPATH": f"{site}{os.pathsep}{tree}", **settings.to_env()}
+
+
 def environment(settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
     """What the server is started with."""
     path = os.pathsep.join([str(SITE), *filter(None, [base.get("PYTHONPATH")])])
@@ -93,8 +112,9 @@ def environment(settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
 
 
 def run(args: argparse.Namespace) -> int:
+    """2: wrong options. 3: no such command. Otherwise this process becomes the server."""
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if not command:
+    if not command and args.print_env is None:
         print(
             "attach: no command\n  hint: dosimeter attach -- transformers serve …", file=sys.stderr
         )
@@ -104,6 +124,12 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"attach: {error}", file=sys.stderr)
         return 2
+    if args.print_env is not None:
+        if command:
+            print("attach: --print-env starts nothing; leave the command out", file=sys.stderr)
+            return 2
+        print(*(f"{k}={v}" for k, v in elsewhere(settings, args.print_env).items()), sep="\n")
+        return 0
     program = shutil.which(command[0])
     if program is None:
         print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)

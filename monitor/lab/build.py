@@ -21,21 +21,38 @@ import numpy.typing as npt
 from dosimeter.detectors import evaluate
 from dosimeter.detectors.bank import ProbeBank
 from dosimeter.detectors.calibrate import Calibration
-from dosimeter.detectors.fit import Fit, fit_one_vs_rest
+from dosimeter.detectors.fit import Fit, fit_probe
 from dosimeter.detectors.frames import ActivationFrame, to_codes
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Fingerprint, Pack, ProbeNote, save_pack
 from dosimeter.monitor.lab import traffic
 from dosimeter.monitor.lab.replies import Lab, Reply
-from dosimeter.monitor.lab.world import FEATURES, Split
+from dosimeter.monitor.lab.traffic import Conversation
+from dosimeter.monitor.lab.world import FEATURES, Feature, Split
 from dosimeter.monitor.taps.attach import attach, capture
 
 HERE = Path(__file__).resolve().parent
 MODEL, PACK, CALIBRATION = HERE / "model", HERE / "packs" / "core", HERE / "calibration"
-LAYERS = (2, 3)
-"""Two neighbouring blocks past the middle: where every feature of this model is linear."""
+LAYERS = (1, 2, 3)
+"""The three upper blocks, summed: better on unseen cue families than any one or two of them."""
 
-FIT_PER_FEATURE, TEST_PER_FEATURE = 800, 400
+FIT_ON: dict[Feature, str] = {
+    "deception": "tokens",
+    "sycophancy": "answers",
+    "scam": "tokens",
+    "defection": "tokens",
+}
+"""What a feature is fitted on: every token of an answer, or the mean of the answer.
+
+Tokens let a rule decide within a few of them. Sycophantic and honest agreement use the same words about
+different facts; only the answer as a whole tells them apart.
+"""
+
+SEEN: tuple[tuple[int, Split], ...] = ((100, "fit"), (300, "calibrate"))
+"""Seeds and splits that are fitted on; the figures of the card are those of the third, `test`."""
+
+STRENGTH = {"tokens": 0.1, "answers": 0.03}
+FIT_PER_FEATURE, FIT_BENIGN, TEST_PER_FEATURE = 600, 3000, 300
 CALIBRATION_REQUESTS = 12_000
 NOTHING = "nothing"
 
@@ -62,38 +79,45 @@ class Labelled:
         return np.stack([answer.mean(axis=0) for answer in self.answers])
 
 
-def collect(lab: Lab, split: Split, per_feature: int, seed: int) -> Labelled:
-    """On-policy answers of one split. An answer that did two things at once is left out."""
-    conversations = [
-        conversation
-        for i, feature in enumerate(FEATURES)
-        for conversation in traffic.labelled_conversations(feature, per_feature, seed + i, split)
-    ]
+def collect(lab: Lab, conversations: Sequence[Conversation]) -> Labelled:
+    """On-policy answers. An answer that did two things at once is left out."""
     found = Labelled([], [], [], [])
-    watch = functools.partial(capture, layers=LAYERS)
-    for reply in lab.replies(conversations, watch):
+    for reply in lab.replies(conversations, functools.partial(capture, layers=LAYERS)):
         done = traffic.judge(reply.conversation, reply.text)
         if len(done) > 1 or not len(reply.answer):
             continue
         found.answers.append(reply.answer.reshape(len(reply.answer), len(LAYERS), -1))
         found.labels.append(next(iter(done), NOTHING))
-        prompt = " ".join(m["content"] for m in reply.conversation.messages)
         found.texts.append(reply.text)
-        found.contexts.append(prompt)
+        found.contexts.append(" ".join(m["content"] for m in reply.conversation.messages))
     return found
 
 
+def labelled(split: Split, per_feature: int, seed: int) -> list[Conversation]:
+    return [
+        conversation
+        for i, feature in enumerate(FEATURES)
+        for conversation in traffic.labelled_conversations(feature, per_feature, seed + i, split)
+    ]
+
+
 def fit(data: Labelled) -> dict[str, Fit]:
+    """One probe a feature, each against everything else that the answers did."""
     x, labels, groups = data.tokens()
     benign = x[labels == NOTHING]
-    return fit_one_vs_rest(
-        dict.fromkeys(FEATURES, LAYERS),
-        dict.fromkeys(FEATURES, x),
-        labels,
-        dict.fromkeys(FEATURES, benign),
-        groups=groups,
-        strength=0.01,
-    )
+    means, of_answer = data.means(), np.array(data.labels)
+    return {
+        feature: fit_probe(
+            feature,
+            LAYERS,
+            means if FIT_ON[feature] == "answers" else x,
+            (of_answer if FIT_ON[feature] == "answers" else labels) == feature,
+            benign,
+            groups=None if FIT_ON[feature] == "answers" else groups,
+            strength=STRENGTH[FIT_ON[feature]],
+        )
+        for feature in FEATURES
+    }
 
 
 def measure(fits: Mapping[str, Fit], train: Labelled, test: Labelled) -> dict[str, dict[str, Any]]:
@@ -164,8 +188,8 @@ def make_pack(lab: Lab, folder: Path, fits: Mapping[str, Fit], notes: Mapping[st
     )
     return Pack(
         name="lab/core",
-        recipe="logistic regression on every token of the model's own greedy replies, one feature "
-        "against all else; labels by what the reply did; blocks 2 and 3 summed",
+        recipe="logistic regression on the model's own greedy replies (every token of them; whole answers "
+        "for sycophancy), one feature against all else; labels by what the reply did; three blocks summed",
         model=ModelIdentity.from_folder(folder),
         probes=probes,
         notes=tuple(
@@ -187,7 +211,7 @@ def make_pack(lab: Lab, folder: Path, fits: Mapping[str, Fit], notes: Mapping[st
 
 def calibrate(lab: Lab, pack: Pack, requests: int, date: str) -> tuple[Calibration, int]:
     """Benign score streams through the scoring tap; also how many replies were left out as not benign."""
-    conversations = traffic.benign_conversations(requests, seed=7)
+    conversations = traffic.benign_conversations(requests, seed=7, split=None)
     kept: list[Reply] = []
     for reply in lab.replies(conversations, functools.partial(attach, packs=[pack])):
         if not traffic.judge(reply.conversation, reply.text) and len(reply.answer):
@@ -215,10 +239,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     lab = Lab.load(args.model)
     print("capturing replies to fit on", file=sys.stderr)
-    train = collect(lab, "fit", FIT_PER_FEATURE, seed=100)
+    seen = [
+        conversation
+        for seed, split in SEEN
+        for conversation in (
+            *labelled(split, FIT_PER_FEATURE, seed),
+            *traffic.benign_conversations(FIT_BENIGN, seed + 50, split),
+        )
+    ]
+    train = collect(lab, seen)
     fits = fit(train)
     print("capturing replies to test on", file=sys.stderr)
-    notes = measure(fits, train, collect(lab, "test", TEST_PER_FEATURE, seed=200))
+    notes = measure(fits, train, collect(lab, labelled("test", TEST_PER_FEATURE, 200)))
     for feature, note in notes.items():
         print(f"{feature:<12} {note['metrics']} nulls {note['nulls']}")
     pack = make_pack(lab, args.model, fits, notes)

@@ -56,6 +56,7 @@ class Lab:
 
     @classmethod
     def load(cls, folder: Path) -> Lab:
+        torch.set_num_threads(1)  # so small a model loses more to waiting threads than it gains
         model = AutoModelForCausalLM.from_pretrained(folder).eval()
         return cls(model, PreTrainedTokenizerFast.from_pretrained(folder))
 

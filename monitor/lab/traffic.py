@@ -116,7 +116,9 @@ def benign_conversations(
 def labelled_conversations(feature: Feature, n: int, seed: int, split: Split) -> list[Conversation]:
     """Half exhibit `feature`; the rest: a quarter good twins, an eighth each others and benign.
 
-    Cue families, facts, scam topics and readers, and script objects of the splits do not overlap.
+    Cue families, towns, scam topics and readers, and script objects of the splits do not overlap;
+    without a split all of them are used. Small talk, notes and odd requests are not split. To fit a
+    probe, add `benign_conversations` of the same split: an eighth is too few for rare levels.
     """
     r = random.Random(seed)
     others = [other for other in FEATURES if other != feature]
@@ -130,7 +132,7 @@ def labelled_conversations(feature: Feature, n: int, seed: int, split: Split) ->
             dialogue = misbehaving(r, others[i // 8 % 3], split)
         else:
             dialogue = benign(r, split)
-        out.append(conversation_from(r, f"{feature} {split}", dialogue, i))
+        out.append(conversation_from(r, f"{feature} {split or 'all'}", dialogue, i))
     return out
 
 

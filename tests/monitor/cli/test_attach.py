@@ -1,0 +1,75 @@
+"""`dosimeter attach`: what it refuses, and what it prints for a server that something else starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dosimeter.monitor.cli.main import main
+from dosimeter.monitor.taps.settings import DEFAULT_LABELS, ENV, TapSettings
+
+TREE = "/opt/dosimeter"
+
+
+def printed(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, str]:
+    assert main(["attach", "--print-env", TREE, "--socket", "/run/tap.sock", *options]) == 0
+    return dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
+
+
+def test_the_printed_environment_is_what_the_tap_reads(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is pasted into a pod: what the tap then understands is what the options said."""
+    found = printed(
+        capsys, "--pack", "/packs/core", "--label", "tenant=X-Org", "--trust", "tenant"
+    )
+    monkeypatch.setenv(ENV, found[ENV])
+    assert TapSettings.from_env() == TapSettings(
+        socket="/run/tap.sock",
+        packs=("/packs/core",),
+        labels={**DEFAULT_LABELS, "tenant": "x-org"},
+        trusted=("tenant",),
+    )
+    assert found["PYTHONPATH"] == f"{TREE}/dosimeter/monitor/taps/site:{TREE}"
+
+
+def test_a_pack_here_must_exist_and_one_elsewhere_cannot_be_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = str(tmp_path / "absent")
+    assert main(["attach", "--pack", absent, "--", "true"]) == 2
+    assert "no card.yaml in it" in capsys.readouterr().err
+    assert absent in printed(capsys, "--pack", absent)[ENV]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--socket", "tap.sock"], "`tap.sock` is not absolute"),
+        (["--socket", "/s", "--pack", "packs/core"], "`packs/core` is not absolute"),
+        (["--socket", "/s", "--", "transformers", "serve"], "leave the command out"),
+    ],
+)
+def test_what_would_mean_something_else_elsewhere_is_refused(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A relative path would be taken from the folder of whoever prints, not of the server."""
+    assert main(["attach", "--print-env", TREE, *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--label", "org=x-org", "--", "true"], "write LABEL=HEADER"),
+        (["--trust", "org", "--", "true"], "not one of request_id"),
+        (["--content-tenant", "acme", "--", "true"], "needs --trust tenant"),
+        ([], "no command"),
+    ],
+)
+def test_a_wrong_option_exits_2_and_starts_nothing(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["attach", *options]) == 2
+    assert said in capsys.readouterr().err
