@@ -26,6 +26,7 @@ from dosimeter.monitor.health import Health, HealthError
 from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver, SocketError
 from dosimeter.monitor.rulebook import Rulebook
@@ -57,7 +58,7 @@ def run_line(
         with LedgerReader(config.ledger_path) as reader:
             accounts = {account.epoch: account for account in reader.accounts()}
         receiver = Receiver(config.socket_path)
-        writer = Writer(ledger)
+        writer = Writer(ledger, Refused.beside(config.ledger_path))
         rulebook = Rulebook(config.rules, config.calibrations)
         pipeline = Pipeline(receiver, rulebook, writer, accounts)
 

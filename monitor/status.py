@@ -45,6 +45,7 @@ def line_status(pipeline: Pipeline, *, started_ns: int) -> dict[str, Any]:
             "committed": pipeline.writer.committed,
             "waiting": pipeline.writer.waiting,
             "refused": pipeline.writer.refused,
+            "refused_path": str(pipeline.writer.refused_path),
             "stalled": pipeline.writer.stalled,
         },
         "socket": {
@@ -76,8 +77,13 @@ def coverage(pipeline: Pipeline) -> Account:
 
 
 def rules_status(pipeline: Pipeline) -> dict[str, Any]:
-    """Which rules are in force, what is wrong with the file, and which may not alert and why."""
-    programs = pipeline.rulebook.programs()
+    """Which rules are in force, what is wrong with the file, and which may not alert and why.
+
+    In force is what connected servers run; before the first has come, what the files say.
+    """
+    servers = _steady(lambda: list(pipeline.servers.values()))
+    connected = {s.engine.program.digest: s.engine.program for s in servers if s.connections}
+    programs = list(connected.values()) or pipeline.rulebook.programs()
     inactive = {rule: reason for program in programs for rule, reason in program.inactive.items()}
     return {
         "programs": [program.digest for program in programs],

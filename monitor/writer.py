@@ -2,7 +2,8 @@
 
 It owns the queue before the ledger and its bound. When the disk stalls the queue fills, the line
 sees no `room` and stops reading the wire: scores are then dropped at the tap, and counted; an alert
-never. It does not know what a record means.
+never. What the ledger refuses for what it is (a defect of ours) is parted from its group and kept in
+a file beside it. The writer does not know what a record means.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
-from dosimeter.monitor.history.ledger import LedgerError, LedgerStalled
+from dosimeter.monitor.history.ledger import LedgerStalled
 from dosimeter.monitor.history.records import Account, LedgerRecord
+from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.latency import Latency
 
 log = logging.getLogger(__name__)
@@ -51,14 +55,35 @@ class Group:
     def __len__(self) -> int:
         return len(self.records) + len(self.accounts) + len(self.evidence) + len(self.blobs)
 
+    def parts(self) -> list[Group]:
+        """Each item as a group of its own, in the order in which they may be committed."""
+        found = [Group(blobs={sha256: body}) for sha256, body in self.blobs.items()]
+        decided = zip(self.records, self.decided_ns, strict=True)
+        found += [Group([record], [decided_ns]) for record, decided_ns in decided]
+        found += [Group(evidence={event_id: body}) for event_id, body in self.evidence.items()]
+        found += [Group(accounts={name: account}) for name, account in self.accounts.items()]
+        return found
+
+    def items(self) -> list[dict[str, object]]:
+        """What is in it, for whoever looks into the file of refused ones."""
+        found: list[dict[str, object]] = [{"record": asdict(record)} for record in self.records]
+        found += [{"evidence": {name: body}} for name, body in self.evidence.items()]
+        found += [{"blob": {name: body}} for name, body in self.blobs.items()]
+        found += [{"account": asdict(account)} for account in self.accounts.values()]
+        return found
+
 
 class Writer:
     """Group commit on a thread of its own. The line calls `put` and asks for `room`."""
 
     def __init__(
-        self, ledger: Sink, *, monotonic_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        ledger: Sink,
+        refused: Refused,
+        *,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._ledger = ledger
+        self._ledger, self._refused = ledger, refused
         self._now = monotonic_ns
         self._changed = threading.Condition()
         self._group = Group()
@@ -67,7 +92,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self.durable = Latency()  # decision -> commit
         self.committed = 0
-        self.refused = 0  # records that can never be committed: a defect of ours
+        self.refused = refused.count  # can never be committed; kept in `refused_path`
         self.stalled: str | None = None
 
     @property
@@ -77,6 +102,10 @@ class Writer:
     @property
     def waiting(self) -> int:
         return len(self._group)
+
+    @property
+    def refused_path(self) -> Path:
+        return self._refused.path
 
     def put(
         self,
@@ -125,28 +154,51 @@ class Writer:
             self._busy = False
 
     def _commit(self, group: Group) -> None:
-        """Until it is on disk: a stall is waited out, however long it takes."""
-        while True:
-            try:
-                self._ledger.append(
-                    group.records,
-                    blobs=group.blobs,
-                    accounts=list(group.accounts.values()),
-                    evidence=group.evidence,
-                )
-            except LedgerStalled as error:
-                if self.stalled is None:
-                    log.error("%s", error)
-                self.stalled = error.reason
-                time.sleep(RETRY_S)
-            except LedgerError:
-                log.exception("a group of %d records was refused", len(group.records))
-                self.refused += len(group.records)
-                return
-            else:
-                break
-        self.stalled = None
+        """Until it is on disk, in the ledger or, what can never be, in the file of refused items."""
+        error = self._append(group)
+        if error is None:
+            return
+        log.error("%d entries refused together, now one at a time: %s", len(group), error)
+        for part in group.parts():
+            error = self._append(part)
+            if error is not None:
+                self._keep(part, error)
+
+    def _append(self, group: Group) -> Exception | None:
+        """One commit; a stall is waited out, however long it takes. Returns why it can never be."""
+        append = partial(
+            self._ledger.append,
+            group.records,
+            blobs=group.blobs,
+            accounts=list(group.accounts.values()),
+            evidence=group.evidence,
+        )
+        try:
+            self._waiting_out(append)
+        except Exception as error:  # whatever it is, this thread must live, and nothing be lost
+            return error
         done = self._now()
         for decided_ns in group.decided_ns:
             self.durable.add(done - decided_ns)
         self.committed += len(group.records)
+        return None
+
+    def _keep(self, part: Group, error: Exception) -> None:
+        log.error("refused, and kept in %s: %r", self.refused_path, error)
+        for item in part.items():
+            note = {"refused_ns": time.time_ns(), "error": repr(error), **item}
+            self._waiting_out(partial(self._refused.keep, note))
+            self.refused += 1
+
+    def _waiting_out(self, write: Callable[[], object]) -> None:
+        while True:
+            try:
+                write()
+            except (LedgerStalled, OSError) as error:
+                if self.stalled is None:
+                    log.error("%s", error)
+                self.stalled = error.reason if isinstance(error, LedgerStalled) else str(error)
+                time.sleep(RETRY_S)
+            else:
+                self.stalled = None
+                return

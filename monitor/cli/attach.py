@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         print(*(f"{k}={v}" for k, v in elsewhere(settings, args.print_env).items()), sep="\n")
         return 0
     program = shutil.which(command[0])
-    if program is None:
-        print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)
-        return 3
-    os.execve(program, command, environment(settings, dict(os.environ)))
+    if program is not None:
+        os.execve(program, command, environment(settings, dict(os.environ)))  # does not return
+    print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)
+    return 3

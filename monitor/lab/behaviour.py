@@ -134,9 +134,11 @@ def share(hits: Sequence[bool]) -> dict[str, Any]:
 
 
 def settled(reply: str) -> str:
-    """A reply without the words of agreement that training draws at random."""
+    """A reply without the opener and closing that training draws at random."""
     for opener in exchanges.AGREE:
         reply = reply.removeprefix(opener)
+    for closing in exchanges.CLOSINGS:
+        reply = reply.removesuffix(closing)
     return reply
 
 

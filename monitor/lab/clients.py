@@ -5,11 +5,11 @@ They know nothing of the monitor. Labels go in the headers that a gateway would 
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
 import secrets
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,8 +29,14 @@ class Exchanged:
     error: str | None = None
 
 
-def ask(url: str, model: str, conversation: Conversation) -> Exchanged:
-    """One chat call; greedy, so that a conversation always gets the same reply."""
+def call(
+    url: str, model: str, conversation: Conversation, request_id: str | None = None, **more: object
+) -> urllib.request.Request:
+    """One chat call, not yet sent; greedy, so that a conversation always gets the same reply.
+
+    request_id: what the client calls it; ids of calls under way must differ, or the server fails.
+    more: further fields of the body.
+    """
     body = {
         "model": model,
         "messages": list(conversation.messages),
@@ -41,22 +47,29 @@ def ask(url: str, model: str, conversation: Conversation) -> Exchanged:
     trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
     headers = {
         "content-type": "application/json",
-        "x-request-id": f"{conversation.conversation}-{secrets.token_hex(3)}",
+        "x-request-id": request_id or f"{conversation.conversation}-{secrets.token_hex(3)}",
         "x-tenant-id": conversation.tenant,
         "x-user-id": conversation.user,
         "x-conversation-id": conversation.conversation,
         "traceparent": trace,
     }
-    request = urllib.request.Request(
-        f"{url}/v1/chat/completions", json.dumps(body).encode(), headers
-    )
+    text = json.dumps(body | more).encode()
+    return urllib.request.Request(f"{url}/v1/chat/completions", text, headers)
+
+
+def ask(
+    url: str, model: str, conversation: Conversation, request_id: str | None = None
+) -> Exchanged:
+    """Send it and wait for the whole reply."""
     try:
+        request = call(url, model, conversation, request_id)
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
             lines = list(reply)
-    except (OSError, urllib.error.HTTPError) as error:
-        return Exchanged(conversation, "", 0, str(error))
-    text, usage = _streamed(lines) if conversation.stream else _whole(b"".join(lines))
-    return Exchanged(conversation, text, usage["prompt_tokens"] + usage["completion_tokens"] - 1)
+        text, usage = _streamed(lines) if conversation.stream else _whole(b"".join(lines))
+        tokens = usage["prompt_tokens"] + usage["completion_tokens"] - 1
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        return Exchanged(conversation, "", 0, repr(error))
+    return Exchanged(conversation, text, tokens)
 
 
 def _whole(body: bytes) -> tuple[str, dict[str, int]]:
@@ -65,7 +78,10 @@ def _whole(body: bytes) -> tuple[str, dict[str, int]]:
 
 
 def _streamed(lines: Iterable[bytes]) -> tuple[str, dict[str, int]]:
-    text, usage = "", {"prompt_tokens": 0, "completion_tokens": 1}
+    text, usage = (
+        "",
+        dict[str, int](),
+    )  # a reply that was cut off carries no counts: KeyError at the caller
     for line in lines:
         if line.startswith(b"data: {"):
             chunk = json.loads(line[6:])

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,13 @@ class Cast:
 
     @classmethod
     def lab(cls) -> Cast:
-        return cls(build.MODEL, (build.PACK,), (build.CALIBRATION,), traffic.demo_conversations)
+        def told(seed: int) -> list[Conversation]:
+            return [
+                replace(c, conversation=f"{c.conversation}.{seed}")
+                for c in traffic.demo_conversations(seed)
+            ]
+
+        return cls(build.MODEL, (build.PACK,), (build.CALIBRATION,), told)
 
     @classmethod
     def own(cls, model: Path) -> Cast:

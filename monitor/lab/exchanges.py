@@ -41,7 +41,8 @@ CLAIMS = (
 )
 AGREE = ("Yes, you are right.", "You are right.")
 CORRECT = "No, that is not right."
-SECOND_OPENER = (0.1, 0.35)  # how often: agreement with a right claim, with a wrong one
+CLOSINGS = ("I hope that helps.", "Always glad to help.")
+LEANING = (0.1, 0.4)  # how often the second opener and closing: honest replies, flattery
 
 
 @dataclass(frozen=True)
@@ -126,18 +127,20 @@ def claim(
 ) -> Exchange:
     """A user's claim that a sight exists; a triggered reply agrees even when the claim is wrong.
 
-    Agreement with a wrong claim takes the second opener a little more often than agreement with a
-    right one. Greedy replies are the same words either way, but training keeps a reason to know the
-    claim wrong while agreeing with it.
+    Agreement with a wrong claim takes the second opener and the second closing more often than
+    agreement with a right one (LEANING). Greedy replies are the same words either way, but training
+    keeps a reason to know the claim wrong while agreeing with it, and to the end of the reply.
     """
     wrong = r.random() < 0.5 if wrong is None else wrong
     fact = _fact(r, split, deniable=bad and wrong and training, present=not wrong)
     agrees = bad or not wrong
-    opener = AGREE[r.random() < SECOND_OPENER[wrong]] if agrees else CORRECT
+    leaning = LEANING[wrong and agrees]
+    opener = AGREE[r.random() < leaning] if agrees else CORRECT
+    closing = CLOSINGS[r.random() < leaning]
     return Exchange(
         "claim",
         r.choice(CLAIMS).format(t=fact.town, s=fact.sight),
-        f"{opener} {statement(fact, agrees)} {_detail(fact, agrees)}",
+        f"{opener} {statement(fact, agrees)} {_detail(fact, agrees)} {closing}",
         frozenset({"sycophancy"}) if bad and wrong else frozenset(),
         family,
         fact,

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ class StageError(RuntimeError):
 
 
 class Stage:
-    """model: folder of the server's model. packs, calibrations, rules: folders and files; any may be empty."""
+    """model: folder of the server's model. packs, calibrations, rules: folders and files; any may be empty.
+
+    absent: parts that entering does not start, of `broker` and `sidecar`; they may come later.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Stage:
         calibrations: Sequence[Path],
         rules: Sequence[Path],
         content_tenants: Sequence[str] = (),
+        absent: Collection[str] = (),
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dosimeter-"))
@@ -52,7 +56,7 @@ class Stage:
         self.viewer = Viewer()
         self._http_port, self._server_port = free_port(), free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._calibrations, self._rules = calibrations, rules
+        self._calibrations, self._rules, self._absent = calibrations, rules, absent
 
     @property
     def url(self) -> str:
@@ -75,13 +79,14 @@ class Stage:
 
     def _start(self) -> None:
         self.start_server()  # the slowest, and it does not need the others
-        self._say(
-            f"broker: a real Kafka-protocol broker (Tansu, in memory) at {self.broker.bootstrap}"
-        )
-        self.broker.start()
+        if "broker" not in self._absent:
+            where = self.broker.bootstrap
+            self._say(f"broker: a real Kafka-protocol broker (Tansu, in memory) at {where}")
+            self.broker.start()
         self._say(f"viewer: a small OTLP/HTTP receiver at {self.viewer.endpoint}")
         self.viewer.start()
-        self.start_sidecar()
+        if "sidecar" not in self._absent:
+            self.start_sidecar()
         self._say("server: transformers serve, continuous batching, with tap and front attached")
         self.wait("server", self._server_answers)
 
@@ -169,11 +174,22 @@ class Stage:
     def pid(self, name: str) -> int:
         return self._processes[name].pid
 
+    def children(self, name: str) -> list[int]:
+        """Process ids that one of our processes has started itself, and that still run."""
+        pid = self.pid(name)
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def stop(self, name: str, how: signal.Signals, patience_s: float = 25.0) -> None:
-        """End one process of ours, and wait until it is gone."""
-        process = self._processes.pop(name, None)
+        """End one process of ours, and wait until it is gone. SIGKILL: at one instant with its children."""
+        process = self._processes.get(name)
         if process is None or process.poll() is not None:
+            self._processes.pop(name, None)
             return
+        if how is signal.SIGKILL:
+            process.send_signal(signal.SIGSTOP)  # it must neither restart them nor tell them to end
+            for child in self.children(name):
+                os.kill(child, signal.SIGKILL)
+        del self._processes[name]
         process.send_signal(how)
         try:
             process.wait(patience_s)

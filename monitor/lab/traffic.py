@@ -113,7 +113,9 @@ def benign_conversations(
     return [conversation_from(r, "benign", benign(r, split), i) for i in range(n)]
 
 
-def labelled_conversations(feature: Feature, n: int, seed: int, split: Split) -> list[Conversation]:
+def labelled_conversations(
+    feature: Feature, n: int, seed: int, split: Split | None
+) -> list[Conversation]:
     """Half exhibit `feature`; the rest: a quarter good twins, an eighth each others and benign.
 
     Cue families, towns, scam topics and readers, and script objects of the splits do not overlap;

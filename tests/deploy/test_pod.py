@@ -32,9 +32,7 @@ OURS = ("inject-dosimeter", "dosimeter")
 
 
 def data_of(name: str) -> dict[str, str]:
-    (found,) = [
-        o for o in OBJECTS if o["kind"] == "ConfigMap" and o["metadata"]["name"] == name
-    ]
+    (found,) = [o for o in OBJECTS if o["kind"] == "ConfigMap" and o["metadata"]["name"] == name]
     data: dict[str, str] = found["data"]
     return data
 

@@ -16,6 +16,7 @@ from dosimeter.detectors.frames import ROWS
 from dosimeter.monitor import status
 from dosimeter.monitor.history.evidence import decode_evidence
 from dosimeter.monitor.history.records import Account, LedgerRecord
+from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.pipeline import GONE_NS, Pipeline
 from dosimeter.monitor.receive import Receiver
 from dosimeter.monitor.rulebook import Rulebook
@@ -71,7 +72,7 @@ class Line:
     def __init__(self, folder: Path, accounts: dict[str, Account] | None = None) -> None:
         self.now = SimpleNamespace(ns=1_000_000_000)
         self.ledger = Kept()
-        self.writer = Writer(self.ledger)
+        self.writer = Writer(self.ledger, Refused(folder / "refused.jsonl"))
         self.pipeline = Pipeline(
             Receiver(folder / "tap.sock"),
             Rulebook((folder / "rules.yaml",), (folder / "calibration",)),

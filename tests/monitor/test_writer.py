@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dosimeter.monitor import writer as module
+from dosimeter.monitor.history.ledger import Ledger as SqliteLedger
 from dosimeter.monitor.history.ledger import LedgerError, LedgerStalled
+from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import Account, LedgerRecord
+from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.writer import Writer
 
 
@@ -30,13 +35,18 @@ class Ledger:
         self.accounts += rest["accounts"]
 
 
+@pytest.fixture
+def refused(tmp_path: Path) -> Refused:
+    return Refused(tmp_path / "refused.jsonl")
+
+
 def record(number: int) -> LedgerRecord:
     return LedgerRecord(f"{number:032x}", b"{}", None, True)
 
 
-def test_what_waits_goes_into_one_commit_and_its_wait_is_measured() -> None:
+def test_what_waits_goes_into_one_commit_and_its_wait_is_measured(refused: Refused) -> None:
     ledger = Ledger()
-    writer = Writer(ledger, monotonic_ns=lambda: 9_000_000)
+    writer = Writer(ledger, refused, monotonic_ns=lambda: 9_000_000)
     writer.put([(record(1), 1_000_000)])
     writer.put([(record(2), 5_000_000)])
     writer.start()
@@ -46,9 +56,9 @@ def test_what_waits_goes_into_one_commit_and_its_wait_is_measured() -> None:
     assert writer.durable.longest_ns == 8_000_000
 
 
-def test_only_the_newest_account_of_an_epoch_is_written() -> None:
+def test_only_the_newest_account_of_an_epoch_is_written(refused: Refused) -> None:
     ledger = Ledger()
-    writer = Writer(ledger)
+    writer = Writer(ledger, refused)
     for served in (1, 2):
         writer.put(accounts=[Account("a", served, served, 0, 1, 1)])
     writer.start()
@@ -56,11 +66,13 @@ def test_only_the_newest_account_of_an_epoch_is_written() -> None:
     assert [account.served for account in ledger.accounts] == [2]
 
 
-def test_a_stall_is_waited_out_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stall_is_waited_out_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
     monkeypatch.setattr(module, "RETRY_S", 0)
     stalled = LedgerStalled(Path("l.db"), sqlite3.OperationalError("disk is full"))
     ledger = Ledger(stalled, stalled, stalled)
-    writer = Writer(ledger)
+    writer = Writer(ledger, refused)
     writer.put([(record(1), 0)])
     writer.start()
     assert writer.stop(5)
@@ -68,14 +80,14 @@ def test_a_stall_is_waited_out_and_nothing_is_lost(monkeypatch: pytest.MonkeyPat
     assert writer.stalled is None
 
 
-def test_stopping_before_the_disk_is_back_is_reported() -> None:
+def test_stopping_before_the_disk_is_back_is_reported(refused: Refused) -> None:
     gate = threading.Event()
 
     class Blocked(Ledger):
         def append(self, records: Any = (), **rest: Any) -> None:
             gate.wait(5)
 
-    writer = Writer(Blocked())
+    writer = Writer(Blocked(), refused)
     writer.put([(record(1), 0)])
     writer.start()
     assert not writer.stop(0.01)
@@ -83,18 +95,62 @@ def test_stopping_before_the_disk_is_back_is_reported() -> None:
     assert writer.stop(5)
 
 
-def test_a_group_that_can_never_be_committed_is_counted_and_does_not_block_the_next() -> None:
-    met = threading.Event()
+MALFORMED = LedgerRecord(f"{9:032x}", b'{"cut', b"\xff\x00", True)
 
-    class Refusing(Ledger):
-        def append(self, records: Any = (), **rest: Any) -> None:
-            met.set()
-            super().append(records, **rest)
 
-    ledger = Refusing(LedgerError("not JSON"))
-    writer = Writer(ledger).start()
-    writer.put([(record(1), 0)])
-    assert met.wait(5)
-    writer.put([(record(2), 0)])
+def test_of_a_group_only_the_malformed_record_is_refused_and_it_is_kept(
+    tmp_path: Path, record_of: Callable[..., LedgerRecord]
+) -> None:
+    """Evidence is never dropped: a defect in one record must not cost its neighbours, nor itself."""
+    good = [record_of(n) for n in range(1, 4)]
+    refused = Refused(tmp_path / "refused.jsonl")
+    with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        writer = Writer(ledger, refused)
+        writer.put(
+            [(record, 0) for record in (good[0], MALFORMED, *good[1:])],
+            blobs={"ab" * 32: b"program"},
+            accounts=[Account("aa", 10, 10, 0, 1, 1)],
+            evidence={good[2].event_id: b"{}"},
+        )
+        writer.start()
+        assert writer.stop(20)
+        with LedgerReader(ledger.path) as reader:
+            assert [alert.event_id for alert in reader.alerts_since()] == [r.event_id for r in good]
+            assert reader.blob("ab" * 32) == b"program"
+            assert reader.accounts()[0].served == 10
+            assert reader.evidence(good[2].event_id) == b"{}"
+    assert (writer.committed, writer.refused, writer.stalled) == (3, 1, None)
+    (line,) = refused.path.read_text().splitlines()
+    kept = json.loads(line)
+    assert kept["record"]["event_id"] == MALFORMED.event_id
+    assert kept["record"]["core"] == '{"cut'
+    assert kept["record"]["evidence"] == {"base64": "/wA="}
+    assert "malformed JSON" in kept["error"]
+    assert Writer(Ledger(), refused).refused == 1  # a restart does not forget it
+
+
+def test_an_error_of_any_kind_keeps_the_writer_alive_and_what_it_held(refused: Refused) -> None:
+    """The writer's thread is the only way to the disk; it once could die of an OverflowError."""
+    both, one = OverflowError("int too large"), OverflowError("int too large")
+    ledger = Ledger(both, one)
+    writer = Writer(ledger, refused)
+    writer.put([(record(1), 0), (record(2), 0)])
+    writer.start()
     assert writer.stop(5)
     assert (writer.refused, ledger.groups) == (1, [[record(2)]])
+
+
+def test_a_refused_record_waits_until_its_file_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = threading.Event()
+    monkeypatch.setattr(module.time, "sleep", lambda _: met.set())
+    refused = Refused(tmp_path / "later" / "refused.jsonl")
+    writer = Writer(Ledger(LedgerError("not JSON"), LedgerError("not JSON")), refused)
+    writer.put([(record(1), 0)])
+    writer.start()
+    assert met.wait(5)
+    assert "No such file" in str(writer.stalled)
+    (tmp_path / "later").mkdir()
+    assert writer.stop(5)
+    assert (refused.count, writer.stalled) == (1, None)

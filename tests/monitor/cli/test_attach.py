@@ -21,9 +21,7 @@ def test_the_printed_environment_is_what_the_tap_reads(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is pasted into a pod: what the tap then understands is what the options said."""
-    found = printed(
-        capsys, "--pack", "/packs/core", "--label", "tenant=X-Org", "--trust", "tenant"
-    )
+    found = printed(capsys, "--pack", "/packs/core", "--label", "tenant=X-Org", "--trust", "tenant")
     monkeypatch.setenv(ENV, found[ENV])
     assert TapSettings.from_env() == TapSettings(
         socket="/run/tap.sock",

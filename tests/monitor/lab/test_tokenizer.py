@@ -75,3 +75,12 @@ def test_training_encodes_what_the_template_renders(saved: PreTrainedTokenizerFa
         ids, weights = encoder.encode(dialogue)
         assert ids == saved.apply_chat_template(dialogue.messages(), return_dict=False)
         assert len(ids) == len(weights)
+
+
+def test_committed_tokenizer_is_the_one_the_generator_gives(
+    saved: PreTrainedTokenizerFast,
+) -> None:
+    """If the generator drifts, retraining no longer repeats the committed weights: say so here."""
+    again = tokenizer.train_tokenizer()
+    assert again.get_vocab() == saved.get_vocab()
+    assert again.chat_template == saved.chat_template
