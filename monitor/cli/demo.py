@@ -6,7 +6,6 @@ import argparse
 import json
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     cast = Cast.lab() if args.model is None else Cast.own(args.model.absolute())
     if args.model is not None:
         print(UNCALIBRATED, file=sys.stderr)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, interrupt)
     try:
         if args.once:
             report = once(cast, lambda line: print(line, file=sys.stderr, flush=True))
@@ -61,20 +62,25 @@ def run(args: argparse.Namespace) -> int:
         return 130
 
 
+def interrupt(*_: object) -> None:
+    """End what is under way, at whatever point, once: a second signal must not break the clearing up."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 UNCALIBRATED = """your own model: uncalibrated: may not alert
   its tokens are counted and named `no_pack`; the lab's probes are bound to the lab's model and refuse it
   next: fit and calibrate a pack on this model (see docs/packs.md), then `dosimeter attach --pack FOLDER`"""
 
 
 def live(cast: Any) -> int:
+    """Until Ctrl-C, which is how it ends well; before the screen is up it is an interruption."""
     from rich.console import Console
 
     from dosimeter.monitor.lab.live import watch
 
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    watch(cast, Console(), stop.is_set)
+    watch(cast, Console())
     return 0
 
 

@@ -25,7 +25,7 @@ from .tokenizer import load_tokenizer
 from .traffic import Conversation, judge
 from .world import FEATURES, Fact
 
-MODEL = Path(__file__).parent / "model"
+MODEL = Path(__file__).parent / "dosimeter-lab"
 BATCH = 128
 
 

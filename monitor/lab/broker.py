@@ -15,6 +15,8 @@ import time
 from importlib import resources
 from pathlib import Path
 
+from dosimeter.monitor.service import end_with_parent
+
 SHA256 = {
     "x86_64": "38a00e200dd4ab0abae267e1c39814e3967c633908de889a7c7210290dcd0723",
     "aarch64": "fc1d840176f86cae11a690650e5c6ea45ea2ac6ba39ed6d94af6312053dda721",
@@ -97,6 +99,7 @@ class EmbeddedBroker:
             env={},
             # Not in the terminal's group: on Ctrl-C the demo still reads back before it stops us.
             start_new_session=True,
+            preexec_fn=end_with_parent,  # and none is left when we are killed
         )
         deadline = time.monotonic() + self._timeout_s
         while not self._accepts():

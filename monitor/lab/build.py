@@ -32,7 +32,7 @@ from dosimeter.monitor.lab.world import FEATURES, Feature, Split
 from dosimeter.monitor.taps.attach import attach, capture
 
 HERE = Path(__file__).resolve().parent
-MODEL, PACK, CALIBRATION = HERE / "model", HERE / "packs" / "core", HERE / "calibration"
+MODEL, PACK, CALIBRATION = HERE / "dosimeter-lab", HERE / "packs" / "core", HERE / "calibration"
 LAYERS = (1, 2, 3)
 """The three upper blocks, summed: better on unseen cue families than any one or two of them."""
 

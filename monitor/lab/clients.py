@@ -10,6 +10,7 @@ import itertools
 import json
 import secrets
 import threading
+import time
 import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -133,11 +134,12 @@ class Traffic:
     def running(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
-    def stop(self) -> None:
-        """No new calls; returns when those under way have their replies."""
+    def stop(self, patience_s: float = 10.0) -> None:
+        """No new calls; returns when those under way have their replies, or patience is up."""
         self._stop.set()
+        deadline = time.monotonic() + patience_s
         for thread in self._threads:
-            thread.join(TIMEOUT_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def endless(make: Iterator[list[Conversation]]) -> Iterator[Conversation]:

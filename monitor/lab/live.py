@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -36,8 +36,8 @@ SHOWN = 10
 COLOUR = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan"}
 
 
-def watch(cast: Cast, console: Console, stop: Callable[[], bool]) -> None:
-    """Traffic without end, and the screen, until `stop`."""
+def watch(cast: Cast, console: Console) -> None:
+    """Traffic without end, and the screen, until KeyboardInterrupt; the last screen stays."""
     with cast.stage(lambda line: console.print(f"[dim]{escape(line)}[/dim]")) as stage:
         consumer = Consumer(stage.broker.bootstrap)
         batches = (cast.conversations(seed) for seed in itertools.count())
@@ -45,10 +45,11 @@ def watch(cast: Cast, console: Console, stop: Callable[[], bool]) -> None:
         rate = Rate()
         try:
             with Live(console=console, auto_refresh=False, transient=True) as live:
-                while not stop():
+                while True:
                     status = stage.status()
                     live.update(screen(stage, status, consumer, sent.done, rate), refresh=True)
                     time.sleep(REFRESH_S)
+        except KeyboardInterrupt:
             console.print(screen(stage, stage.status(), consumer, sent.done, rate))
         finally:
             sent.stop()

@@ -7,6 +7,7 @@ Whether a cluster starts and ends it in the order described is not shown here.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,13 @@ def test_every_mount_has_its_volume_and_every_volume_its_object() -> None:
         if "persistentVolumeClaim" in volume:
             claim = volume["persistentVolumeClaim"]["claimName"]
             assert ("PersistentVolumeClaim", claim) in named
+
+
+def test_what_the_pod_takes_out_of_the_wheel_is_there() -> None:
+    """In strings and in variables, where no schema looks."""
+    found = re.findall(r"/opt/dosimeter/dosimeter/([\w./-]+)", MANIFEST.read_text())
+    assert {path for path in found if not (ROOT / path).exists()} == set()
+    assert len(set(found)) >= 4  # site, pack, calibration, model
 
 
 def test_the_containers_may_do_nothing_they_need_not() -> None:

@@ -111,6 +111,11 @@ def test_the_defaults_are_those_of_the_code() -> None:
     assert written["sinks.kafka.topic"][0] == f"`{KafkaConfig().topic}`"
 
 
+def test_the_example_in_deploy_is_a_configuration() -> None:
+    config = load_config(ROOT / "deploy" / "sidecar.yaml")
+    assert {sink.name for sink in config.sinks} == {"kafka", "otlp"}
+
+
 def commands(parser: argparse.ArgumentParser, words: str) -> Iterator[str]:
     inner = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     if not inner:
