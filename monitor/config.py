@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    """Where `/livez` and `/status` answer. port 0: any free one, written to `http.port`."""
+    """Where `/livez` and `/status` answer. port 0: any free one, named in the log."""
 
     host: str = "127.0.0.1"
     port: int = 9464

@@ -23,6 +23,7 @@ from dosimeter.rules.schema import RuleSet, load_rules
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
+WATCHED = (".yaml", ".yml", ".safetensors")
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -123,7 +124,7 @@ class Rulebook:
 def _stamps(paths: Sequence[Path]) -> Iterator[tuple[str, int, int, int]]:
     """What tells that a file was changed or replaced: name, inode, size, time of change."""
     for path in paths:
-        inside = sorted([*path.glob("*.yaml"), *path.glob("*.safetensors")])
+        inside = sorted(file for end in WATCHED for file in path.glob(f"*{end}"))
         for file in inside if path.is_dir() else (path,):
             try:
                 found = file.stat()

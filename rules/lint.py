@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from dosimeter.detectors.frames import Scope
 from dosimeter.rules.findings import Finding, hint_for, in_order, render, render_json, visible
 from dosimeter.rules.reader import Reader
 from dosimeter.rules.schema import Rule, read_files
@@ -26,6 +27,7 @@ def lint(paths: Sequence[Path], features: Collection[str] | None = None) -> list
     reader = Reader()
     for rule in read_files(paths, reader).rules:
         _feature(rule, features, reader)
+        _scope(rule, reader)
         _level(rule, reader)
         _status(rule, reader)
     return in_order(reader.findings)
@@ -60,6 +62,14 @@ def _feature(rule: Rule, features: Collection[str] | None, reader: Reader) -> No
     message = f"unknown feature `{visible(rule.when.feature)}`"
     hint = hint_for(rule.when.feature, features)
     reader.error(rule.places["when.feature"], message, hint, "unknown-feature")
+
+
+def _scope(rule: Rule, reader: Reader) -> None:
+    """No tap marks reasoning yet: its tokens count as the answer's."""
+    if rule.when.scope is Scope.REASONING:
+        message = "no tap of this release marks `reasoning`: this rule never fires"
+        hint = "write `in: answer`, which holds those tokens"
+        reader.report("scope-unseen", "warning", rule.places["when.in"], message, hint)
 
 
 def _level(rule: Rule, reader: Reader) -> None:

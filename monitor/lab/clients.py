@@ -59,11 +59,11 @@ def call(
 
 
 def ask(
-    url: str, model: str, conversation: Conversation, request_id: str | None = None
+    url: str, model: str, conversation: Conversation, request_id: str | None = None, **more: object
 ) -> Exchanged:
     """Send it and wait for the whole reply."""
     try:
-        request = call(url, model, conversation, request_id)
+        request = call(url, model, conversation, request_id, **more)
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
             lines = list(reply)
         text, usage = _streamed(lines) if conversation.stream else _whole(b"".join(lines))

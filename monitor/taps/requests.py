@@ -7,7 +7,9 @@ because clients repeat ids. `Requests` holds only what is alive, and says OPEN a
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -30,6 +32,7 @@ class Ticket:
     spans: Callable[[Sequence[int]], tuple[list[Span], bool]] | None = None
     decode: Callable[[int], str] | None = None
     requests: list[Request] = field(default_factory=list)
+    reason: str | None = None  # why the model of this call is not scored; None: it is
     ended: bool = False
     usage: tuple[int, int] | None = None  # prompt, completion tokens of the server's reply
 
@@ -49,6 +52,8 @@ class Request:
     next_position: int = 0  # rows below it were seen
     emitted: int = 0  # distinct positions the tap produced scores for
     cached: int = 0  # positions the server never ran for this request
+    undone: int = 0  # rows of steps that the server itself could not finish
+    held: int = 0  # live objects of the server that stand for this request
     unscored: dict[str, int] = field(default_factory=dict)  # reason -> distinct positions
     ended: End | None = None
 
@@ -95,6 +100,7 @@ class Requests:
         self._lock = threading.Lock()
         self._next_key = 1
         self._live: dict[int, Request] = {}
+        self._released: deque[Request] = deque()
         self.blanket_reason: str | None = None  # why nothing is scored at all: no_pack, unsupported
         self.served_closed = 0
         self.requests_closed = 0
@@ -109,13 +115,25 @@ class Requests:
         self, prompt_ids: Sequence[int], ticket: Ticket | None, parent: Request | None = None
     ) -> Request:
         """Mint a key and say OPEN. `prompt_ids` are the server's own, after its template."""
-        prompt_len = len(prompt_ids)
-        spans, exact = [(int(Scope.MESSAGE), 0, prompt_len)], False
+        self._reap()
+        spans, exact = [(int(Scope.MESSAGE), 0, len(prompt_ids))], False
         if parent is not None:
             spans, exact, ticket = parent.spans, parent.spans_exact, parent.ticket
         elif ticket is not None and ticket.spans is not None:
             spans, exact = ticket.spans(prompt_ids)
         content = ticket is not None and ticket.content
+        ids = list(prompt_ids) if content else None
+        return self._open(len(prompt_ids), spans, exact, ticket, parent, ids)
+
+    def _open(
+        self,
+        prompt_len: int,
+        spans: list[Span],
+        exact: bool,
+        ticket: Ticket | None,
+        parent: Request | None = None,
+        prompt_ids: list[int] | None = None,
+    ) -> Request:
         with self._lock:
             key = self._next_key
             self._next_key += 1
@@ -126,7 +144,7 @@ class Requests:
                 spans=spans,
                 spans_exact=exact,
                 opened_ns=self._clock(),
-                prompt_ids=list(prompt_ids) if content else None,
+                prompt_ids=prompt_ids,
                 parent=None if parent is None else parent.key,
             )
             self._live[key] = request
@@ -137,6 +155,7 @@ class Requests:
 
     def live(self) -> Iterable[dict[str, Any]]:
         """OPEN records of everything alive, for a sidecar that has just connected."""
+        self._reap()
         with self._lock:
             requests = list(self._live.values())
         return [open_record(request) | {"again": True} for request in requests]
@@ -151,8 +170,24 @@ class Requests:
         if ticket is None or ticket.ended:
             self._close(request)
 
+    def released(self, request: Request) -> None:
+        """An object of the server that stood for this request is gone. May be called by the collector,
+        at any point of any thread: nothing is locked or sent here."""
+        request.held -= 1
+        if not request.held and request.ended is None:
+            self._released.append(request)
+
+    def _reap(self) -> None:
+        """End what the server dropped without a word: a repeated id, a queue that was full."""
+        while self._released:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                request = self._released.popleft()
+                served = request.next_position
+                self.tap_ended(request, End("failed", request.prompt_len, 0, served, "tap"))
+
     def front_ended(self, ticket: Ticket, usage: tuple[int, int] | None) -> None:
         """The reply has left, with the token counts it carried; None when it was cut off or carried none."""
+        self._reap()
         with self._lock:
             if ticket.ended:
                 return
@@ -165,7 +200,7 @@ class Requests:
 
     def _unseen(self, ticket: Ticket, usage: tuple[int, int]) -> None:
         """The server counted tokens for a call whose rows the tap never met: nothing explains them."""
-        request = self.open([0] * usage[0], ticket)
+        request = self._open(usage[0], [(int(Scope.MESSAGE), 0, usage[0])], False, ticket)
         request.ended = End("finished", *usage, served=sum(usage) - 1, source="usage")
         self._close(request)
 
@@ -173,7 +208,8 @@ class Requests:
         with self._lock:
             if self._live.pop(request.key, None) is None:
                 return
-        record = close_record(request, self._clock(), self.blanket_reason)
+        reason = request.ticket.reason if request.ticket is not None else None
+        record = close_record(request, self._clock(), reason or self.blanket_reason)
         with self._lock:
             self.served_closed += record["served"]
             self.requests_closed += 1
@@ -213,9 +249,9 @@ def close_record(request: Request, now_ns: int, blanket_reason: str | None) -> d
         served, source = max(0, prompt + completion - 1), "usage"
     unscored = dict(request.unscored)
     if blanket_reason is not None:
-        unscored[blanket_reason] = (
-            served - request.emitted - request.cached - sum(unscored.values())
-        )
+        rest = served - request.emitted - request.cached - sum(unscored.values())
+        if rest > 0:
+            unscored[blanket_reason] = unscored.get(blanket_reason, 0) + rest
     record: dict[str, Any] = {
         "key": request.key,
         "outcome": end.outcome,

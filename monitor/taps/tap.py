@@ -7,6 +7,8 @@ knows nothing of any server: a row map says which rows belong to which request.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,8 +78,17 @@ class Breaker:
         self.failures = 0
 
 
+@dataclass(eq=False, slots=True)
+class Step:
+    """One forward of the server, from before it to after it. armed: the op reads it."""
+
+    rows: Sequence[Rows]
+    select: npt.NDArray[np.int64] | None
+    armed: bool
+
+
 class Tap:
-    """Scores every step of one model. Not thread-safe: a model runs one step at a time."""
+    """Scores every step of one model: one at a time, and a second one meanwhile is counted, not read."""
 
     def __init__(
         self,
@@ -95,46 +106,93 @@ class Tap:
         self.breaker = breaker or Breaker()
         self.rows_emitted = 0
         self.rows_error = 0
+        self._reading = threading.Lock()  # held from begin to end of the step that the op reads
+        self._lost_ns = -1  # wall clock of the last step whose rows nobody could name
 
     def step(self, row_map: RowMap, forward: Callable[[], R]) -> R:
         """Run `forward`, whose exceptions are the server's own and pass through; ours stay here."""
-        rows, select = self._before(row_map)
-        result = forward()
-        if rows:
-            self._after(rows, select)
+        step = self.begin(row_map)
+        try:
+            result = forward()
+        except BaseException:
+            self.abandon(step)
+            raise
+        self.end(step)
         return result
 
-    def _before(self, row_map: RowMap) -> tuple[Sequence[Rows], npt.NDArray[np.int64] | None]:
+    def begin(self, row_map: RowMap) -> Step:
+        """Before the forward. Every step ends in `end`, or in `abandon` if its forward raised."""
         try:
             rows, select = row_map()
         except Exception as error:
             # Whose rows these were cannot be told: the requests come up short against the server's count.
+            self._lost_ns = time.time_ns()
             self._failed(error)
-            return (), None
-        now = time.monotonic()
-        if rows and self.breaker.is_open and self.breaker.allows(now):
-            try:
-                self._self_test()
-            except Exception as error:
-                self._failed(error)
-        if rows and self.breaker.allows(now):
-            self.op.begin()
-        return rows, select
+            return Step((), None, False)
+        return Step(rows, select, bool(rows) and self._arm())
 
-    def _after(self, rows: Sequence[Rows], select: npt.NDArray[np.int64] | None) -> None:
+    def end(self, step: Step) -> None:
+        """After the forward."""
+        try:
+            self._after(step)
+        except Exception as error:
+            self._failed(error)
+        finally:
+            if step.armed:
+                self._reading.release()
+
+    def abandon(self, step: Step) -> None:
+        """The server's own forward raised: its rows were never served."""
+        if step.armed:
+            self._reading.release()
+        for row in step.rows:
+            row.request.undone += row.n
+
+    def _arm(self) -> bool:
+        """Whether the op reads this step: not while the breaker is open, nor beside another step."""
+        if not self._reading.acquire(blocking=False):
+            return False
+        armed = False
+        try:
+            armed = self._ready()
+            if armed:
+                self.op.begin()
+        except Exception as error:
+            armed = False
+            self._failed(error)
+        finally:
+            if not armed:
+                self._reading.release()
+        return armed
+
+    def _ready(self) -> bool:
+        if not self.breaker.allows(time.monotonic()):
+            return False
+        if self.breaker.is_open:
+            self._self_test()
+        return True
+
+    def _after(self, step: Step) -> None:
+        rows = step.rows
+        if not rows:
+            return
         table = np.zeros(len(rows), ROWS)
         news: list[int] = []
         for index, row in enumerate(rows):
             new, first = row.request.advance(row.start, row.n)
+            if first and row.start and row.request.opened_ns <= self._lost_ns:
+                # A step that could not be read may have been its first: no cache held these.
+                row.request.cached = 0
+                row.request.miss("tap_error", row.start)
             news.append(new)
             flags = ROW_FIRST if first else 0
             table[index] = (row.request.key, row.start, row.n, row.request.cached, flags)
-        if not self.breaker.allows(time.monotonic()):
+        if not step.armed:
             self._unread(rows, news)
             return
         total = int(table["n"].sum())
         try:
-            scores = self.op.read(total, select)
+            scores = self.op.read(total, step.select)
         except Exception as error:
             self._unread(rows, news)
             self._failed(error)
@@ -143,7 +201,7 @@ class Tap:
             was_open = self.breaker.is_open
             self.breaker.passed()
             if was_open:
-                self.on_state(None)
+                self._tell(None)
         self._emit(rows, news, table, scores)
 
     def _emit(
@@ -174,4 +232,8 @@ class Tap:
         was_open = self.breaker.is_open
         self.breaker.failed(time.monotonic())
         if self.breaker.is_open and not was_open:
-            self.on_state(f"{self.breaker.failures} failed steps in a row, the last: {error}")
+            self._tell(f"{self.breaker.failures} failed steps in a row, the last: {error}")
+
+    def _tell(self, reason: str | None) -> None:
+        with contextlib.suppress(Exception):  # whoever listens must not cost the server its step
+            self.on_state(reason)

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from dosimeter.monitor.lab.stage import Stage
 from dosimeter.monitor.lab.traffic import Conversation
 
 PATIENCE_S = 30.0
+LONG = 800
+ENDLESS = json.dumps({"eos_token_id": [1_000_000], "do_sample": False})
 RULES = """version: 1
 rules:
   - rule: any-answer
@@ -81,9 +84,19 @@ def conversations(n: int, seed: int = 7) -> list[Conversation]:
 
 def say(stage: Stage, told: Sequence[Conversation]) -> list[Exchanged]:
     """One client, one call after another; every call must succeed."""
-    replies = [ask(stage.url, str(stage.model), one) for one in told]
+    replies = [ask_one(stage, one) for one in told]
     assert not [reply.error for reply in replies if reply.error]
     return replies
+
+
+def ask_one(stage: Stage, conversation: Conversation) -> Exchanged:
+    return ask(stage.url, str(stage.model), conversation)
+
+
+def ask_long(stage: Stage, conversation: Conversation) -> Exchanged:
+    """A reply that goes on to its last allowed token, under a configuration of the server's own."""
+    one = replace(conversation, max_tokens=LONG)
+    return ask(stage.url, str(stage.model), one, generation_config=ENDLESS)
 
 
 def tokens(replies: Sequence[Exchanged]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import urllib.request
 from dataclasses import replace
@@ -14,6 +13,8 @@ from dosimeter.monitor.lab.clients import Exchanged, ask, call
 from dosimeter.monitor.lab.stage import Stage
 from dosimeter.monitor.lab.traffic import Conversation
 from tests.acceptance.scene import (
+    ENDLESS,
+    LONG,
     accounted,
     conversations,
     delivered_everywhere,
@@ -24,9 +25,6 @@ from tests.acceptance.scene import (
 )
 
 pytestmark = pytest.mark.parts
-ENDLESS = json.dumps({"eos_token_id": [1_000_000], "do_sample": False})
-"""A configuration of the server's own, under which a reply goes on to its last allowed token."""
-LONG = 600
 
 
 def hang_up(stage: Stage, conversation: Conversation, after: int) -> int:

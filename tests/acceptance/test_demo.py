@@ -204,3 +204,13 @@ def test_ctrl_c_before_the_parts_are_up_leaves_nothing_behind(home: Path) -> Non
         assert demo.ended() == 130
         assert "Traceback" not in terminal.text
         demo.left_nothing()
+
+
+def test_killed_outright_it_takes_every_process_with_it(home: Path) -> None:
+    """kill -9 leaves the folder, which nobody is there to remove; but nothing that runs."""
+    with live(home) as (demo, terminal):
+        until(lambda: "what it sees" in terminal.text, "the screen")
+        until(lambda: len(demo.pids) >= 5, "every part")
+        demo.process.kill()
+        demo.ended()
+        until(lambda: not any(map(alive, demo.pids)), "the end of every process")

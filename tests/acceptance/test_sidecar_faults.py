@@ -7,16 +7,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.lab.clients import Exchanged, ask
+from dosimeter.monitor.lab.clients import Exchanged
 from dosimeter.monitor.lab.stage import Stage
 from dosimeter.monitor.lab.traffic import Conversation
 from tests.acceptance.scene import (
     accepted,
     accounted,
+    ask_long,
+    ask_one,
     conversations,
     delivered_everywhere,
     is_live,
@@ -31,18 +34,21 @@ pytestmark = pytest.mark.parts
 GAPS = {"no_sidecar", "sidecar_restart", "dropped"}
 
 
+Send = Callable[[Stage, Conversation], Exchanged]
+
+
 class Client:
     """One client that goes through its conversations in sequence, on a thread of its own."""
 
-    def __init__(self, stage: Stage, told: list[Conversation]) -> None:
+    def __init__(self, stage: Stage, told: list[Conversation], send: Send = ask_one) -> None:
         self.done: list[Exchanged] = []
-        self._stage, self._told = stage, told
+        self._stage, self._told, self._send = stage, told, send
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         for one in self._told:
-            self.done.append(ask(self._stage.url, str(self._stage.model), one))
+            self.done.append(self._send(self._stage, one))
 
     def reached(self, n: int) -> None:
         until(lambda: len(self.done) >= n, f"{n} replies")
@@ -93,6 +99,30 @@ def test_killed_and_restarted_under_traffic_the_answers_are_the_same_and_nothing
         assert kept < ids
         # Seen again after the restart: those last answers, and what was still to come of the third round.
         assert len(ids) >= len(kept) + len(last)
+
+
+def test_replies_under_way_at_the_kill_are_accounted_for_in_three_parts(tmp_path: Path) -> None:
+    """Scored and lost with the process that had it; run while nobody was there; scored after it returned.
+
+    Eight very long replies at once, so that they outlast the restart.
+    """
+    with scene(tmp_path) as stage:
+        clients = [Client(stage, [one], ask_long) for one in conversations(8)]
+        until(lambda: len(accepted(stage)) == len(clients), "an alert of each, committed")
+        kept = accepted(stage)
+        stage.stop("sidecar", signal.SIGKILL)
+        stage.start_sidecar()
+        until(lambda: is_live(stage), "the tap to come back")
+        assert not any(client.done for client in clients), "replies too short for this test"
+        done = [reply for client in clients for reply in client.finish()]
+
+        gaps = gone(accounted(stage, done))
+        assert set(gaps) <= GAPS
+        assert gaps["sidecar_restart"] > 0
+        assert gaps["no_sidecar"] > 0
+        assert sum(gaps.values()) < tokens(done)
+        print("ALERTS", len(kept), len(accepted(stage)), gaps, tokens(done))
+        assert kept <= delivered_everywhere(stage)
 
 
 def test_only_the_line_killed_is_restarted_by_its_supervisor(tmp_path: Path) -> None:
