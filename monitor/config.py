@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dosimeter.detectors.findings import visible
+from dosimeter.detectors.reader import Reader
+from dosimeter.detectors.strict_yaml import Node, load_file
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig, StdoutConfig
-from dosimeter.rules.findings import visible
-from dosimeter.rules.reader import Reader
-from dosimeter.rules.strict_yaml import Node, load_file
 
 VERSION = 1
+HIDDEN = "(hidden)"
 T = TypeVar("T")
 
 
@@ -165,6 +166,19 @@ def _scalars(node: Node, reader: Reader) -> dict[str, Any]:
         if value.kind in ("map", "list"):
             reader.error(value, f"`{name}` is a {value.kind}", "write one value")
     return {name: value.value for name, value in found.items()}
+
+
+def without_secrets(config: Config) -> Config:
+    """The same settings with what may be a credential hidden: for people to read, not to run."""
+
+    def hidden(sink: SinkConfig) -> SinkConfig:
+        if isinstance(sink, KafkaConfig):
+            return replace(sink, security=dict.fromkeys(sink.security, HIDDEN))
+        if isinstance(sink, OtlpConfig):
+            return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
+        return sink
+
+    return replace(config, sinks=tuple(hidden(sink) for sink in config.sinks))
 
 
 def as_yaml(config: Config) -> str:

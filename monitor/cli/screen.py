@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from dosimeter.rules.findings import visible
+from dosimeter.detectors.findings import visible
 
 BARS = "▁▂▃▄▅▆▇█"
 SHADES = (None, 223, 216, 209, 203, 196)

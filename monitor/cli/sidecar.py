@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.config import Config, as_yaml, load_config
-from dosimeter.rules.findings import InputError
+from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.config import Config, as_yaml, load_config, without_secrets
 
 USAGE, ENVIRONMENT, DATA = 2, 3, 4
 
@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
         "--config", type=Path, metavar="FILE", help="strict YAML; see --print-config"
     )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="instead of the file's")
-    parser.add_argument("--print-config", action="store_true", help="show every setting, and end")
+    parser.add_argument("--print-config", action="store_true", help="show every setting (credentials hidden), and end")
     # The supervisor starts itself again with this, as one of its own children.
     parser.add_argument("--line-only", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data_dir is not None:
         config = config.under(args.data_dir)
     if args.print_config:
-        print(as_yaml(config), end="")
+        print(as_yaml(without_secrets(config)), end="")
         return 0
     if sys.platform != "linux":
         print(f"the sidecar runs on Linux only, not on {sys.platform}", file=sys.stderr)

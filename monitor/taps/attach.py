@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,16 @@ def put(
     """
     state.columns = []
     try:
-        identity = ModelIdentity.from_folder(folder)
+        # The folder says what was saved; what runs may have been loaded as another type.
+        running = str(next(model.parameters()).dtype).removeprefix("torch.")
+        identity = replace(ModelIdentity.from_folder(folder), dtype=running)
         state.model = {"name": identity.name, "digest": identity.digest}
         packs = [load_pack(path) for path in pack_folders]
     except (OSError, ValueError) as error:
         state.state, state.reason = "no-pack", str(error)
         return None
-    wrong = {pack.name: differences for pack in packs if (differences := bind(pack, identity))}
+    changed = ["its weights are quantised"] if getattr(model, "is_quantized", False) else []
+    wrong = {p.name: found for p in packs if (found := bind(p, identity) + changed)}
     fitting = [pack for pack in packs if pack.name not in wrong]
     if not fitting:
         state.state = "no-pack"
@@ -95,6 +98,10 @@ def _install(model: nn.Module, packs: list[Pack], sink: Sink, state: TapState) -
 def canary(model: nn.Module, op: ProbeOp, bank: ProbeBank, pack: Pack) -> None:
     """Run the pack's known tokens through the model and compare what the hooks left with its known answer."""
     known = pack.fingerprint
+    embedding: Any = model.get_input_embeddings()
+    if max(known.token_ids) >= embedding.num_embeddings:
+        # On a GPU an index out of range ends the process, not this call.
+        raise HookError(f"pack `{pack.name}`: its canary has tokens the model does not know")
     ids = torch.tensor([list(known.token_ids)], device=next(model.parameters()).device)
     op.begin()
     with torch.no_grad():
@@ -107,14 +114,13 @@ def canary(model: nn.Module, op: ProbeOp, bank: ProbeBank, pack: Pack) -> None:
 def self_test(op: ProbeOp, bank: ProbeBank, packs: Sequence[Pack]) -> None:
     """The op alone, on stored activations, against the numpy reference: safe between two steps of a server."""
     for pack in packs:
-        means = pack.fingerprint.layer_means  # [L, D]
-        if pack.layers != bank.layers:
-            continue
+        hidden = np.zeros((len(bank.layers), 1, bank.hidden_size), np.float32)  # [L, 1, D]
+        hidden[[bank.layers.index(n) for n in pack.layers], 0] = pack.fingerprint.layer_means
         op.begin()
-        for index, row in enumerate(means):
-            op.feed(index, torch.from_numpy(row[None, :].copy()))
-        frame = ActivationFrame(means[:, None, :], pack.layers)
-        _agree(op.read(1), bank.score(frame), pack.fingerprint.tolerance, "self-test")
+        for index, row in enumerate(hidden):
+            op.feed(index, torch.from_numpy(row))
+        expected = bank.score(ActivationFrame(hidden, bank.layers))
+        _agree(op.read(1), expected, pack.fingerprint.tolerance, "self-test")
 
 
 def _agree(found: Array, expected: Array, tolerance: float, what: str) -> None:

@@ -24,6 +24,7 @@ GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 TAIL_BYTES = 64 * 1024
 """How much of a reply's end is kept to find its token counts."""
 
+MAX_COUNT = 1 << 31
 MAX_LABEL = 256
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 
@@ -49,9 +50,13 @@ class Front:
             return
         ticket = self._admit(scope)
         tail = bytearray()
+        failed = False
 
         async def watched(message: Scope) -> None:
-            if message["type"] == "http.response.body":
+            nonlocal failed
+            if message["type"] == "http.response.start":
+                failed = message.get("status", 200) >= 400
+            elif message["type"] == "http.response.body":
                 tail.extend(message.get("body", b""))
                 del tail[:-TAIL_BYTES]
             await send(message)
@@ -65,7 +70,7 @@ class Front:
             with contextlib.suppress(
                 Exception
             ):  # a reply we cannot read has no count: not an error
-                usage = usage_of(bytes(tail))
+                usage = None if failed else usage_of(bytes(tail))
             try:
                 self._requests.front_ended(ticket, usage)
             except Exception as error:
@@ -73,30 +78,69 @@ class Front:
 
     def _admit(self, scope: Scope) -> Ticket:
         headers: dict[str, str] = {}
-        for name, value in scope.get("headers", ()):
-            headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1")[:MAX_LABEL])
+        repeated: set[str] = set()
+        for raw, value in scope.get("headers", ()):
+            name = raw.decode("latin-1").lower()
+            if name in headers:
+                repeated.add(name)
+            headers.setdefault(name, value.decode("utf-8", "replace")[:MAX_LABEL])
         labels = {
             label: headers[header]
             for label, header in self._settings.labels.items()
             if header in headers
         }
-        trusted = frozenset(self._settings.trusted) & frozenset(labels)
+        # A header that came twice is one of the gateway's and one of the client's: whose, nobody can tell.
+        trusted = frozenset(
+            label
+            for label in self._settings.trusted
+            if label in labels and self._settings.labels[label] not in repeated
+        )
         # Only a label of the gateway may open content: a client cannot name itself into it, or out.
         content = "tenant" in trusted and labels["tenant"] in self._settings.content_tenants
         return Ticket(labels=labels, trusted=trusted, content=content)
 
 
 def usage_of(tail: bytes) -> tuple[int, int] | None:
-    """(prompt tokens, completion tokens) from the end of a reply, JSON or server-sent events; else None."""
-    found = None
-    for match in _USAGE.finditer(tail):
-        found = match
-    if found is None:
+    """(prompt tokens, completion tokens) from the end of a reply, JSON or server-sent events; else None.
+
+    Of an event only its own `usage` counts, or that of the `response` in it, and an event with an `error`
+    has none: the server writes error texts into it unescaped, and a client can have a say in them.
+    """
+    lines = [line for line in tail.split(b"\n") if line.startswith(b"data: {")]
+    last = lines[-1][len(b"data: ") :] if lines else tail
+    try:
+        event = json.loads(last)
+    except ValueError:
+        if len(tail) < TAIL_BYTES:
+            return None
+        return _usage_at_the_end(last)  # its beginning is lost: only so long a reply is searched
+    if not isinstance(event, dict) or event.get("error") is not None:
         return None
-    text = tail[found.end() :].decode("utf-8", "replace")
-    usage, _ = json.JSONDecoder().raw_decode(text)
+    response = event.get("response")
+    found = event.get("usage")
+    return _counts(found if found or not isinstance(response, dict) else response.get("usage"))
+
+
+def _usage_at_the_end(text: bytes) -> tuple[int, int] | None:
+    """Inside a JSON string quotes are escaped, so no text of a client or a model looks like this."""
+    found = None
+    for match in _USAGE.finditer(text):
+        found = match
+    if found is None or b'"error"' in text[found.end() :]:
+        return None
+    usage, _ = json.JSONDecoder().raw_decode(text[found.end() :].decode("utf-8", "replace"))
+    return _counts(usage)
+
+
+def _counts(usage: Any) -> tuple[int, int] | None:
+    if not isinstance(usage, dict):
+        return None
     prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
     completion = usage.get("completion_tokens", usage.get("output_tokens"))
-    if not isinstance(prompt, int) or not isinstance(completion, int):
+    if type(prompt) is not int or type(completion) is not int:
         return None
-    return prompt, completion
+    return (
+        (prompt, completion)
+        if 0 <= min(prompt, completion) <= max(prompt, completion) < MAX_COUNT
+        else None
+    )

@@ -42,6 +42,7 @@ class _Hooked:
         self._owner: int | None = None
         self._calls = 0
         self._error: Exception | None = None
+        self._stream: torch.cuda.Stream | None = None
         self._handles: list[Any] = []
 
     def install(self, blocks: Sequence[nn.Module]) -> None:
@@ -58,7 +59,8 @@ class _Hooked:
             self._handles.pop().remove()
 
     def begin(self) -> None:
-        self._owner, self._calls, self._error = threading.get_ident(), 0, None
+        self._calls, self._error, self._stream = 0, None, None
+        self._owner = threading.get_ident()
 
     def feed(self, index: int, hidden: torch.Tensor) -> None:
         """Take activations [T, D] as if tapped block `index` had put them out: for self-tests."""
@@ -70,7 +72,11 @@ class _Hooked:
             if torch.compiler.is_compiling() or self._owner != threading.get_ident():
                 return
             try:
+                if index != self._calls:
+                    raise HookError(f"tapped block {index} ran as number {self._calls}")
                 hidden = output[0] if isinstance(output, tuple) else output
+                if hidden.is_cuda:  # the scores must be read where they were computed
+                    self._stream = torch.cuda.current_stream(hidden.device)
                 with torch.no_grad():
                     self.take(index, hidden.detach().reshape(-1, hidden.shape[-1]))  # [T, D]
                 self._calls += 1
@@ -96,17 +102,25 @@ class _Hooked:
 
 
 class ProbeOp(_Hooked):
-    """Scores in benign sd: buffer[t] = Σ_l h_l[t]·W_lᵀ + b, accumulated in float32."""
+    """Scores in benign sd: buffer[t] = Σ_l h_l[t]·W_lᵀ + b, accumulated in float32.
+
+    One column more than the bank's sums the activations: it is finite only where all of them are, also
+    for a probe that does not read the layer where one is not.
+    """
 
     def __init__(self, bank: ProbeBank, device: torch.device) -> None:
         super().__init__(bank.layers, device)
-        self._weights = torch.tensor(bank.weights, device=device)  # [L, F, D]
-        self._bias = torch.tensor(bank.bias, device=device)  # [F]
-        self._buffer = torch.empty((0, len(bank.columns)), device=device)
+        layers, _, width = bank.weights.shape
+        weights = np.concatenate([bank.weights, np.ones((layers, 1, width), np.float32)], axis=1)
+        self._weights = torch.tensor(weights, device=device)  # [L, F + 1, D]
+        self._bias = torch.tensor([*bank.bias.tolist(), 0.0], device=device)  # [F + 1]
+        self._buffer = torch.empty((0, len(bank.columns) + 1), device=device)
         self._rows = 0
 
     def take(self, index: int, hidden: torch.Tensor) -> None:
         rows = hidden.shape[0]
+        if self._calls and rows != self._rows:
+            raise HookError(f"{rows} rows in one tapped block, {self._rows} in those before it")
         if rows > self._buffer.shape[0]:
             self._buffer = self._buffer.new_empty((rows, self._buffer.shape[1]))
         out = self._buffer[:rows]
@@ -121,8 +135,12 @@ class ProbeOp(_Hooked):
         self._check()
         if n > self._rows:
             raise HookError(f"row map names {n} rows, the step ran {self._rows}")
-        scores: Array = self._buffer[: self._rows].cpu().numpy()
-        return scores[:n].copy() if select is None else scores[select]
+        with torch.cuda.stream(self._stream):  # nothing where there is none
+            found: Array = self._buffer[: self._rows].cpu().numpy()
+        found = found[:n] if select is None else found[select]
+        scores = found[:, :-1].copy()
+        scores[~np.isfinite(found[:, -1])] = np.nan
+        return scores
 
 
 class CaptureOp(_Hooked):
@@ -142,6 +160,7 @@ class CaptureOp(_Hooked):
     def read(self, n: int, select: npt.NDArray[np.int64] | None = None) -> Array:
         """float32 [n, L * D]: one row per token, layers side by side."""
         self._check()
-        stacked: Array = torch.cat(self._hidden, dim=1).cpu().numpy()
+        with torch.cuda.stream(self._stream):
+            stacked: Array = torch.cat(self._hidden, dim=1).cpu().numpy()
         self._hidden = []
         return stacked[:n] if select is None else stacked[select]

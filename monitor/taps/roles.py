@@ -8,6 +8,7 @@ way that moves the boundaries, or the tokens differ from the server's, the answe
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -84,13 +85,20 @@ def _content_starts(messages: list[dict[str, Any]], render: Render) -> list[int]
             for i, message in enumerate(messages)
         ]
     )
-    starts, stripped = [], marked
-    for i in range(len(messages)):
-        opening, closing = f"{nonce}{i}[", f"{nonce}{i}]"
-        if stripped.count(opening) != 1 or stripped.count(closing) != 1:
-            return None
-        starts.append(stripped.index(opening))
-        stripped = stripped.replace(opening, "", 1).replace(closing, "", 1)
-    if stripped != render(messages) or starts != sorted(starts):
+    # One pass, whatever the number of messages: a client chooses it, and this runs in the server.
+    starts: list[int] = []
+    open_, pieces, at, length = 0, [], 0, 0
+    for found in re.finditer(f"{nonce}([0-9]+)([][])", marked):
+        pieces.append(marked[at : found.start()])
+        length += len(pieces[-1])
+        at = found.end()
+        index, opening = int(found[1]), found[2] == "["
+        if index != len(starts) - open_ or open_ == opening:
+            return None  # twice, out of order, or one inside another
+        if opening:
+            starts.append(length)
+        open_ = int(opening)
+    if len(starts) != len(messages) or open_:
         return None
-    return starts
+    stripped = "".join(pieces) + marked[at:]
+    return starts if stripped == render(messages) else None

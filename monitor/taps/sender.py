@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 BEAT_EVERY = 2  # ticks of RETRY_S
-LOCK_WAIT_S = 0.0005
+LOCK_WAIT_S = 0.0015
 """A hook gives up on the lock after this long: its rows are dropped and counted."""
 CONTROLS_PER_STEP = 8
 """Queued control records a hook sends before its own frame, so that its time stays bounded."""

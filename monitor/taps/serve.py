@@ -7,12 +7,14 @@ is looked up by name and a missing one leaves the server alone and the tap sayin
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import os
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +31,7 @@ from dosimeter.monitor.taps.probe_op import Array
 from dosimeter.monitor.taps.requests import Requests, Ticket
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.settings import TapSettings
+from dosimeter.monitor.taps.tap import Tap
 from dosimeter.monitor.taps.wire import Kind
 
 PATCHES = {
@@ -48,6 +51,8 @@ class Runtime:
         self.state = attach.TapState()
         self.requests = Requests(self._control, time.time_ns)
         self.requests.blanket_reason = "no_pack"
+        self._scored: weakref.ref[Any] | None = None  # the model whose columns the greeting names
+        self._reasons: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
         self.sender = Sender(
             settings.socket, secrets.randbits(63) | 1, self.hello, self.requests.live
         ).start()
@@ -75,25 +80,52 @@ class Runtime:
     ) -> tuple[int, str | None]:
         return self.sender.step(rows, to_codes(scores), hook_ns, time.time_ns())
 
-    def loaded(self, model: Any, folder: Path) -> None:
+    def loaded(self, model: Any, find_folder: Callable[[], Path]) -> None:
         """A model was loaded. From here on its tokens are scored, or the reason they are not is known."""
         try:
+            scored = self._scored() if self._scored is not None else None
+            if scored is not None and scored is not model:
+                # One bank a process: its columns are in the greeting, and its scores are on the way.
+                self._reasons[model] = "unsupported"
+                return
+            self._scored = None
             seams.install(self.requests)
-            tap = attach.put(
-                model, folder, [Path(p) for p in self.settings.packs], self.sink, self.state
-            )
-            blind = None if tap is not None else "no_pack"
-            self.requests.blanket_reason = (
-                "unsupported" if blind and self.state.state == "blind" else blind
-            )
+            tap = self._put(model, find_folder)
             if tap is not None:
+                self._scored = weakref.ref(model)
                 self._follow(tap)
+                weakref.finalize(model, self._unloaded).atexit = False
+                self._reasons[model] = self.requests.blanket_reason = None
+            else:
+                reason = "unsupported" if self.state.state == "blind" else "no_pack"
+                self._reasons[model] = self.requests.blanket_reason = reason
         except Exception as error:
             self.state.state, self.state.reason = "blind", str(error)
             self.requests.blanket_reason = "unsupported"
-        self.sender.control(Kind.HELLO, self.hello())
+        with contextlib.suppress(Exception):
+            self.sender.control(Kind.HELLO, self.hello())
 
-    def _follow(self, tap: Any) -> None:
+    def _put(self, model: Any, find_folder: Callable[[], Path]) -> Tap | None:
+        packs = [Path(p) for p in self.settings.packs]
+        try:
+            folder = find_folder()
+        except (OSError, ValueError) as error:
+            self.state.state, self.state.columns = "no-pack", []
+            self.state.reason = f"the model's folder is not known: {error}"
+            return None
+        return attach.put(model, folder, packs, self.sink, self.state)
+
+    def reason_of(self, model: Any) -> str | None:
+        """Why this model is not scored; None: it is, or nothing is known of it."""
+        return self._reasons.get(model)
+
+    def _unloaded(self) -> None:
+        """The scored model is gone. The collector calls this anywhere: nothing is locked or sent here."""
+        if self._scored is not None and self._scored() is None:
+            self.state.state, self.state.reason = "no-pack", "the model was unloaded"
+            self.requests.blanket_reason = "no_pack"
+
+    def _follow(self, tap: Tap) -> None:
         """Say so at once when the breaker opens or closes."""
         told = tap.on_state
 
@@ -157,7 +189,8 @@ def patch_model_manager(module: ModuleType) -> None:
     def loading(original: Callable[..., Any]) -> Callable[..., Any]:
         def _load_model(self: Any, model_id_and_revision: str, *args: Any, **kwargs: Any) -> Any:
             model = original(self, model_id_and_revision, *args, **kwargs)
-            found.loaded(model, local_folder(model_id_and_revision))
+            gguf = kwargs.get("gguf_file")
+            found.loaded(model, lambda: local_folder(model_id_and_revision, gguf))
             return model
 
         return _load_model
@@ -165,8 +198,13 @@ def patch_model_manager(module: ModuleType) -> None:
     _around(module.ModelManager, "_load_model", loading)
 
 
-def local_folder(model_id_and_revision: str) -> Path:
-    """Where the weights lie on this disk: the folder itself, or the hub cache's snapshot."""
+def local_folder(model_id_and_revision: str, gguf: str | None = None) -> Path:
+    """Where the weights lie on this disk: the folder itself, or the hub cache's snapshot.
+
+    Raises ValueError for weights out of a GGUF file: a folder's digest says nothing about those.
+    """
+    if gguf is not None:
+        raise ValueError(f"weights come out of `{gguf}`, no pack is bound to such")
     name, _, revision = model_id_and_revision.rpartition("@")
     if Path(name).is_dir():
         return Path(name)
@@ -193,12 +231,17 @@ def patch_chat(module: ModuleType) -> None:
 
 def patch_generation(module: ModuleType) -> None:
     """Both generate managers get the tokenizer's view of the call; the inference thread gets its context."""
+    found = runtime()
 
     def prepared(original: Callable[..., Any]) -> Callable[..., Any]:
         def generate(self: Any, model: Any, processor: Any, *args: Any, **kwargs: Any) -> Any:
             ticket = seams.current_ticket.get()
             if ticket is not None:
-                prepare(ticket, processor)
+                try:
+                    ticket.reason = found.reason_of(model)
+                    prepare(ticket, processor)
+                except Exception as error:
+                    found.requests.failed(error)
             return original(self, model, processor, *args, **kwargs)
 
         return generate

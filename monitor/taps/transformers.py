@@ -28,15 +28,25 @@ from transformers.generation.continuous_batching.scheduler import Scheduler
 from transformers.generation.utils import GenerationMixin
 
 from dosimeter.monitor.taps.requests import End, Request, Requests, Ticket
-from dosimeter.monitor.taps.tap import Rows, Tap
+from dosimeter.monitor.taps.tap import Rows, Step, Tap
 
 SUPPORTED = (5, 23)
 current_ticket: ContextVar[Ticket | None] = ContextVar("dosimeter_ticket", default=None)
 """The HTTP call being served on this context; None outside one."""
 
 _taps: weakref.WeakKeyDictionary[nn.Module, Tap] = weakref.WeakKeyDictionary()
+_hooks: weakref.WeakKeyDictionary[nn.Module, list[Any]] = weakref.WeakKeyDictionary()
 _requests: Requests | None = None
-_sampling = threading.local()
+
+
+class _Thread(threading.local):
+    """What this thread is generating: the call of `generate`, and the batch its forwards belong to."""
+
+    call: _Call | None = None
+    batch: _Batch | None = None
+
+
+_thread = _Thread()
 
 
 class UnsupportedServer(RuntimeError):
@@ -51,11 +61,23 @@ def blocks(model: nn.Module) -> Sequence[nn.Module]:
 
 
 def put_tap(model: nn.Module, tap: Tap) -> None:
+    """The model's own `forward` stays as it is: accelerate and compilers put theirs there."""
+    drop_tap(model)
+    _hooks[model] = [
+        model.register_forward_pre_hook(_before_forward, with_kwargs=True),
+        model.register_forward_hook(_after_forward),
+    ]
     _taps[model] = tap
 
 
 def drop_tap(model: nn.Module) -> None:
     _taps.pop(model, None)
+    for handle in _hooks.pop(model, ()):
+        handle.remove()
+
+
+def tapped(model: nn.Module) -> bool:
+    return model in _taps
 
 
 def install(requests: Requests) -> None:
@@ -120,7 +142,9 @@ def _of(state: RequestState) -> Request | None:
 def _end_of(state: RequestState, outcome: str) -> End:
     initial = state._true_initial_tokens or len(state.initial_tokens)
     generated = list(state.initial_tokens[initial:]) + list(state.generated_tokens)
-    served = initial + len(generated) - 1 if outcome == "finished" else state.position_offset
+    # Offsets are advanced before a step; what the server then could not run, it did not serve.
+    ran = state.position_offset - state._dosimeter.undone
+    served = initial + len(generated) - 1 if outcome == "finished" else ran
     return End(outcome, initial, len(generated), max(0, served), "scheduler", generated)
 
 
@@ -138,7 +162,9 @@ def _patch_requests() -> None:
 
     def forked(original: Callable[..., Any]) -> Callable[..., Any]:
         def fork(self: RequestState, new_request_id: str) -> RequestState:
-            parent = _of(self)
+            parent = None
+            with contextlib.suppress(Exception):
+                parent = _of(self)
             self._dosimeter = None  # the copy below is deep, and a request is not copied
             try:
                 child = original(self, new_request_id)
@@ -152,8 +178,8 @@ def _patch_requests() -> None:
 
     def reset(original: Callable[..., Any]) -> Callable[..., Any]:
         def create_equivalent_initial_request(self: RequestState) -> RequestState:
-            again = original(self)
-            again._dosimeter, again._dosimeter_id = _of(self), self.request_id
+            again: RequestState = original(self)
+            _guarded(lambda: _stand_for(again, _of(self), self.request_id))
             return again
 
         return create_equivalent_initial_request
@@ -198,8 +224,17 @@ def _open(state: RequestState, parent: Request | None) -> None:
     if _requests is not None:
         prompt_len = state._true_initial_tokens or len(state.initial_tokens)
         prompt = state.initial_tokens[:prompt_len]
-        state._dosimeter = _requests.open(prompt, current_ticket.get(), parent)
-        state._dosimeter_id = state.request_id
+        request = _requests.open(prompt, current_ticket.get(), parent)
+        _stand_for(state, request, state.request_id)
+
+
+def _stand_for(state: RequestState, request: Request | None, request_id: str) -> None:
+    """This object of the server is that request, until the collector takes it: a state can be dropped
+    without an end (its id was repeated, the queue was full), and its request must not stay for ever."""
+    state._dosimeter, state._dosimeter_id = request, request_id
+    if request is not None and _requests is not None:
+        request.held += 1
+        weakref.finalize(state, _requests.released, request).atexit = False
 
 
 def _ended(state: RequestState, outcome: str) -> None:
@@ -247,15 +282,26 @@ def _packed_rows(runner: ModelRunner) -> tuple[list[Rows], npt.NDArray[np.int64]
 # ---- generate: a request is one row of the batch -------------------------------------------------------
 
 
+class _Call:
+    """One call of `generate` on a tapped model. nested: drafts that assisted decoding asks of the same model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.nested = 0
+        self.watched = False
+
+
 def _patch_generate() -> None:
     def sampled(original: Callable[..., Any]) -> Callable[..., Any]:
         def _sample(self: Any, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            tap = _taps.get(self)
-            _sampling.ran = True
-            if tap is None or _requests is None:
+            call = _thread.call
+            if call is None or call.model is not self or call.nested:
                 return original(self, input_ids, *args, **kwargs)
-            batch = _Batch(tap, _requests, input_ids, kwargs)
-            with batch.watching(self):
+            batch = _watch(self, input_ids, kwargs)
+            if batch is None:
+                return original(self, input_ids, *args, **kwargs)
+            call.watched = True
+            with batch.watching():
                 return batch.finish(original(self, input_ids, *args, **kwargs))
 
         return _sample
@@ -264,9 +310,19 @@ def _patch_generate() -> None:
         def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
             if _taps.get(self) is None:
                 return original(self, *args, **kwargs)
-            _sampling.ran = False
-            output = original(self, *args, **kwargs)
-            if not _sampling.ran:
+            outer = _thread.call
+            if outer is not None and outer.model is self:
+                outer.nested += 1
+                try:
+                    return original(self, *args, **kwargs)
+                finally:
+                    outer.nested -= 1
+            call = _thread.call = _Call(self)
+            try:
+                output = original(self, *args, **kwargs)
+            finally:
+                _thread.call = outer
+            if not call.watched:
                 _guarded(lambda: _count_unsupported(self, args, kwargs, output))
             return output
 
@@ -274,6 +330,39 @@ def _patch_generate() -> None:
 
     _wrap(GenerationMixin, "_sample", sampled)
     _wrap(GenerationMixin, "generate", generated)
+
+
+def _watch(model: Any, input_ids: torch.Tensor, kwargs: dict[str, Any]) -> _Batch | None:
+    """The row map of one call of `_sample`; None where none is proven, or where making it failed."""
+    tap = _taps.get(model)
+    if tap is None or _requests is None or model.config.is_encoder_decoder:
+        return None
+    mask = kwargs.get("attention_mask")
+    if kwargs.get("inputs_embeds") is not None:
+        return None  # positions without a token: no span, no text, and none in the server's output
+    if mask is not None and mask.dim() == 2 and mask.shape != input_ids.shape:
+        return None
+    try:
+        return _Batch(tap, _requests, input_ids, kwargs)
+    except Exception as error:
+        _requests.failed(error)
+        return None
+
+
+def _before_forward(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if torch.compiler.is_compiling():
+        return
+    batch = _thread.batch
+    if batch is not None:
+        batch.before(args[0] if args else kwargs.get("input_ids"))
+
+
+def _after_forward(_module: nn.Module, _args: Any, _output: Any) -> None:
+    if torch.compiler.is_compiling():
+        return
+    batch = _thread.batch
+    if batch is not None:
+        batch.after()
 
 
 def _sequences(output: Any) -> torch.Tensor:
@@ -288,7 +377,11 @@ def _count_unsupported(
     if _requests is None:
         return
     prompt = args[0] if args else kwargs.get("inputs", kwargs.get("input_ids"))
-    columns = 0 if prompt is None else int(prompt.shape[-1])
+    repeated = 0 if prompt is None else int(prompt.shape[-1])  # columns of the prompt in the output
+    embeds = kwargs.get("inputs_embeds")
+    columns = repeated if embeds is None else int(embeds.shape[1])
+    if model.config.is_encoder_decoder:
+        repeated = 1  # the decoder's start token; its last token has no row, its first one does
     mask = kwargs.get("attention_mask")
     sequences = _sequences(output).tolist()
     config = kwargs.get("generation_config") or model.generation_config
@@ -297,8 +390,10 @@ def _count_unsupported(
         real = columns
         if mask is not None and mask.dim() == 2:
             real = int(mask[index * len(mask) // len(sequences)].sum())
-        generated = _up_to_end(sequence[columns:], eos)
-        request = _requests.open(sequence[columns - real : columns], current_ticket.get())
+        generated = _up_to_end(sequence[repeated:], eos)
+        known = repeated == columns
+        ids = sequence[columns - real : columns] if known else [0] * real
+        request = _requests.open(ids, current_ticket.get())
         served = max(0, real + len(generated) - 1)
         request.miss("unsupported", served)
         end = End("finished", real, len(generated), served, "output", generated)
@@ -325,10 +420,15 @@ class _Batch:
         mask = kwargs.get("attention_mask")
         if mask is None or mask.dim() != 2:
             mask = torch.ones_like(input_ids)
+        past = kwargs.get("past_key_values")
         self.mask = mask.cpu().numpy().astype(bool)  # [B, prompt columns]
         self.prompt_columns = input_ids.shape[1]
         self.use_cache = bool(kwargs.get("use_cache", True))
         self.eos = _as_set(kwargs["generation_config"].eos_token_id)
+        # Columns of the batch that ran; a cache that the caller brought holds the first ones.
+        self.column = int(past.get_seq_length()) if past is not None and self.use_cache else 0
+        self.step: Step | None = None
+        self.lost = False  # the row map failed: where the rows stand is not known any more
         ids = input_ids.tolist()
         ticket = current_ticket.get()
         self.rows = [
@@ -338,37 +438,47 @@ class _Batch:
             for b in range(len(ids))
         ]
         self.finished = [False] * len(ids)
-        self.column = 0  # columns of the batch that ran
 
     @contextlib.contextmanager
-    def watching(self, model: nn.Module) -> Iterator[None]:
+    def watching(self) -> Iterator[None]:
         """Steps are forwards of the top module. On an error of the server, the rows end as cancelled."""
-        forward = model.forward
-
-        def stepped(*args: Any, **kwargs: Any) -> Any:
-            if torch.compiler.is_compiling():
-                return forward(*args, **kwargs)
-            ids = args[0] if args else kwargs.get("input_ids")
-            return self.tap.step(
-                functools.partial(self.row_map, ids), lambda: forward(*args, **kwargs)
-            )
-
-        model.forward = stepped
+        outer, _thread.batch = _thread.batch, self
         try:
             yield
         except BaseException:
-            for request in self.rows:
-                end = End("cancelled", request.prompt_len, 0, request.next_position, "tap")
-                self.requests.tap_ended(request, end)
+            _guarded(self._cancel)
             raise
         finally:
-            del model.forward  # the instance attribute; the class's own method shows again
+            _thread.batch = outer
+
+    def _cancel(self) -> None:
+        if self.step is not None:
+            self.tap.abandon(self.step)
+        for request in self.rows:
+            end = End("cancelled", request.prompt_len, 0, request.next_position, "tap")
+            self.requests.tap_ended(request, end)
+
+    def before(self, ids: torch.Tensor) -> None:
+        if self.lost:
+            return
+        self.step = self.tap.begin(functools.partial(self._mapped, ids))
+
+    def after(self) -> None:
+        step, self.step = self.step, None
+        if step is not None:
+            self.tap.end(step)
+
+    def _mapped(self, ids: torch.Tensor) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+        self.lost = True
+        found = self.row_map(ids)
+        self.lost = False
+        return found
 
     def row_map(self, ids: torch.Tensor) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
         columns = int(ids.shape[1])
         first = self.column if self.use_cache else 0
         self.column = first + columns
-        if first >= self.prompt_columns:
+        if self.column > self.prompt_columns:
             self._mark_finished(ids[:, -1].tolist())
         rows, select = [], []
         for b, request in enumerate(self.rows):
@@ -401,8 +511,14 @@ class _Batch:
         return output
 
     def _finish(self, sequences: list[list[int]]) -> None:
+        unwatched = (
+            max(map(len, sequences), default=0) - 1 > self.column
+        )  # forwards that no hook met
         for request, sequence in zip(self.rows, sequences, strict=True):
             generated = _up_to_end(sequence[self.prompt_columns :], self.eos)
             served = max(0, request.prompt_len + len(generated) - 1)
+            if self.lost or unwatched:
+                seen = request.emitted + request.cached + sum(request.unscored.values())
+                request.miss("tap_error" if self.lost else "unsupported", max(0, served - seen))
             end = End("finished", request.prompt_len, len(generated), served, "output", generated)
             self.requests.tap_ended(request, end)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.config import Config, HttpConfig, as_yaml, load_config
+from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.config import Config, HttpConfig, as_yaml, load_config, without_secrets
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, StdoutConfig
-from dosimeter.rules.findings import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "sidecar.yaml"
 
@@ -117,3 +117,17 @@ def test_a_data_dir_given_on_the_command_line_moves_what_lies_under_it() -> None
     config = Config().under(Path("/elsewhere"))
     assert config.ledger_path == Path("/elsewhere/ledger.db")
     assert config.socket_path == Path("/elsewhere/tap.sock")
+
+
+def test_credentials_are_hidden_from_whoever_prints_the_settings() -> None:
+    config = Config(
+        sinks=(
+            KafkaConfig(
+                security={"sasl_plain_password": "s3cret", "security_protocol": "SASL_SSL"}
+            ),
+            OtlpConfig(headers={"authorization": "Bearer s3cret"}),
+        )
+    )
+    shown = as_yaml(without_secrets(config))
+    assert "s3cret" not in shown
+    assert shown.count("(hidden)") == 3

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dosimeter.detectors.bank import ProbeBank
+from dosimeter.detectors.bank import Column, Probe, ProbeBank
+from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.monitor.cli import attach as cli
 from dosimeter.monitor.taps import attach
 from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
@@ -155,3 +157,77 @@ def test_the_command_line_becomes_one_environment_variable(small: Small) -> None
 def test_a_wrong_option_is_named(arguments: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cli.settings_of(parse(*arguments, "--", "true"))
+
+
+def test_a_model_loaded_in_another_type_refuses_to_score_and_says_which(small: Small) -> None:
+    """`transformers serve --dtype bfloat16`: the folder still says float32, and a small error passes a canary."""
+    tap, state = put(small, small.model().to(torch.bfloat16), [small.pack_folder])
+    assert (tap, state.state) == (None, "no-pack")
+    assert "dtype is `float32` in the pack, `bfloat16` in the model" in str(state.reason)
+
+
+def test_quantised_weights_refuse_to_score(small: Small) -> None:
+    model = small.model()
+    model.is_quantized = True
+    tap, state = put(small, model, [small.pack_folder])
+    assert tap is None
+    assert "quantised" in str(state.reason)
+
+
+def test_a_canary_with_unknown_tokens_is_refused_before_it_can_reach_a_gpu(small: Small) -> None:
+    known = replace(small.pack.fingerprint, token_ids=(*range(10, 25), 1 << 30))
+    model = small.model()
+    op = ProbeOp(ProbeBank.from_packs([small.pack]), torch.device("cpu"))
+    with pytest.raises(HookError, match="tokens the model does not know"):
+        attach.canary(
+            model, op, ProbeBank.from_packs([small.pack]), replace(small.pack, fingerprint=known)
+        )
+
+
+def test_the_self_test_covers_packs_that_read_fewer_layers_than_the_bank(small: Small) -> None:
+    probe = small.pack.probes[0]
+    narrow = Probe("narrow", (2,), probe.weights[1:], 0.0)
+    known = small.pack.fingerprint
+    pack = replace(
+        small.pack,
+        name="small/narrow",
+        probes=(narrow,),
+        notes=small.pack.notes[:1],
+        fingerprint=replace(known, scores=known.scores[:, :1], layer_means=known.layer_means[1:]),
+    )
+    packs = [small.pack, pack]
+    bank = ProbeBank.from_packs(packs)
+    op = ProbeOp(bank, torch.device("cpu"))
+    attach.self_test(op, bank, packs)
+    op._weights[1, 3] += 1.0
+    with pytest.raises(HookError, match="self-test"):
+        attach.self_test(op, bank, [pack])
+
+
+def test_a_token_with_one_value_that_is_not_finite_has_no_score_in_any_column() -> None:
+    """Also of a probe that does not read the layer: the reference says so, and some BLAS skip zero weights."""
+    ones = np.ones((1, 4), np.float32)
+    bank = ProbeBank(
+        [(Column(n, "", ""), Probe(n, (layer,), ones, 0.5)) for layer, n in enumerate("ab")]
+    )
+    op = ProbeOp(bank, torch.device("cpu"))
+    hidden = np.ones((2, 4, 4), np.float32)
+    hidden[0, 1, 2], hidden[1, 2, 0], hidden[1, 3, 1] = np.inf, np.nan, -np.inf
+    op.begin()
+    for index, layer in enumerate(hidden):
+        op.feed(index, torch.from_numpy(layer))
+    found = op.read(4)
+    assert np.array_equal(found, bank.score(ActivationFrame(hidden, (0, 1))), equal_nan=True)
+    assert np.isnan(found[1:]).all()
+
+
+def test_one_block_run_twice_for_another_that_did_not_run_is_an_error(small: Small) -> None:
+    model = small.model()
+    op = ProbeOp(ProbeBank.from_packs([small.pack]), torch.device("cpu"))
+    op.install(blocks(model))
+    op.begin()
+    hidden = torch.zeros(1, 2, 64)
+    for hook in [*blocks(model)[1]._forward_hooks.values()] * 2:
+        hook(model, (), hidden)
+    with pytest.raises(HookError, match="ran as number 1"):
+        op.read(2)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dosimeter.monitor.taps.front import Front, usage_of
+from dosimeter.monitor.taps.front import TAIL_BYTES, Front, usage_of
 from dosimeter.monitor.taps.requests import End, Requests, Ticket
 from dosimeter.monitor.taps.settings import TapSettings
 
@@ -157,3 +157,99 @@ def test_other_paths_are_not_touched() -> None:
     call = Call(settings(), body=reply("hi"))
     call.run({}, path="/health")
     assert call.records == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'x "usage": {"prompt_tokens": 900000000, "completion_tokens": 7} y',
+        'x", "usage": {"prompt_tokens": 900000000, "completion_tokens": 7}, "y": "z',
+    ],
+)
+def test_an_error_text_with_a_clients_words_in_it_holds_no_count(said: str) -> None:
+    """The server writes `data: {"error": "<text>"}` unescaped, and `logit_bias` values stand in the text."""
+    assert usage_of(f'data: {{"error": "{said}"}}\n\n'.encode()) is None
+
+
+@pytest.mark.parametrize("count", [-1, 1 << 40, True, "7", 1.5, None])
+def test_a_count_that_is_none_is_not_taken_for_one(count: object) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": 3}
+    assert usage_of(json.dumps({"usage": usage}).encode()) is None
+
+
+def test_a_reply_too_long_to_be_kept_is_searched_from_its_end() -> None:
+    whole = json.dumps(
+        {"response": {"output": "a" * 100_000, "usage": USAGE}, "type": "x"}
+    ).encode()
+    assert usage_of((b"data: " + whole + b"\n\n")[-TAIL_BYTES:]) == (7, 3)
+
+
+def test_the_count_of_a_completed_response_is_found_inside_it() -> None:
+    event = {
+        "type": "response.completed",
+        "response": {"usage": {"input_tokens": 4, "output_tokens": 2}},
+    }
+    assert usage_of(b"data: " + json.dumps(event).encode() + b"\n\n") == (4, 2)
+
+
+def test_a_count_of_the_reply_is_never_made_into_that_many_tokens() -> None:
+    """It was once a list of as many zeros, given to whoever cuts the spans."""
+    records: list[tuple[str, dict[str, Any]]] = []
+    requests = Requests(lambda kind, record: records.append((kind, record)), lambda: 1)
+    asked: list[int] = []
+
+    def spans(ids: Any) -> Any:
+        asked.append(len(ids))
+        return [(2, 0, len(ids))], False
+
+    requests.front_ended(Ticket({}, frozenset(), spans=spans), (1000, 1))
+    assert asked == []
+    assert records[0][1]["spans"] == [[2, 0, 1000]]
+    assert records[1][1]["served"] == 1000
+
+
+def test_an_error_reply_has_no_count() -> None:
+    call = Call(settings(), body=reply("hi"))
+
+    async def refuses(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 422, "headers": []})
+        await send({"type": "http.response.body", "body": reply("hi")})
+
+    call.front._app = refuses
+    call.run({})
+    assert call.records == []
+
+
+def test_a_trusted_header_that_came_twice_is_not_trusted() -> None:
+    call = Call(settings(trusted=("tenant",), content_tenants=("demo",)), body=reply("hi"))
+    raw = [(b"x-tenant-id", b"demo"), (b"X-Tenant-Id", b"acme")]
+    scope = {"type": "http", "path": "/v1/chat/completions", "headers": raw}
+    asyncio.run(call.front(scope, None, call._send))  # type: ignore[arg-type]
+    assert call.record("OPEN")["trusted"] == []
+
+
+def test_a_request_whose_objects_the_server_dropped_does_not_live_for_ever() -> None:
+    call = Call(settings())
+    lost = call.requests.open([1, 2], None)
+    lost.held = 1
+    call.requests.released(lost)  # the collector, anywhere
+    call.requests.open([3], None)
+    assert call.record("CLOSE")["key"] == lost.key
+    assert call.record("CLOSE")["outcome"] == "failed"
+
+
+def test_a_model_that_is_not_scored_says_why_beside_one_that_is() -> None:
+    call = Call(settings())
+    ticket = Ticket({}, frozenset())
+    ticket.reason = "no_pack"
+    call.requests.front_ended(ticket, (7, 3))
+    assert call.record("CLOSE")["errors"] == {"no_pack": 9}
+
+
+def test_a_reason_for_all_never_goes_below_zero() -> None:
+    call = Call(settings())
+    call.requests.blanket_reason = "no_pack"
+    request = call.requests.open([1, 2], None)
+    request.emitted = 3  # one row past the end, as async batching runs it
+    call.requests.tap_ended(request, End("finished", 2, 1, 2, "scheduler"))
+    assert call.record("CLOSE")["errors"] == {}

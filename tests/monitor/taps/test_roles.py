@@ -94,3 +94,44 @@ def test_every_token_of_a_message_gets_that_messages_scope(messages: list[dict[s
         content = len(tokenize(message["content"])[0])
         expected += [scope] * (lead + content + 2)
     assert scopes == expected
+
+
+def test_many_messages_are_cut_in_one_pass() -> None:
+    """A client chooses how many there are, and this runs in the server's event loop: 4 000 took 0.4 s, and
+    twice as many four times as long, while the template took 0.3 ms."""
+    messages = [{"role": "user", "content": "hi"} for _ in range(4000)]
+    passes = 0
+
+    class Text(str):
+        def count(self, *args: object) -> int:
+            nonlocal passes
+            passes += 1
+            return str.count(self, *args)  # type: ignore[arg-type]
+
+        index = replace = count  # type: ignore[assignment]
+
+    def marked(given: Sequence[dict[str, str]]) -> str:
+        return Text(render(given))
+
+    ids, _ = tokenize(render(messages))
+    spans, exact = prompt_spans(messages, marked, tokenize, ids)
+    assert exact
+    assert passes == 0
+    assert len(spans) == 2
+
+
+def test_a_template_that_says_a_message_twice_is_blurred() -> None:
+    def twice(messages: Sequence[dict[str, str]]) -> str:
+        return render(messages) + messages[0]["content"]
+
+    messages = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    ids, _ = tokenize(twice(messages))
+    assert prompt_spans(messages, twice, tokenize, ids) == ([(2, 0, len(ids))], False)
+
+
+def test_a_template_that_drops_or_turns_messages_around_is_blurred() -> None:
+    messages = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    for change in (lambda m: m[1:], lambda m: m[::-1]):
+        ids, _ = tokenize(render(change(messages)))
+        found = prompt_spans(messages, lambda m, c=change: render(c(m)), tokenize, ids)
+        assert not found[1]

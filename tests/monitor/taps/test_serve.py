@@ -7,6 +7,7 @@ unbatched forward of the same tokens.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ import pytest
 
 from dosimeter.detectors.frames import StepFrame, to_codes
 from dosimeter.monitor.taps import wire
+from dosimeter.monitor.taps.serve import Runtime, local_folder
+from dosimeter.monitor.taps.settings import TapSettings
 
 from .conftest import Small, hidden_of
 
@@ -89,9 +92,16 @@ class Server:
     url: str
     small: Small
 
-    def post(self, stream: bool, headers: dict[str, str], new: int = 12, lines: int = 0) -> dict | None:
+    def post(
+        self, stream: bool, headers: dict[str, str], new: int = 12, lines: int = 0
+    ) -> dict | None:
         """One chat call; the usage of its reply. lines: hang up after that many lines of the stream."""
-        body = {"model": str(self.small.folder), "messages": MESSAGES, "max_tokens": new, "stream": stream}
+        body = {
+            "model": str(self.small.folder),
+            "messages": MESSAGES,
+            "max_tokens": new,
+            "stream": stream,
+        }
         request = urllib.request.Request(
             f"{self.url}/v1/chat/completions",
             json.dumps(body).encode(),
@@ -195,9 +205,7 @@ def test_codes_are_those_of_an_unbatched_forward_of_the_same_tokens(server: Serv
     )
     tokens = model.generate(**prompt, max_new_tokens=12, do_sample=False)[0].tolist()
     hidden = hidden_of(model, tokens)
-    columns = [
-        np.einsum("ltd,ld->t", hidden, p.weights) + p.bias for p in server.small.pack.probes
-    ]
+    columns = [np.einsum("ltd,ld->t", hidden, p.weights) + p.bias for p in server.small.pack.probes]
     expected = to_codes(np.stack(columns, axis=1))
     for position, codes in found.codes[key].items():
         assert np.abs(codes.astype(int) - expected[position].astype(int)).max() <= 1, position
@@ -212,8 +220,7 @@ def test_scopes_follow_the_messages_and_text_leaves_only_for_the_tenant_that_cho
     found = server.listener
     with found.changed:
         assert found.changed.wait_for(
-            lambda: {"a", "b"}
-            <= {found.opened[k]["labels"]["request_id"] for k in found.closed},
+            lambda: {"a", "b"} <= {found.opened[k]["labels"]["request_id"] for k in found.closed},
             30,
         )
     by_id = {o["labels"]["request_id"]: k for k, o in found.opened.items()}
@@ -223,3 +230,46 @@ def test_scopes_follow_the_messages_and_text_leaves_only_for_the_tenant_that_cho
     assert "tokens" in found.closed[by_id["a"]]
     assert "tokens" not in found.closed[by_id["b"]]
     assert found.hellos[-1]["state"] == "live"
+
+
+def runtime_of(small: Small, tmp_path: Path) -> Runtime:
+    return Runtime(TapSettings(str(tmp_path / "none.sock"), (str(small.pack_folder),)))
+
+
+def test_a_second_model_is_not_scored_and_leaves_the_first_as_it_was(
+    small: Small, tmp_path: Path
+) -> None:
+    """`transformers serve` loads whatever model a call names: one without a pack once took the columns out
+    of the greeting of the one that was scored, and the sidecar hung up on every step of it."""
+    runtime = runtime_of(small, tmp_path)
+    first, second = small.model(), small.model()
+    runtime.loaded(first, lambda: small.folder)
+    columns = runtime.hello()["columns"]
+    runtime.loaded(second, lambda: tmp_path)
+    assert (runtime.hello()["state"], runtime.hello()["columns"]) == ("live", columns)
+    assert (runtime.reason_of(first), runtime.reason_of(second)) == (None, "unsupported")
+    assert runtime.requests.blanket_reason is None
+
+
+def test_a_model_that_was_unloaded_makes_room_for_the_next(small: Small, tmp_path: Path) -> None:
+    runtime = runtime_of(small, tmp_path)
+    first = small.model()
+    runtime.loaded(first, lambda: small.folder)
+    del first
+    gc.collect()
+    assert (runtime.hello()["state"], runtime.requests.blanket_reason) == ("no-pack", "no_pack")
+    again = small.model()
+    runtime.loaded(again, lambda: small.folder)
+    assert (runtime.hello()["state"], runtime.requests.blanket_reason) == ("live", None)
+
+
+def test_a_model_whose_folder_cannot_be_found_is_served_unseen(
+    small: Small, tmp_path: Path
+) -> None:
+    """A GGUF file's repository has no config.json; looking for one once failed the server's own loading."""
+    runtime, model = runtime_of(small, tmp_path), small.model()
+    runtime.loaded(model, lambda: local_folder("nobody/nothing@main"))
+    assert runtime.hello()["state"] == "no-pack"
+    runtime.loaded(model, lambda: local_folder(f"{small.folder}@main", "weights.gguf"))
+    assert "weights.gguf" in runtime.hello()["reason"]
+    assert runtime.reason_of(model) == "no_pack"

@@ -130,3 +130,69 @@ def test_rows_the_wire_did_not_take_are_charged_from_the_end() -> None:
     fixture.step((a, 0, 3), (b, 0, 4), (c, 0, 2))
     assert [r.emitted for r in (a, b, c)] == [3, 2, 0]
     assert [r.unscored for r in (a, b, c)] == [{}, {"dropped": 2}, {"dropped": 2}]
+
+
+def test_a_pause_that_ends_within_a_step_does_not_count_that_step_against_the_op() -> None:
+    """Most time passes inside a forward: a retry that began there was never armed, failed, and put the
+    next one off again, so that a tap stayed blind long after its fault was gone."""
+    fixture = Fixture()
+    fixture.tap.breaker = Breaker(limit=1, pause_s=3600.0)
+    request = fixture.request()
+    fixture.op.fail = True
+    fixture.step((request, 0, 1))
+    fixture.op.fail = False
+
+    def forward() -> None:
+        fixture.tap.breaker.retry_at = 0.0
+
+    fixture.tap.step(lambda: ([Rows(request, 1, 1)], None), forward)
+    assert fixture.tap.breaker.failures == 1
+    fixture.step((request, 2, 1))
+    assert fixture.states[-1] is None
+    assert (request.unscored, request.emitted) == ({"tap_error": 2}, 1)
+
+
+def test_rows_lost_before_the_first_that_was_read_are_not_taken_for_the_prefix_cache() -> None:
+    fixture = Fixture()
+    request = fixture.request()
+
+    def broken() -> tuple[list[Rows], None]:
+        raise KeyError("a field this release renamed")
+
+    fixture.tap.step(broken, lambda: None)  # these were rows 0 to 4
+    fixture.step((request, 5, 1))
+    assert (request.cached, request.unscored, request.emitted) == (0, {"tap_error": 5}, 1)
+
+
+def test_a_step_beside_another_is_counted_and_never_given_the_others_scores() -> None:
+    fixture = Fixture()
+    a, b = fixture.request(), fixture.request()
+    fixture.tap.step(lambda: ([Rows(a, 0, 2)], None), lambda: fixture.step((b, 0, 2)))
+    assert fixture.frames == [[(a.key, 0, 2, 0, 1)]]
+    assert (a.emitted, b.unscored) == (2, {"tap_error": 2})
+
+
+def test_rows_of_a_forward_that_the_server_could_not_finish_are_not_served() -> None:
+    fixture = Fixture()
+    request = fixture.request()
+
+    def crash() -> None:
+        raise MemoryError("the server's own")
+
+    with pytest.raises(MemoryError):
+        fixture.tap.step(lambda: ([Rows(request, 0, 3)], None), crash)
+    assert (request.undone, request.emitted, request.unscored) == (3, 0, {})
+    fixture.step((request, 0, 3))  # and the op reads on
+    assert request.emitted == 3
+
+
+def test_nobody_who_listens_can_cost_the_server_its_step() -> None:
+    fixture = Fixture()
+
+    def tell(reason: str | None) -> None:
+        raise OSError("no one there")
+
+    fixture.tap.on_state = tell
+    fixture.op.fail = True
+    for position in range(5):
+        assert fixture.step((fixture.request(), position, 1)) == "server's result"

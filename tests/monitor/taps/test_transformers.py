@@ -5,12 +5,20 @@ The reference shares nothing with the tap: each sequence alone, one plain forwar
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 import torch
-from transformers import ContinuousBatchingConfig, GenerationConfig, LlamaForCausalLM
+from transformers import (
+    CompileConfig,
+    ContinuousBatchingConfig,
+    DynamicCache,
+    GenerationConfig,
+    LlamaForCausalLM,
+)
 from transformers.generation.continuous_batching.model_runner import ModelRunner
 
 from dosimeter.monitor.taps.attach import Seen, attach
@@ -252,3 +260,191 @@ def test_a_failing_row_map_costs_the_step_and_never_the_server(
     assert sorted(sequences) == sorted(plain)
     assert seen.scores == {}
     assert all(c["served"] > c["emitted"] + c["cached"] for c in seen.closed.values())
+
+
+GREEDY: dict[str, object] = {
+    "max_new_tokens": 6,
+    "do_sample": False,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+
+
+def only(seen: Seen) -> dict[str, object]:
+    (close,) = seen.closed.values()
+    return close
+
+
+@pytest.mark.parametrize("drafts", ["own early exit", "another model"])
+def test_drafts_of_assisted_decoding_are_no_requests_and_do_not_hide_their_caller(
+    small: Small, drafts: str
+) -> None:
+    """A client of `transformers serve` chooses this with `generation_config`: nothing was counted then."""
+    model = small.model()
+    options = {"assistant_early_exit": 2} if drafts == "own early exit" else {}
+    if drafts == "another model":
+        options = {"assistant_model": small.model()}
+    with attach(model, [small.pack]) as seen:
+        output = model.generate(torch.tensor([[5, 6, 7, 8]]), **GREEDY, **options)
+    assert seen.scores == {}
+    assert only(seen)["served"] == output.shape[1] - 1
+    assert only(seen)["errors"] == {"unsupported": output.shape[1] - 1}
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_embeddings_in_place_of_tokens_are_served_unscored_and_counted(
+    small: Small, masked: bool
+) -> None:
+    model = small.model()
+    embeds = model.get_input_embeddings()(torch.tensor([[15, 16, 17, 18]]))
+    mask = {"attention_mask": torch.ones(1, 4, dtype=torch.long)} if masked else {}
+    with attach(model, [small.pack]) as seen:
+        model.generate(inputs_embeds=embeds, **mask, **GREEDY)
+    assert (only(seen)["served"], only(seen)["errors"]) == (9, {"unsupported": 9})
+
+
+def test_positions_in_a_cache_that_the_caller_brought_are_named(small: Small) -> None:
+    model, ids = small.model(), torch.tensor([[15, 16, 17, 18, 19, 20]])
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad():
+        model(ids[:, :4], past_key_values=cache, use_cache=True)
+    with attach(model, [small.pack]) as seen:
+        output = model.generate(ids, past_key_values=cache, **GREEDY)
+    assert check(small, model, seen, output.tolist()) == 4
+    assert only(seen)["cached"] == 4
+
+
+def test_forwards_that_a_compiled_graph_runs_are_unscored_with_a_reason(small: Small) -> None:
+    model = small.model()
+    options = CompileConfig(backend="eager", fullgraph=True, mode=None)
+    options._compile_all_devices = True
+    with attach(model, [small.pack]) as seen:
+        output = model.generate(
+            torch.tensor([[15, 16, 17, 18]]),
+            cache_implementation="static",
+            compile_config=options,
+            **GREEDY,
+        )
+    gap = check(small, model, seen, output.tolist())
+    assert only(seen)["errors"] == {"unsupported": gap}
+    assert gap == 5
+
+
+def test_a_forward_that_others_put_on_the_model_stays(small: Small) -> None:
+    """accelerate moves inputs between devices in an instance's `forward`; without it the next call fails."""
+    model = small.model()
+    original, calls = model.forward, []
+
+    def theirs(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        return original(*args, **kwargs)
+
+    model.forward = theirs
+    with attach(model, [small.pack]) as seen:
+        model.generate(torch.tensor([[15, 16]]), **GREEDY)
+    assert vars(model)["forward"] is theirs
+    assert len(calls) == 1 + 6  # the canary's
+    assert only(seen)["errors"] == {}
+
+
+def test_threads_that_share_a_model_are_served_and_never_given_each_others_scores(
+    small: Small,
+) -> None:
+    model = small.model()
+    errors: list[BaseException] = []
+
+    def client(first: int) -> None:
+        try:
+            model.generate(torch.tensor([[first, 16, 17]]), **GREEDY | {"max_new_tokens": 20})
+        except BaseException as error:
+            errors.append(error)
+
+    with attach(model, [small.pack]) as seen:
+        threads = [threading.Thread(target=client, args=(n,)) for n in (20, 30, 40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+    sequences = [
+        model.generate(torch.tensor([[n, 16, 17]]), **GREEDY | {"max_new_tokens": 20})[0].tolist()
+        for n in (20, 30, 40)
+    ]
+    check(small, model, seen, sequences)  # whatever was scored is right, and every gap has a reason
+
+
+def test_a_row_map_of_generate_that_failed_once_places_no_row_wrongly(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The columns before were not counted then, and every later row stood as many positions too low."""
+    from dosimeter.monitor.taps import transformers as seams
+
+    original, calls = seams._Batch.row_map, []
+
+    def once(self: object, ids: torch.Tensor) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("injected")
+        return original(self, ids)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(seams._Batch, "row_map", once)
+    model = small.model()
+    with attach(model, [small.pack]) as seen:
+        output = model.generate(torch.tensor([[15, 16, 17, 18]]), **GREEDY)
+    assert check(small, model, seen, output.tolist()) == 5
+    assert only(seen)["errors"] == {"tap_error": 5}
+
+
+def test_a_step_that_the_server_could_not_run_is_not_served(small: Small) -> None:
+    model = small.model()
+    calls: list[int] = []
+
+    def crash(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 4:  # after the prompt and two tokens
+            raise RuntimeError("the server's own")
+
+    with attach(model, [small.pack]) as seen:
+        handle = model.model.layers[2].register_forward_pre_hook(crash)
+        batched([[11, 12, 13]], new=8)(model)
+        handle.remove()
+    assert only(seen)["outcome"] == "failed"
+    assert only(seen)["served"] == only(seen)["emitted"] == 5
+
+
+def test_two_requests_at_once_with_one_client_id_leave_nothing_alive(small: Small) -> None:
+    """5.23 loses the first of them without a word, and its worker with it; its request must not stay."""
+    from dosimeter.monitor.taps import transformers as seams
+
+    model = small.model()
+    generation = GenerationConfig(
+        max_new_tokens=30, do_sample=False, eos_token_id=-1, pad_token_id=0
+    )
+    config = ContinuousBatchingConfig(page_size=16, num_blocks=64, max_batch_tokens=64)
+    with attach(model, [small.pack]) as seen:
+        manager = model.init_continuous_batching(
+            generation_config=generation, continuous_batching_config=config
+        )
+        for prompt in ([11, 12, 13], [21, 22, 23, 24, 25]):
+            manager.add_request(prompt, request_id="same")
+        manager.start()
+        manager.get_result(timeout=10)
+        manager.stop(block=True, timeout=5)
+        del manager
+        gc.collect()
+        assert seams._requests is not None
+        assert list(seams._requests.live()) == []
+    assert len(seen.closed) == 2
+
+
+def test_a_model_that_is_gone_leaves_no_tap_behind(small: Small) -> None:
+    from dosimeter.monitor.taps import transformers as seams
+    from dosimeter.monitor.taps.attach import TapState, put
+
+    before = len(seams._taps)
+    model = small.model()
+    assert put(model, small.folder, [small.pack_folder], Seen().sink, TapState()) is not None
+    assert len(seams._taps) == before + 1
+    del model
+    gc.collect()
+    assert len(seams._taps) == before
