@@ -22,7 +22,7 @@ from dosimeter.detectors.bank import ProbeBank
 from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Pack, bind, load_pack
-from dosimeter.monitor.taps import transformers as seams
+from dosimeter.monitor.taps import transformers as server
 from dosimeter.monitor.taps.probe_op import Array, CaptureOp, HookError, ProbeOp
 from dosimeter.monitor.taps.requests import Requests
 from dosimeter.monitor.taps.tap import Sink, Tap
@@ -82,7 +82,7 @@ def _install(model: nn.Module, packs: list[Pack], sink: Sink, state: TapState) -
         state.state, state.reason = ("live", None) if reason is None else ("blind", reason)
 
     try:
-        op.install(seams.blocks(model))
+        op.install(server.blocks(model))
         for pack in packs:
             canary(model, op, bank, pack)
     except Exception as error:
@@ -90,7 +90,7 @@ def _install(model: nn.Module, packs: list[Pack], sink: Sink, state: TapState) -
         state.state, state.reason = "blind", f"start-up canary: {error}"
         return None
     tap = Tap(op, sink, self_test=lambda: self_test(op, bank, packs), on_state=on_state)
-    seams.put_tap(model, tap)
+    server.put_tap(model, tap)
     state.state, state.reason = "live", None
     return tap
 
@@ -181,12 +181,12 @@ def capture(model: nn.Module, layers: Sequence[int]) -> Iterator[Seen]:
 @contextlib.contextmanager
 def _watched(model: nn.Module, op: ProbeOp | CaptureOp) -> Iterator[Seen]:
     seen = Seen()
-    with seams.installed(Requests(seen.control, time.time_ns)):
-        op.install(seams.blocks(model))
+    with server.installed(Requests(seen.control, time.time_ns)):
+        op.install(server.blocks(model))
         seen.tap = Tap(op, seen.sink)
-        seams.put_tap(model, seen.tap)
+        server.put_tap(model, seen.tap)
         try:
             yield seen
         finally:
-            seams.drop_tap(model)
+            server.drop_tap(model)
             op.remove()

@@ -28,7 +28,8 @@ class Ticket:
     labels: Mapping[str, str]
     trusted: frozenset[str]
     content: bool = False  # this tenant chose that text may leave the server
-    body: Mapping[str, Any] | None = None
+    messages: Sequence[Mapping[str, Any]] = ()  # as the template gets them
+    options: Mapping[str, Any] = field(default_factory=dict)  # what else it gets
     spans: Callable[[Sequence[int]], tuple[list[Span], bool]] | None = None
     decode: Callable[[int], str] | None = None
     requests: list[Request] = field(default_factory=list)

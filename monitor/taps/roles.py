@@ -16,6 +16,9 @@ from typing import Any
 from dosimeter.detectors.frames import Scope
 
 Span = tuple[int, int, int]
+MAX_TOKENS = 16_384
+"""Longer prompts are blurred: finding spans costs the server's event loop one more tokenisation."""
+
 Render = Callable[[list[dict[str, Any]]], str]
 """Messages -> prompt text, as the server's template renders them."""
 
@@ -42,6 +45,11 @@ def scopes_of(messages: Sequence[Mapping[str, Any]]) -> list[Scope]:
     return scopes
 
 
+def blurred(n: int) -> tuple[list[Span], bool]:
+    """The honest blur: one message span over the whole prompt, not exact."""
+    return [(int(Scope.MESSAGE), 0, n)], False
+
+
 def prompt_spans(
     messages: Sequence[Mapping[str, Any]], render: Render, tokenize: Tokenize, ids: Sequence[int]
 ) -> tuple[list[Span], bool]:
@@ -50,15 +58,23 @@ def prompt_spans(
     Tokens of the template between two messages belong to the message before them, so the end of the
     prompt (where a model settles what it will say) is the last message's.
     """
-    blurred = [(int(Scope.MESSAGE), 0, len(ids))], False
-    plain = [_with_text(message, str(message.get("content") or "")) for message in messages]
-    starts = _content_starts(plain, render)
-    if starts is None:
-        return blurred
-    found, offsets = tokenize(render(plain))
-    if list(found) != list(ids):
-        return blurred
-    scopes = scopes_of(messages)
+    if len(ids) > MAX_TOKENS:
+        return blurred(len(ids))
+    texts = [str(message.get("content") or "") for message in messages]
+    # Many templates trim content, which moves the inner markers but not what is between them.
+    for cut in (texts, [text.strip() for text in texts]):
+        plain = [_with_text(message, text) for message, text in zip(messages, cut, strict=True)]
+        starts = _content_starts(plain, render)
+        if starts is not None:
+            found, offsets = tokenize(render(plain))
+            if list(found) == list(ids):
+                return _spans(starts, offsets, scopes_of(messages)), True
+    return blurred(len(ids))
+
+
+def _spans(
+    starts: Sequence[int], offsets: Sequence[tuple[int, int]], scopes: Sequence[Scope]
+) -> list[Span]:
     spans: list[Span] = []
     index = 0
     for position, (start, _) in enumerate(offsets):
@@ -69,7 +85,7 @@ def prompt_spans(
             spans[-1] = (scope, spans[-1][1], position + 1)
         else:
             spans.append((scope, position, position + 1))
-    return spans, True
+    return spans
 
 
 def _with_text(message: Mapping[str, Any], text: str) -> dict[str, Any]:

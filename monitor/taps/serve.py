@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.frames import to_codes
-from dosimeter.monitor.taps import attach, roles
-from dosimeter.monitor.taps import transformers as seams
+from dosimeter.monitor.taps import attach, roles, seams
+from dosimeter.monitor.taps import transformers as tapping
 from dosimeter.monitor.taps.front import Front
 from dosimeter.monitor.taps.probe_op import Array
 from dosimeter.monitor.taps.requests import Requests, Ticket
@@ -39,6 +39,7 @@ PATCHES = {
     "transformers.cli.serving.model_manager": "patch_model_manager",
     "transformers.cli.serving.utils": "patch_generation",
     "transformers.cli.serving.chat_completion": "patch_chat",
+    "transformers.cli.serving.response": "patch_response",
 }
 """Module of the server -> function of this module that patches it, once, after its import."""
 
@@ -89,7 +90,7 @@ class Runtime:
                 self._reasons[model] = "unsupported"
                 return
             self._scored = None
-            seams.install(self.requests)
+            tapping.install(self.requests)
             tap = self._put(model, find_folder)
             if tap is not None:
                 self._scored = weakref.ref(model)
@@ -215,18 +216,32 @@ def local_folder(model_id_and_revision: str, gguf: str | None = None) -> Path:
 
 
 def patch_chat(module: ModuleType) -> None:
-    """The messages of a call, before the template renders them: where role spans come from."""
+    _around(module.ChatCompletionHandler, "handle_request", _asked(lambda tools: tools))
+
+
+def patch_response(module: ModuleType) -> None:
+    handler = module.ResponseHandler
+    _around(handler, "handle_request", _asked(handler._normalize_tools))
+
+
+def _asked(tools: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What a call asks of the template beside its messages. tools: as the handler hands them on."""
 
     def handling(original: Callable[..., Any]) -> Callable[..., Any]:
         async def handle_request(self: Any, body: dict[str, Any], request_id: str) -> Any:
             ticket = seams.current_ticket.get()
             if ticket is not None:
-                ticket.body = {"defaults": self.chat_template_kwargs, **body}
+                with contextlib.suppress(Exception):  # the handler itself will refuse such a body
+                    ticket.options = {
+                        **self.chat_template_kwargs,
+                        **(body.get("chat_template_kwargs") or {}),
+                        "tools": tools(body.get("tools")),
+                    }
             return await original(self, body, request_id)
 
         return handle_request
 
-    _around(module.ChatCompletionHandler, "handle_request", handling)
+    return handling
 
 
 def patch_generation(module: ModuleType) -> None:
@@ -252,6 +267,19 @@ def patch_generation(module: ModuleType) -> None:
 
         return submit
 
+    converted = module.BaseHandler.get_processor_inputs_from_messages
+
+    def get_processor_inputs_from_messages(messages: Any, modality: Any) -> Any:
+        """The messages as the template will get them: where role spans come from."""
+        inputs = converted(messages, modality)
+        ticket = seams.current_ticket.get()
+        if ticket is not None:
+            ticket.messages = inputs
+        return inputs
+
+    module.BaseHandler.get_processor_inputs_from_messages = staticmethod(
+        get_processor_inputs_from_messages
+    )
     for manager in (module.GenerateManager, module.CBGenerateManager):
         _around(manager, "generate_streaming", prepared)
         _around(manager, "generate_non_streaming", prepared)
@@ -262,17 +290,15 @@ def patch_generation(module: ModuleType) -> None:
 def prepare(ticket: Ticket, processor: Any) -> None:
     """Let the ticket answer for role spans and text with the server's own tokenizer and template."""
     tokenizer = getattr(processor, "tokenizer", processor)
-    body = ticket.body or {}
     if ticket.content:
         ticket.decode = lambda token: str(tokenizer.decode([token]))
-    messages = body.get("messages")
-    if not isinstance(messages, list):
+    messages = ticket.messages
+    if not messages or not all(isinstance(m.get("content"), str) for m in messages):
         return
-    options = {**body.get("defaults", {}), **(body.get("chat_template_kwargs") or {})}
 
     def render(plain: list[dict[str, Any]]) -> str:
         text = tokenizer.apply_chat_template(
-            plain, add_generation_prompt=True, tools=body.get("tools"), tokenize=False, **options
+            plain, add_generation_prompt=True, tokenize=False, **ticket.options
         )
         return str(text)
 
@@ -282,21 +308,8 @@ def prepare(ticket: Ticket, processor: Any) -> None:
 
     def spans(ids: Sequence[int]) -> tuple[list[roles.Span], bool]:
         try:
-            return roles.prompt_spans(as_text(messages), render, tokenize, ids)
-        except (
-            Exception
-        ):  # a template that refuses the marked render: blur the spans, say so in OPEN
-            return roles.prompt_spans((), lambda _: "", lambda _: ((), ()), ids)
+            return roles.prompt_spans(messages, render, tokenize, ids)
+        except Exception:  # a template that refuses the marked render
+            return roles.blurred(len(ids))
 
     ticket.spans = spans
-
-
-def as_text(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Content parts collapsed to text, as the server does for language models."""
-    plain = []
-    for message in messages:
-        content = message.get("content") or ""
-        if isinstance(content, list):
-            content = " ".join(str(part.get("text", "")) for part in content)
-        plain.append({**message, "content": content})
-    return plain

@@ -14,7 +14,19 @@ TARGETS = (
     "transformers.cli.serving.model_manager",
     "transformers.cli.serving.utils",
     "transformers.cli.serving.chat_completion",
+    "transformers.cli.serving.response",
 )
+
+
+def refuse(reason: str) -> None:
+    """Say on stderr and to the sidecar that this server is not seen."""
+    print(f"dosimeter: not attached to {reason}", file=sys.stderr, flush=True)
+    try:
+        from dosimeter.monitor.taps import refusal
+
+        refusal.say(reason)
+    except Exception as error:
+        print(f"dosimeter: nor could the sidecar be told: {error!r}", file=sys.stderr, flush=True)
 
 
 class AfterImport(importlib.abc.MetaPathFinder):
@@ -36,7 +48,7 @@ class AfterImport(importlib.abc.MetaPathFinder):
 
                 serve.patch(module)
             except Exception as error:  # the server must start, seen or unseen
-                print(f"dosimeter: not attached to {name}: {error!r}", file=sys.stderr, flush=True)
+                refuse(f"{name}: {error!r}")
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

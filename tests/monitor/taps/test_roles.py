@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dosimeter.detectors.frames import Scope
-from dosimeter.monitor.taps.roles import prompt_spans, scopes_of
+from dosimeter.monitor.taps.roles import MAX_TOKENS, blurred, prompt_spans, scopes_of
 
 ROLES = ["system", "user", "assistant", "tool"]
 
@@ -135,3 +135,22 @@ def test_a_template_that_drops_or_turns_messages_around_is_blurred() -> None:
         ids, _ = tokenize(render(change(messages)))
         found = prompt_spans(messages, lambda m, c=change: render(c(m)), tokenize, ids)
         assert not found[1]
+
+
+def test_a_template_that_trims_content_still_shows_its_boundaries() -> None:
+    """Else trailing white space in any message would blur every other one."""
+
+    def trimming(messages: Sequence[dict[str, str]]) -> str:
+        return render([{**m, "content": m["content"].strip()} for m in messages])
+
+    messages = [{"role": "system", "content": "ab \n"}, {"role": "user", "content": " cde"}]
+    ids, _ = tokenize(trimming(messages))
+    spans, exact = prompt_spans(messages, trimming, tokenize, ids)
+    assert exact
+    assert spans == [(Scope.SYSTEM, 0, 5), (Scope.MESSAGE, 5, 10)]
+
+
+def test_a_prompt_too_long_to_tokenise_twice_is_blurred() -> None:
+    messages = [{"role": "system", "content": "a"}, {"role": "user", "content": "b" * MAX_TOKENS}]
+    ids, _ = tokenize(render(messages))
+    assert prompt_spans(messages, render, tokenize, ids) == blurred(len(ids))

@@ -273,3 +273,32 @@ def test_a_model_whose_folder_cannot_be_found_is_served_unseen(
     runtime.loaded(model, lambda: local_folder(f"{small.folder}@main", "weights.gguf"))
     assert "weights.gguf" in runtime.hello()["reason"]
     assert runtime.reason_of(model) == "no_pack"
+
+
+@pytest.mark.parts
+def test_the_other_chat_endpoint_gets_its_scopes_too(server: Server) -> None:
+    """A client chooses the endpoint: resent turns must not become messages by that choice."""
+    body = {
+        "model": str(server.small.folder),
+        "input": MESSAGES,
+        "max_output_tokens": 8,
+        "stream": False,
+    }
+    request = urllib.request.Request(
+        f"{server.url}/v1/responses",
+        json.dumps(body).encode(),
+        {"content-type": "application/json", "x-request-id": "other"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        usage = json.loads(reply.read())["usage"]
+    found = server.listener
+    with found.changed:
+        assert found.changed.wait_for(
+            lambda: "other" in {found.opened[k]["labels"].get("request_id") for k in found.closed},
+            30,
+        )
+    (key,) = [k for k, o in found.opened.items() if o["labels"].get("request_id") == "other"]
+    assert [scope for scope, _, _ in found.opened[key]["spans"]] == [0, 1, 2]
+    close = found.closed[key]
+    assert close["served_source"] == "usage"
+    assert close["served"] == usage["input_tokens"] + usage["output_tokens"] - 1

@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.generation.continuous_batching.model_runner import ModelRunner
 
+from dosimeter.monitor.taps import continuous, generate, seams
 from dosimeter.monitor.taps.attach import Seen, attach
 
 from .conftest import Small, hidden_of
@@ -249,13 +250,11 @@ def test_hooks_come_off_and_the_server_is_as_before(small: Small) -> None:
 def test_a_failing_row_map_costs_the_step_and_never_the_server(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dosimeter.monitor.taps import transformers as seams
-
     def broken(runner: ModelRunner) -> None:
         raise KeyError("a field this release renamed")
 
     plain = batched(PROMPTS)(small.model())
-    monkeypatch.setattr(seams, "_packed_rows", broken)
+    monkeypatch.setattr(continuous, "_packed_rows", broken)
     _, seen, sequences = run(small, batched(PROMPTS))
     assert sorted(sequences) == sorted(plain)
     assert seen.scores == {}
@@ -377,9 +376,7 @@ def test_a_row_map_of_generate_that_failed_once_places_no_row_wrongly(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The columns before were not counted then, and every later row stood as many positions too low."""
-    from dosimeter.monitor.taps import transformers as seams
-
-    original, calls = seams._Batch.row_map, []
+    original, calls = generate._Batch.row_map, []
 
     def once(self: object, ids: torch.Tensor) -> object:
         calls.append(1)
@@ -387,7 +384,7 @@ def test_a_row_map_of_generate_that_failed_once_places_no_row_wrongly(
             raise RuntimeError("injected")
         return original(self, ids)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(seams._Batch, "row_map", once)
+    monkeypatch.setattr(generate._Batch, "row_map", once)
     model = small.model()
     with attach(model, [small.pack]) as seen:
         output = model.generate(torch.tensor([[15, 16, 17, 18]]), **GREEDY)
@@ -414,8 +411,6 @@ def test_a_step_that_the_server_could_not_run_is_not_served(small: Small) -> Non
 
 def test_two_requests_at_once_with_one_client_id_leave_nothing_alive(small: Small) -> None:
     """5.23 loses the first of them without a word, and its worker with it; its request must not stay."""
-    from dosimeter.monitor.taps import transformers as seams
-
     model = small.model()
     generation = GenerationConfig(
         max_new_tokens=30, do_sample=False, eos_token_id=-1, pad_token_id=0
@@ -432,19 +427,18 @@ def test_two_requests_at_once_with_one_client_id_leave_nothing_alive(small: Smal
         manager.stop(block=True, timeout=5)
         del manager
         gc.collect()
-        assert seams._requests is not None
-        assert list(seams._requests.live()) == []
+        assert seams.requests is not None
+        assert list(seams.requests.live()) == []
     assert len(seen.closed) == 2
 
 
 def test_a_model_that_is_gone_leaves_no_tap_behind(small: Small) -> None:
-    from dosimeter.monitor.taps import transformers as seams
     from dosimeter.monitor.taps.attach import TapState, put
 
-    before = len(seams._taps)
+    before = len(seams.taps)
     model = small.model()
     assert put(model, small.folder, [small.pack_folder], Seen().sink, TapState()) is not None
-    assert len(seams._taps) == before + 1
+    assert len(seams.taps) == before + 1
     del model
     gc.collect()
-    assert len(seams._taps) == before
+    assert len(seams.taps) == before
