@@ -21,7 +21,8 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from dosimeter.detectors.strictyaml import MAX_BYTES, DataError, Document, dump, parse
+from dosimeter.detectors.findings import InputError
+from dosimeter.detectors.strict_yaml import MAX_BYTES, Node, dump, load
 
 CARD = "card.yaml"
 
@@ -30,11 +31,11 @@ Tensor = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """What a folder held. place: the card's path, for messages."""
+    """What a folder held. path: of the tensors, for messages."""
 
-    document: Document
+    card: Node
     tensors: Mapping[str, Tensor]
-    place: str
+    path: Path
 
 
 def canonical(data: Any) -> bytes:
@@ -58,11 +59,10 @@ def digest_of(card: Any, tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_artefact(folder: Path, tensors_name: str, most_bytes: int) -> Artefact:
-    """Load `card.yaml` and `tensors_name` from a folder. Raises DataError; follows no link."""
-    place = str(folder / CARD)
-    document = parse(read_file(folder / CARD, MAX_BYTES), place)
+    """Load `card.yaml` and `tensors_name` from a folder. Raises InputError; follows no link."""
+    card = load(read_file(folder / CARD, MAX_BYTES), str(folder / CARD))
     path = folder / tensors_name
-    return Artefact(document, load_tensors(read_file(path, most_bytes), str(path)), place)
+    return Artefact(card, load_tensors(read_file(path, most_bytes), path), path)
 
 
 def write_artefact(
@@ -79,33 +79,32 @@ def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in tensors.items()})
 
 
-def load_tensors(raw: bytes, place: str) -> dict[str, Tensor]:
+def load_tensors(raw: bytes, path: Path) -> dict[str, Tensor]:
     """safetensors bytes to arrays; NaN and infinity are refused."""
     try:
         tensors: dict[str, Tensor] = safetensors.numpy.load(raw)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise DataError(place, f"not a readable safetensors file ({error!s:.200})") from None
+        raise InputError.at(path, f"not a readable safetensors file ({error!s:.200})") from None
     for name, tensor in tensors.items():
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-            raise DataError(place, f"tensor `{name}` holds NaN or infinity")
+            raise InputError.at(path, f"tensor `{name}` holds NaN or infinity")
     return tensors
 
 
 def tensor(
     artefact: Artefact, name: str, dtype: npt.DTypeLike, shape: tuple[int | None, ...]
 ) -> Tensor:
-    """One tensor of a stated dtype and shape (None: any length). Raises DataError."""
+    """One tensor of a stated dtype and shape (None: any length). Raises InputError."""
     want = f"{np.dtype(dtype)} [{', '.join('*' if n is None else str(n) for n in shape)}]"
     if name not in artefact.tensors:
-        raise DataError(artefact.place, f"tensor `{name}` is missing, {want} expected")
+        raise InputError.at(artefact.path, f"tensor `{name}` is missing, {want} expected")
     value = artefact.tensors[name]
     fits = len(value.shape) == len(shape) and all(
         want_n is None or n == want_n for n, want_n in zip(value.shape, shape, strict=True)
     )
     if value.dtype != np.dtype(dtype) or not fits:
-        raise DataError(
-            artefact.place, f"tensor `{name}` is {value.dtype} {list(value.shape)}, not {want}"
-        )
+        found = f"{value.dtype} {list(value.shape)}"
+        raise InputError.at(artefact.path, f"tensor `{name}` is {found}, not {want}")
     return value
 
 
@@ -114,17 +113,17 @@ def read_file(path: Path, most: int) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise DataError(str(path), f"cannot be opened ({error.strerror})") from None
+        raise InputError.at(path, f"cannot be opened ({error.strerror})") from None
     try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
-            raise DataError(str(path), "not a regular file")
+            raise InputError.at(path, "not a regular file")
         if info.st_size > most:
-            raise DataError(str(path), f"{info.st_size} bytes, at most {most} are read")
+            raise InputError.at(path, f"{info.st_size} bytes, at most {most} are read")
         with os.fdopen(fd, "rb", closefd=False) as file:
             raw = file.read(most + 1)
     finally:
         os.close(fd)
     if len(raw) > most:
-        raise DataError(str(path), f"grew past {most} bytes while it was read")
+        raise InputError.at(path, f"grew past {most} bytes while it was read")
     return raw

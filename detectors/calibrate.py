@@ -20,22 +20,18 @@ import numpy.typing as npt
 
 from dosimeter.detectors.artefact import digest_of, read_artefact, tensor, write_artefact
 from dosimeter.detectors.bank import Column
-from dosimeter.detectors.fields import HEX64, NAME, Fields, suggestion
+from dosimeter.detectors.fields import HEX64, NAME, Fields
+from dosimeter.detectors.findings import InputError, hint_for
 from dosimeter.detectors.frames import Codes, Scope
 from dosimeter.detectors.levels import Level, LevelError, Shape
 from dosimeter.detectors.placement import NotEnough, Placement, place_fixed, place_share
 from dosimeter.detectors.shapes import Ints, Stream, token_statistics, unit_statistics
-from dosimeter.detectors.strictyaml import DataError
 
-__all__ = ["Calibration", "CalibrationError", "NotCalibrated", "NotEnough", "Placement"]
+__all__ = ["Calibration", "NotCalibrated", "NotEnough", "Placement"]
 
 VERSION = 1
 STREAMS = "streams.safetensors"
 MAX_BYTES = 4 << 30
-
-
-class CalibrationError(DataError):
-    """A folder that is not a calibration, or arrays that do not agree."""
 
 
 class NotCalibrated(LookupError):
@@ -44,7 +40,7 @@ class NotCalibrated(LookupError):
     def __init__(self, feature: str, known: Sequence[str]) -> None:
         super().__init__(
             f"feature `{feature}` is not calibrated on this traffic: it may not alert\n"
-            f"  hint: calibrate its pack; {suggestion(feature, known)}"
+            f"  hint: calibrate its pack; {hint_for(feature, known)}"
         )
         self.feature = feature
 
@@ -165,36 +161,31 @@ class Calibration:
 
     @classmethod
     def load(cls, folder: Path) -> Calibration:
-        """Read a folder that nobody vouches for. Raises CalibrationError."""
-        try:
-            artefact = read_artefact(folder, STREAMS, MAX_BYTES)
-            card = Fields(artefact.document, artefact.place)
-            card.integer("version", VERSION, VERSION)
-            columns = card.sections("columns")
-            features = tuple(c.text("feature", pattern=NAME) for c in columns)
-            packs = tuple(c.text("pack", pattern=HEX64) for c in columns)
-            for column in columns:
-                column.done()
-            requests = card.integer("requests", 0, 1 << 40)
-            tokens = card.integer("tokens", 0, 1 << 40)
-            corpus, date = card.text("corpus"), card.text("date")
-            known = card.optional("answers_per_day")
-            per_day = card.integer("answers_per_day", 1, 1 << 50) if known else None
-            card.done()
-            return cls(
-                features=features,
-                packs=packs,
-                codes=tensor(artefact, "codes", np.int16, (tokens, len(features))),
-                offsets=tensor(artefact, "offsets", np.int64, (requests + 1,)),
-                scopes=tensor(artefact, "scopes", np.uint8, (tokens,)),
-                corpus=corpus,
-                date=date,
-                answers_per_day=per_day,
-            )
-        except CalibrationError:
-            raise
-        except DataError as error:
-            raise CalibrationError(error.place, error.message, error.hint) from None
+        """Read a folder that nobody vouches for. Raises InputError."""
+        artefact = read_artefact(folder, STREAMS, MAX_BYTES)
+        card = Fields(artefact.card)
+        card.integer("version", VERSION, VERSION)
+        columns = card.sections("columns")
+        features = tuple(c.text("feature", pattern=NAME) for c in columns)
+        packs = tuple(c.text("pack", pattern=HEX64) for c in columns)
+        for column in columns:
+            column.done()
+        requests = card.integer("requests", 0, 1 << 40)
+        tokens = card.integer("tokens", 0, 1 << 40)
+        corpus, date = card.text("corpus"), card.text("date")
+        known = card.optional("answers_per_day")
+        per_day = card.integer("answers_per_day", 1, 1 << 50) if known else None
+        card.done()
+        return cls(
+            features=features,
+            packs=packs,
+            codes=tensor(artefact, "codes", np.int16, (tokens, len(features))),
+            offsets=tensor(artefact, "offsets", np.int64, (requests + 1,)),
+            scopes=tensor(artefact, "scopes", np.uint8, (tokens,)),
+            corpus=corpus,
+            date=date,
+            answers_per_day=per_day,
+        )
 
 
 def _place_tokens(
@@ -220,17 +211,17 @@ def _check(c: Calibration) -> None:
     tokens, columns = c.codes.shape if c.codes.ndim == 2 else (-1, -1)
     types = [array.dtype.str for array in (c.codes, c.offsets, c.scopes)]
     if types != ["<i2", "<i8", "|u1"] or c.scopes.shape != (tokens,):
-        raise CalibrationError(place, "codes int16 [T, F], offsets int64 [A + 1], scopes uint8 [T]")
+        raise InputError.at(place, "codes int16 [T, F], offsets int64 [A + 1], scopes uint8 [T]")
     if not columns == len(c.features) == len(c.packs) or len(set(c.features)) != columns:
-        raise CalibrationError(place, "one feature, given once, and one pack digest a column")
+        raise InputError.at(place, "one feature, given once, and one pack digest a column")
     ends = c.offsets
     if ends.ndim != 1 or not len(ends) or ends[0] != 0 or ends[-1] != tokens:
-        raise CalibrationError(place, f"offsets must run from 0 to {tokens}")
+        raise InputError.at(place, f"offsets must run from 0 to {tokens}")
     if (np.diff(ends) < 0).any():
-        raise CalibrationError(place, "offsets must not descend")
+        raise InputError.at(place, "offsets must not descend")
     if len(c.scopes) and int(c.scopes.max()) > max(Scope):
-        raise CalibrationError(place, f"scope {int(c.scopes.max())} is not known")
+        raise InputError.at(place, f"scope {int(c.scopes.max())} is not known")
     try:
         datetime.date.fromisoformat(c.date)
     except ValueError:
-        raise CalibrationError(place, f"date `{c.date[:20]}` is not an ISO day") from None
+        raise InputError.at(place, f"date `{c.date[:20]}` is not an ISO day") from None

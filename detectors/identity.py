@@ -17,7 +17,7 @@ from typing import Any
 
 from dosimeter.detectors.artefact import canonical
 from dosimeter.detectors.fields import HEX64, Fields
-from dosimeter.detectors.strictyaml import DataError
+from dosimeter.detectors.findings import InputError
 
 BLOCK_BYTES = 64 * 1024
 BLOCKS_PER_FILE = 64
@@ -48,18 +48,18 @@ class ModelIdentity:
 
     @classmethod
     def from_folder(cls, folder: Path) -> ModelIdentity:
-        """Raises DataError if there is no config.json or no safetensors file."""
+        """Raises InputError if there is no config.json or no safetensors file."""
         config = _json(folder / "config.json")
         nested = config.get("text_config")
         text: dict[str, Any] = nested if isinstance(nested, dict) else {}
         sizes = (section.get(key) for section in (config, text) for key in _WIDTHS)
         size = next((n for n in sizes if n is not None), None)
         if type(size) is not int or size < 1:
-            raise DataError(str(folder / "config.json"), f"`hidden_size` is `{size!r:.40}`")
+            raise InputError.at(folder / "config.json", f"`hidden_size` is `{size!r:.40}`")
         files = sorted(folder.glob("*.safetensors"))
         if not files:
-            raise DataError(
-                str(folder), "holds no safetensors file", "save the model as safetensors first"
+            raise InputError.at(
+                folder, "holds no safetensors file", "save the model as safetensors first"
             )
         parameters = [entry for file in files for entry in _parameters(file)]
         stated = config.get("dtype", config.get("torch_dtype", text.get("dtype")))
@@ -114,14 +114,14 @@ class ModelIdentity:
 def _json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise DataError(str(path), f"over {MAX_JSON_BYTES} bytes")
+            raise InputError.at(path, f"over {MAX_JSON_BYTES} bytes")
         data = json.loads(path.read_bytes())
     except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})") from None
+        raise InputError.at(path, f"cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
-        raise DataError(str(path), "is not JSON") from None
+        raise InputError.at(path, "is not JSON") from None
     if not isinstance(data, dict):
-        raise DataError(str(path), "is not a JSON object")
+        raise InputError.at(path, "is not a JSON object")
     return data
 
 
@@ -130,14 +130,14 @@ def _parameters(path: Path) -> Iterator[tuple[str, str, list[int]]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER_BYTES:
-            raise DataError(str(path), f"safetensors header of {length} bytes")
+            raise InputError.at(path, f"safetensors header of {length} bytes")
         try:
             header = json.loads(file.read(length))
             for name, entry in header.items():
                 if name != "__metadata__":
                     yield name, str(entry["dtype"]), [int(n) for n in entry["shape"]]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise DataError(str(path), "has no readable safetensors header") from None
+            raise InputError.at(path, "has no readable safetensors header") from None
 
 
 def _stored_dtype(parameters: list[tuple[str, str, list[int]]]) -> str:

@@ -25,9 +25,9 @@ from dosimeter.detectors.artefact import (
 )
 from dosimeter.detectors.bank import BankError, Floats, Probe
 from dosimeter.detectors.fields import NAME, Fields
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.fingerprint import Fingerprint as Fingerprint
 from dosimeter.detectors.identity import ModelIdentity
-from dosimeter.detectors.strictyaml import DataError
 
 VERSION = 1
 WEIGHTS = "weights.safetensors"
@@ -38,10 +38,6 @@ SITE = "resid_post"
 NUMBERING = "block index from 0, output of the block"
 TIERS = ("T0", "T1", "T2")
 PACK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(?:/[a-z0-9][a-z0-9._-]{0,63})?")
-
-
-class PackError(DataError):
-    """A folder that is not a pack, or that tries something a pack may not."""
 
 
 class PackMismatch(ValueError):
@@ -75,7 +71,7 @@ class ProbeNote:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pack:
-    """Fitted probes of one model. Raises PackError where the parts do not agree."""
+    """Fitted probes of one model. Raises InputError where the parts do not agree."""
 
     name: str
     recipe: str
@@ -88,27 +84,27 @@ class Pack:
     def __post_init__(self) -> None:
         place = f"pack {self.name}"
         if not PACK_NAME.fullmatch(self.name):
-            raise PackError(place, f"name must match `{PACK_NAME.pattern}`")
+            raise InputError.at(place, f"name must match `{PACK_NAME.pattern}`")
         if not 1 <= len(self.probes) <= MAX_PROBES or len(self.notes) != len(self.probes):
-            raise PackError(place, f"1 to {MAX_PROBES} probes, each with its note")
+            raise InputError.at(place, f"1 to {MAX_PROBES} probes, each with its note")
         features = [p.feature for p in self.probes]
         for name in features:
             if not NAME.fullmatch(name) or features.count(name) > 1:
-                raise PackError(place, f"feature `{name}` is malformed or given twice")
+                raise InputError.at(place, f"feature `{name}` is malformed or given twice")
         for probe, note in zip(self.probes, self.notes, strict=True):
             if probe.weights.shape[1] != self.model.hidden_size:
-                raise PackError(place, f"probe `{probe.feature}` is not as wide as the model")
+                raise InputError.at(place, f"probe `{probe.feature}` is not as wide as the model")
             if note.tier not in TIERS or not note.sd > 0:
-                raise PackError(place, f"probe `{probe.feature}`: tier T0 to T2, sd above 0")
+                raise InputError.at(place, f"probe `{probe.feature}`: tier T0 to T2, sd above 0")
         known, tokens = self.fingerprint, len(self.fingerprint.token_ids)
         shapes = (known.scores.shape, known.layer_means.shape)
         if not 1 <= tokens <= MAX_FINGERPRINT_TOKENS or shapes != (
             (tokens, len(self.probes)),
             (len(self.layers), self.model.hidden_size),
         ):
-            raise PackError(place, f"fingerprint of shapes {shapes} for {tokens} tokens")
+            raise InputError.at(place, f"fingerprint of shapes {shapes} for {tokens} tokens")
         if not known.tolerance > 0:
-            raise PackError(place, "fingerprint tolerance must be above 0")
+            raise InputError.at(place, "fingerprint tolerance must be above 0")
         digest = digest_of(self.card(), self.tensors())
         object.__setattr__(self, "digest", digest)
 
@@ -168,19 +164,17 @@ def save_pack(pack: Pack, folder: Path) -> str:
 
 
 def load_pack(folder: Path) -> Pack:
-    """Read a pack from a folder that nobody vouches for. Raises PackError with file:line:column."""
+    """Read a pack from a folder that nobody vouches for. Raises InputError."""
     try:
         artefact = read_artefact(folder, WEIGHTS, MAX_WEIGHTS_BYTES)
         pack = _pack(artefact)
-    except PackError:
-        raise
-    except DataError as error:
-        raise PackError(error.place, error.message, error.hint) from None
     except BankError as error:
-        raise PackError(str(folder), str(error)) from None
+        raise InputError.at(folder, str(error)) from None
     extra = set(artefact.tensors) - set(pack.tensors())
     if extra:
-        raise PackError(artefact.place, f"tensors {sorted(extra)} belong to no probe of the card")
+        raise InputError.at(
+            artefact.path, f"tensors {sorted(extra)} belong to no probe of the card"
+        )
     return pack
 
 
@@ -197,10 +191,12 @@ def require_binding(pack: Pack, model: ModelIdentity) -> None:
 
 
 def _pack(artefact: Artefact) -> Pack:
-    card = Fields(artefact.document, artefact.place)
+    card = Fields(artefact.card)
     version = card.integer("version", 0, 1 << 30)
     if version != VERSION:
-        raise PackError(card.at("version"), f"pack format {version}, this build reads {VERSION}")
+        raise InputError.at(
+            card.at("version"), f"pack format {version}, this build reads {VERSION}"
+        )
     name = card.text("name", pattern=PACK_NAME)
     recipe = card.text("recipe")
     model = ModelIdentity.from_fields(card.section("model"))
@@ -210,7 +206,9 @@ def _pack(artefact: Artefact) -> Pack:
     hook.done()
     sections = card.sections("probes")
     if not 1 <= len(sections) <= MAX_PROBES:
-        raise PackError(card.at("probes"), f"{len(sections)} probes, 1 to {MAX_PROBES} are read")
+        raise InputError.at(
+            card.at("probes"), f"{len(sections)} probes, 1 to {MAX_PROBES} are read"
+        )
     pairs = [_probe(section, artefact, model.hidden_size) for section in sections]
     layers = {n for probe, _ in pairs for n in probe.layers}
     known = card.section("fingerprint")

@@ -14,18 +14,19 @@ from pathlib import Path
 
 from dosimeter.detectors.artefact import CARD, read_file
 from dosimeter.detectors.bank import ProbeBank
-from dosimeter.detectors.fields import NAME, Fields, suggestion
+from dosimeter.detectors.fields import NAME, Fields
+from dosimeter.detectors.findings import InputError, hint_for
 from dosimeter.detectors.pack import Pack, load_pack
-from dosimeter.detectors.strictyaml import MAX_BYTES, DataError, parse
+from dosimeter.detectors.strict_yaml import MAX_BYTES, load
 
 FEATURES = Path(__file__).parent / "features"
 
 
 class UnknownFeature(LookupError):
-    """Nobody defined this feature; the message lists those that exist."""
+    """Nobody defined this feature; the message names the one that was meant."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"feature `{name}` is not defined\n  hint: {suggestion(name, known)}")
+        super().__init__(f"feature `{name}` is not defined\n  hint: {hint_for(name, known)}")
         self.name = name
 
 
@@ -72,12 +73,12 @@ class Features(Mapping[str, Feature]):
 
 
 def load_features(folder: Path = FEATURES) -> Features:
-    """Every `<name>/feature.yaml` below a folder. Raises DataError with file:line:column."""
+    """Every `<name>/feature.yaml` below a folder. Raises InputError."""
     return Features(_feature(path) for path in sorted(folder.glob("*/feature.yaml")))
 
 
 def load_packs(folder: Path) -> list[Pack]:
-    """Every pack below a folder, two levels deep at most, by name. PackError, RegistryError."""
+    """Every pack below a folder, two levels deep at most, by name. Raises InputError, RegistryError."""
     cards = [*folder.glob(f"*/{CARD}"), *folder.glob(f"*/*/{CARD}")]
     if (folder / CARD).exists():
         cards.append(folder / CARD)
@@ -104,7 +105,7 @@ def build_bank(packs: Iterable[Pack], features: Features) -> ProbeBank:
 
 
 def _feature(path: Path) -> Feature:
-    fields = Fields(parse(read_file(path, MAX_BYTES), str(path)), str(path))
+    fields = Fields(load(read_file(path, MAX_BYTES), str(path)))
     feature = Feature(
         name=fields.text("name", pattern=NAME),
         title=fields.text("title", most=120),
@@ -115,7 +116,7 @@ def _feature(path: Path) -> Feature:
     )
     fields.done()
     if feature.name != path.parent.name:
-        raise DataError(
+        raise InputError.at(
             fields.at("name"),
             f"`{feature.name}` stands in folder `{path.parent.name}`",
             "the folder carries the feature's name",

@@ -1,8 +1,9 @@
 """What was seen, against the server's own count: served = scored + unscored{reason} + unaccounted.
 
 Pure arithmetic on one request's positions; it knows nothing of sockets or clocks. `served` comes
-from the server, never from the tap, so the sum is a check and no tautology. What no statement
-explains stays in `unaccounted`, whose sign is kept: below zero, something was counted twice.
+from the server wherever it gives a count, so that the sum is a check and no tautology; `served_by`
+says for how much of it. What no statement explains stays in `unaccounted`, whose sign is kept:
+below zero, something was counted twice.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ REASONS = (
     "unsupported",  # a mode of the server that is refused
     "no_pack",  # nothing was loaded that could score
 )
+SOURCES = ("usage", "output", "scheduler", "tap")
+"""Who counted what a request was served: reply, result object or scheduler of the server, or the tap."""
 TRIM_ORDER = ("dropped", "no_sidecar", "tap_error", "unsupported", "no_pack")
 
 
@@ -32,6 +35,7 @@ class Account:
     unscored: dict[str, int] = field(default_factory=dict)
     after_end: int = 0  # rows beyond the server's own end; in no other figure
     requests: int = 0
+    served_by: dict[str, int] = field(default_factory=dict)  # one of SOURCES, or `counters`
 
     @property
     def unaccounted(self) -> int:
@@ -48,10 +52,13 @@ class Account:
         self.requests += other.requests
         for reason, tokens in other.unscored.items():
             self.unscored[reason] = self.unscored.get(reason, 0) + tokens
+        for source, tokens in other.served_by.items():
+            self.served_by[source] = self.served_by.get(source, 0) + tokens
 
     def as_dict(self) -> dict[str, object]:
         return {
             "served": self.served,
+            "served_by": {name: n for name, n in sorted(self.served_by.items()) if n},
             "scored": self.scored,
             "unscored": {name: n for name, n in sorted(self.unscored.items()) if n},
             "unaccounted": self.unaccounted,
@@ -86,6 +93,7 @@ def settle(
     positions: Positions,
     *,
     served: int,
+    source: str,
     emitted: int,
     cached: int,
     errors: Mapping[str, int],
@@ -93,6 +101,7 @@ def settle(
 ) -> Account:
     """The account of one closed request.
 
+    source                    who counted `served`, one of SOURCES
     emitted, cached, errors   the tap's own statement, in distinct positions
     loss_reason               why rows the tap did send may not have come here; None: nothing may
                               be missing, and what is stays unaccounted
@@ -119,4 +128,4 @@ def settle(
     if loss_reason is not None and lost > 0:
         unscored[loss_reason] = unscored.get(loss_reason, 0) + max(0, lost - excess)
     kept = {name: tokens for name, tokens in unscored.items() if tokens}
-    return Account(served, positions.scored(served), kept, after_end, 1)
+    return Account(served, positions.scored(served), kept, after_end, 1, {source: served})

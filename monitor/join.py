@@ -26,7 +26,7 @@ from dosimeter.monitor.coverage import Account, Positions, settle
 from dosimeter.monitor.evidence import FollowUp, Ints
 from dosimeter.monitor.records import Close, Open
 from dosimeter.monitor.slots import Slots
-from dosimeter.monitor.taps.wire import WireError
+from dosimeter.monitor.taps.wire import COUNTER_LIMIT, WireError
 from dosimeter.monitor.waiting import Waiting
 
 MAX_LIVE = 1 << 16
@@ -70,7 +70,6 @@ class Join:
         self.features = features
         self.returned = account is not None
         self.account = account or Account()
-        self.canary = Account()
         self.live: dict[int, Request] = {}
         self.slots = Slots(features)
         self.waiting = Waiting()
@@ -79,12 +78,13 @@ class Join:
         self._closed: OrderedDict[int, None] = OrderedDict()
         self._connects = 0
         self._unsettled: set[str] = set()  # roles that connected and have not finished announcing
-        self._stated: dict[str, tuple[int, int]] = {}  # role -> served, requests by its counters
+        self.stated: dict[str, Mapping[str, int]] = {}  # role -> its counters as of last
 
     def rebind(self, features: int) -> None:
         """The tap scores other columns from now on; what was kept of the old ones is of no use."""
         self.features = features
         self.slots.rebind(features)
+        self.waiting.clear()
 
     # --- control
 
@@ -121,13 +121,14 @@ class Join:
         account = settle(
             self.positions(request) if request is not None else Positions(),
             served=record.served,
+            source=record.served_source,
             emitted=record.emitted,
             cached=record.cached,
             errors=record.errors,
             # A CLOSE without an OPEN: its rows, if any were sent, went to a process before us.
             loss_reason="sidecar_restart" if request is None else request.loss_reason,
         )
-        (self.canary if record.canary else self.account).add(account)
+        self.account.add(account)
         self._forget(record.key)
         return Ended(request, account)
 
@@ -137,8 +138,12 @@ class Join:
         What its closed requests served beyond what we have in our totals belongs to requests whose
         CLOSE we never saw. Returns live requests that it no longer names: they are over.
         """
-        self._stated[role] = (counters["served_closed"], counters["requests_closed"])
-        served, requests = (sum(part) for part in zip(*self._stated.values(), strict=True))
+        stated = {**self.stated, role: counters}
+        served = sum(one["served_closed"] for one in stated.values())
+        requests = sum(one["requests_closed"] for one in stated.values())
+        if max(served, requests) >= COUNTER_LIMIT:
+            raise WireError(f"the counters of {len(stated)} roles add up beyond their range")
+        self.stated = stated
         orphans: list[Request] = []
         if role in self._unsettled:
             self._unsettled.discard(role)
@@ -153,7 +158,8 @@ class Join:
         self.excess = max(0, -missing)
         if missing > 0:
             closes = max(0, requests - self.account.requests)
-            self.account.add(Account(missing, 0, {self._lost_close(): missing}, 0, closes))
+            unscored, by = {self._lost_close(): missing}, {"counters": missing}
+            self.account.add(Account(missing, 0, unscored, 0, closes, by))
         return orphans
 
     def abandon(self) -> list[Request]:

@@ -54,6 +54,7 @@ class Receiver:
         self.path = path
         self.connections: list[Connection] = []
         self.hostile = 0  # connections closed because they broke the protocol
+        self.failed = 0  # connections closed because we failed on a message: a defect of ours
         self.refused = 0  # connections over MAX_CONNECTIONS
         self.last_refusal: str | None = None
         self.closed: deque[Connection] = deque()  # for the pipeline to take note of
@@ -71,11 +72,16 @@ class Receiver:
             else:
                 yield from self._read(key.data)
 
-    def refuse(self, connection: Connection, error: WireError) -> None:
-        """Close a connection whose message made no sense, here or further along."""
-        self.hostile += 1
-        self.last_refusal = f"pid {connection.peer[0]}: {error}"
-        log.warning("connection closed: %s", self.last_refusal)
+    def refuse(self, connection: Connection, error: Exception) -> None:
+        """Close a connection whose message made no sense, or broke us, here or further along."""
+        if isinstance(error, WireError):
+            self.hostile += 1
+            self.last_refusal = f"pid {connection.peer[0]}: {error}"
+            log.warning("connection closed: %s", self.last_refusal)
+        else:
+            self.failed += 1
+            self.last_refusal = f"pid {connection.peer[0]}: {error!r}, a defect of the sidecar"
+            log.error("connection closed: %s", self.last_refusal, exc_info=error)
         self._close(connection)
 
     def stop_accepting(self) -> None:
@@ -126,7 +132,7 @@ class Receiver:
                 if size > wire.MAX_MESSAGE:
                     raise WireError(f"message is larger than {wire.MAX_MESSAGE} bytes")
                 message = wire.unpack(bytes(memoryview(self._buffer)[:size]))
-            except WireError as error:
+            except Exception as error:
                 self.refuse(connection, error)
                 return
             connection.messages += 1

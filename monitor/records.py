@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dosimeter.detectors.frames import Scope
+from dosimeter.monitor.coverage import SOURCES
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.wire import WireError
 
@@ -18,6 +19,7 @@ MAX_TOKENS = 1 << 31
 MAX_LABEL = 1024  # characters; longer labels are cut: they are other people's text
 MAX_LABELS = 32
 MAX_COLUMNS = 4096
+ROLES = ("tap", "front", "tap+front")
 STATES = ("live", "blind", "no-pack")
 OUTCOMES = ("finished", "cancelled", "failed")
 
@@ -42,6 +44,8 @@ class Hello:
     columns: tuple[Column, ...]
     state: str  # live | blind | no-pack
     reason: str | None
+    errors: int  # times its own bookkeeping failed
+    last_error: str | None
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Hello:
@@ -49,13 +53,15 @@ class Hello:
         if len(columns) > MAX_COLUMNS:
             raise WireError(f"{len(columns)} columns, at most {MAX_COLUMNS} are allowed")
         return cls(
-            role=_text(body, "role", "tap"),
+            role=_choice(body, "role", ROLES, "tap"),
             pid=_count(body, "pid", 0),
             server=_labels(body, "server"),
             model=_labels(body, "model"),
             columns=tuple(_column(column) for column in columns),
             state=_choice(body, "state", STATES),
-            reason=None if body.get("reason") is None else _text(body, "reason"),
+            reason=_text_or_none(body, "reason"),
+            errors=_count(body, "errors", 0),
+            last_error=_text_or_none(body, "last_error"),
         )
 
 
@@ -71,7 +77,7 @@ class Open:
     spans_exact: bool
     opened_ns: int
     again: bool
-    canary: bool
+    cut: bool  # part of it was too large to send
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Open:
@@ -90,7 +96,7 @@ class Open:
             spans_exact=exact,
             opened_ns=_count(body, "opened_ns", 0, limit=1 << 63),
             again=_get(body, "again", bool, False),
-            canary=_text(body, "kind", "request") == "canary",
+            cut="cut" in body,
         )
 
 
@@ -101,12 +107,12 @@ class Close:
     key: int
     outcome: str
     served: int
-    served_source: str
+    served_source: str  # one of SOURCES
     emitted: int  # positions the tap handed to the socket
     cached: int  # positions the server never ran
     errors: Mapping[str, int]  # positions by the reason why they were not handed over
     closed_ns: int
-    canary: bool
+    cut: bool  # part of it was too large to send
     content: Mapping[str, Any] = field(default_factory=dict)  # only where a tenant chose it
 
     @classmethod
@@ -116,13 +122,13 @@ class Close:
             key=_count(body, "key", limit=1 << 64),
             outcome=_choice(body, "outcome", OUTCOMES),
             served=min(wire.served(body), MAX_TOKENS),
-            served_source=_text(body, "served_source", "scheduler"),
+            served_source=_choice(body, "served_source", SOURCES, "tap"),
             emitted=_count(body, "emitted", 0),
             cached=_count(body, "cached", 0),
             errors={_cut(name): _count(errors, name) for name in errors},
             closed_ns=_count(body, "closed_ns", 0, limit=1 << 63),
-            canary=_text(body, "kind", "request") == "canary",
-            content={name: body[name] for name in ("text", "tokens") if name in body},
+            cut="cut" in body,
+            content={name: body[name] for name in wire.TEXTS if name in body},
         )
 
 
@@ -146,8 +152,14 @@ def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str
     return _cut(_get(body, name, str, default))
 
 
-def _choice(body: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
-    value = _text(body, name)
+def _text_or_none(body: Mapping[str, Any], name: str) -> str | None:
+    return None if body.get(name) is None else _text(body, name)
+
+
+def _choice(
+    body: Mapping[str, Any], name: str, choices: tuple[str, ...], default: str | None = None
+) -> str:
+    value = _text(body, name, default)
     if value not in choices:
         raise WireError(f"`{name}` is `{value[:40]}`, expected one of {', '.join(choices)}")
     return value

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dosimeter.detectors.calibrate import Calibration
-from dosimeter.detectors.strictyaml import DataError
 from dosimeter.monitor.records import Column
-from dosimeter.rules.findings import InputError
 from dosimeter.rules.program import Program, compile_program
 from dosimeter.rules.schema import RuleSet, load_rules
 
@@ -83,7 +81,7 @@ class Rulebook:
             known = tuple(Calibration.load(folder) for folder in self._calibrations)
             banks = list(self._compiled)
             compiled = {columns: self._make(columns, ruleset, known) for columns in banks}
-        except (InputError, DataError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             self.error = str(error)
             log.error("rules not taken over, the last good ones stay:\n%s", error)
             return False

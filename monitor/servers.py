@@ -34,6 +34,7 @@ class Server:
     connections: set[int] = field(default_factory=set)
     seen_ns: int = 0  # monotonic, last message
     rows: int = 0  # received
+    records_cut: int = 0  # OPEN and CLOSE records that came without a part that was too large
     account_changed: bool = True  # at once: that this epoch was met must survive us
     following: dict[int, Request] = field(default_factory=dict)  # requests with evidence to come
     features: tuple[str, ...] = ()
@@ -44,8 +45,8 @@ class Server:
     ) -> Server:
         earlier = None
         if stored is not None:
-            unscored = dict(stored.unscored)
-            earlier = Account(stored.served, stored.scored, unscored, 0, stored.closed)
+            unscored, by = dict(stored.unscored), dict(stored.served_by)
+            earlier = Account(stored.served, stored.scored, unscored, 0, stored.closed, by)
         features = tuple(column.feature for column in hello.columns)
         join, engine = Join(len(features), earlier), Engine(program)
         return cls(epoch, join, hello, engine, features=features)
@@ -71,12 +72,18 @@ class Server:
     def _rebind(self, hello: Hello, program: Program) -> None:
         """Packs were loaded or swapped: live requests go on under rules for the new columns."""
         self.features = tuple(column.feature for column in hello.columns)
+        unknown = self.engine.rows_unknown
         self.engine = Engine(program)
+        self.engine.rows_unknown = unknown
         self.join.rebind(len(self.features))
+        for request in self.following.values():
+            request.follow_ups.clear()  # the codes that would complete them are of other columns
+        self.following.clear()
         for key, request in self.join.live.items():
             self.engine.open(key, request.opened.labels, request.opened.trusted)
 
     def open(self, record: Open, role: str) -> list[Decided]:
+        self.records_cut += record.cut
         if record.key not in self.join.live:
             self.engine.open(record.key, record.labels, record.trusted)
         try:
@@ -97,6 +104,7 @@ class Server:
 
     def close(self, record: Close, time_ns: int) -> tuple[list[Decided], dict[str, bytes]]:
         """A request ends: what waited for its end is decided, and its evidence completed."""
+        self.records_cut += record.cut
         request = self.join.live.get(record.key)
         hits = self.engine.close(record.key, finished=record.outcome == "finished")
         if request is None:
@@ -150,6 +158,7 @@ class Server:
             requests=total.requests + len(self.join.live),
             closed=total.requests,
             unscored=dict(total.unscored),
+            served_by=dict(total.served_by),
         )
 
     def _score(self, frame: ScoreFrame) -> list[Decided]:
@@ -162,8 +171,6 @@ class Server:
         decided = []
         for hit in hits:
             request = live[hit.key]
-            if request.opened.canary:
-                continue
             length = self.join.positions(request).next
             first, codes = evidence.around(
                 self.join.slots.recent, request.slot, length, hit.start, hit.end

@@ -52,6 +52,7 @@ def line_status(pipeline: Pipeline, *, started_ns: int) -> dict[str, Any]:
             "path": str(pipeline.receiver.path),
             "connections": len(pipeline.receiver.connections),
             "hostile": pipeline.receiver.hostile,
+            "failed": pipeline.receiver.failed,
             "refused": pipeline.receiver.refused,
             "last_refusal": pipeline.receiver.last_refusal,
         },
@@ -111,7 +112,12 @@ def _server(server: Server, now_ns: int) -> dict[str, Any]:
         "late_rows": join.late_rows,
         "rows_without_open": join.waiting.dropped,
         "counted_twice": join.excess,
-        "canary": _copy(join.canary).as_dict(),
+        "rows_not_evaluated": server.engine.rows_unknown,
+        "rows_error": sum(counters["rows_error"] for counters in join.stated.values()),
+        "records_lost": sum(counters["control_dropped"] for counters in join.stated.values()),
+        "records_cut": server.records_cut,
+        "errors": hello.errors,
+        "last_error": hello.last_error,
         "coverage": _copy(join.account).as_dict(),
     }
 
@@ -126,7 +132,8 @@ def _copy(account: Account) -> Account:
 
 
 def _from_store(stored: StoredAccount) -> Account:
-    return Account(stored.served, stored.scored, dict(stored.unscored), 0, stored.closed)
+    unscored, by = dict(stored.unscored), dict(stored.served_by)
+    return Account(stored.served, stored.scored, unscored, 0, stored.closed, by)
 
 
 def _steady(read: Callable[[], T]) -> T:

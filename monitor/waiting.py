@@ -1,6 +1,6 @@
 """Rows that came before their request was opened, kept for a while: tap and front may speak separately.
 
-Bounded: what does not fit is counted, and then missing in the account of its request.
+Bounded: the oldest give way to the newest and are counted, and then missing in the account of their request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LIMIT = 4096  # rows
 
 
 class Waiting:
-    """Early rows by key. dropped: rows that found no room, or whose request ended unopened."""
+    """Early rows by key. dropped: rows that gave way to later ones, or whose request ended unopened."""
 
     def __init__(self) -> None:
         self._frames: dict[int, list[StepFrame]] = {}
@@ -23,9 +23,11 @@ class Waiting:
 
     def add(self, key: int, row: npt.NDArray[np.void], codes: Codes, frame: StepFrame) -> None:
         """Keep a copy of one row entry of `frame`. codes: int16 [n, F]."""
-        if self._rows + len(codes) > LIMIT:
+        if len(codes) > LIMIT:
             self.dropped += len(codes)
             return
+        while self._rows + len(codes) > LIMIT:
+            self.drop(next(iter(self._frames)))
         early = StepFrame(np.array([row], ROWS), codes.copy(), frame.hook_ns, frame.time_ns)
         self._frames.setdefault(key, []).append(early)
         self._rows += len(codes)
@@ -35,6 +37,10 @@ class Waiting:
         frames = self._frames.pop(key, [])
         self._rows -= sum(len(frame.codes) for frame in frames)
         return frames
+
+    def clear(self) -> None:
+        for key in list(self._frames):
+            self.drop(key)
 
     def drop(self, key: int) -> None:
         self.dropped += sum(len(frame.codes) for frame in self.take(key))

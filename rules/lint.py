@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from dosimeter.detectors.findings import Finding, hint_for, in_order, render, render_json, visible
 from dosimeter.detectors.frames import Scope
-from dosimeter.rules.findings import Finding, hint_for, in_order, render, render_json, visible
-from dosimeter.rules.reader import Reader
+from dosimeter.detectors.reader import Reader
 from dosimeter.rules.schema import Rule, read_files
 
 CLEAN, FINDINGS, USAGE = 0, 1, 2

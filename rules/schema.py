@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dosimeter.detectors.findings import InputError, Place, hint_for, visible
+from dosimeter.detectors.reader import Reader
+from dosimeter.detectors.strict_yaml import Node, load, load_file
 from dosimeter.rules import summary
 from dosimeter.rules.atoms import SEVERITIES, STATUSES
 from dosimeter.rules.canonical import canonical, digest
-from dosimeter.rules.findings import InputError, Place, hint_for, visible
-from dosimeter.rules.reader import Reader
-from dosimeter.rules.strict_yaml import Node, load, load_file
 from dosimeter.rules.when import When, read_when
 
 VERSION = 1
@@ -26,10 +26,6 @@ _FILE_KEYS = ("version", "rules")
 _RULE_KEYS = ("rule", "when", "status", "severity", "summary", "owner", "runbook")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _URL = re.compile(r"https?://[^\s]+")
-
-
-class RuleErrors(InputError):
-    """Rules that could not be loaded: `findings` has every reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +71,10 @@ class RuleSet:
 
 
 def load_rules(paths: Sequence[Path]) -> RuleSet:
-    """All rules of these files, and of every `*.yaml` in these folders. Raises RuleErrors."""
+    """All rules of these files, and of every `*.yaml` in these folders. Raises InputError."""
     reader = Reader()
     ruleset = read_files(paths, reader)
-    if any(f.severity == "error" for f in reader.findings):
-        raise RuleErrors(reader.findings)
+    reader.refuse_if_wrong()
     return ruleset
 
 
@@ -98,14 +93,10 @@ def read_files(paths: Sequence[Path], reader: Reader) -> RuleSet:
 
 
 def parse_rules(text: str, name: str = "rules.yaml") -> RuleSet:
-    """The rules of one file's text. Raises RuleErrors."""
+    """The rules of one file's text. Raises InputError."""
     reader = Reader()
-    try:
-        rules = _unique(read_rules(load(text, name), reader), reader)
-    except InputError as error:
-        raise RuleErrors(error.findings) from None
-    if any(f.severity == "error" for f in reader.findings):
-        raise RuleErrors(reader.findings)
+    rules = _unique(read_rules(load(text, name), reader), reader)
+    reader.refuse_if_wrong()
     return RuleSet(tuple(rules))
 
 

@@ -12,12 +12,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dosimeter.detectors.findings import visible
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.levels import Level, LevelError, Shape
+from dosimeter.detectors.reader import Reader
+from dosimeter.detectors.strict_yaml import Node
 from dosimeter.rules.atoms import MAX_TOKENS
-from dosimeter.rules.findings import visible
-from dosimeter.rules.reader import Reader
-from dosimeter.rules.strict_yaml import Node
 
 SCOPES = {s.name.lower(): s for s in Scope if s is not Scope.HISTORY}
 

@@ -196,9 +196,14 @@ def _account_row(account: Account, now_ns: int) -> dict[str, object]:
         "epoch": account.epoch,
         "served": account.served,
         "scored": account.scored,
-        "unscored": json.dumps(dict(account.unscored), sort_keys=True, separators=(",", ":")),
+        "served_by": _object(account.served_by),
+        "unscored": _object(account.unscored),
         "unaccounted": account.unaccounted,
         "requests": account.requests,
         "closed": account.closed,
         "updated_ns": now_ns,
     }
+
+
+def _object(counts: Mapping[str, int]) -> str:
+    return json.dumps(dict(counts), sort_keys=True, separators=(",", ":"))

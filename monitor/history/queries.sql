@@ -22,10 +22,12 @@ ON CONFLICT (event_id) DO UPDATE SET body = excluded.body
 INSERT INTO blob (sha256, body) VALUES (:sha256, :body) ON CONFLICT (sha256) DO NOTHING
 
 -- name: upsert_account
-INSERT INTO account (epoch, served, scored, unscored, unaccounted, requests, closed, updated_ns)
-VALUES (:epoch, :served, :scored, :unscored, :unaccounted, :requests, :closed, :updated_ns)
+INSERT INTO account
+  (epoch, served, served_by, scored, unscored, unaccounted, requests, closed, updated_ns)
+VALUES
+  (:epoch, :served, :served_by, :scored, :unscored, :unaccounted, :requests, :closed, :updated_ns)
 ON CONFLICT (epoch) DO UPDATE SET
-  served = excluded.served, scored = excluded.scored, unscored = excluded.unscored,
+  served = excluded.served, served_by = excluded.served_by, scored = excluded.scored, unscored = excluded.unscored,
   unaccounted = excluded.unaccounted, requests = excluded.requests, closed = excluded.closed,
   updated_ns = excluded.updated_ns
 
@@ -69,5 +71,5 @@ SELECT body FROM evidence WHERE event_id = :event_id
 SELECT body FROM blob WHERE sha256 = :sha256
 
 -- name: accounts
-SELECT epoch, served, scored, unscored, unaccounted, requests, closed, updated_ns
+SELECT epoch, served, served_by, scored, unscored, unaccounted, requests, closed, updated_ns
 FROM account ORDER BY updated_ns, epoch

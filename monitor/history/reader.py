@@ -125,6 +125,7 @@ class LedgerReader:
             Account(
                 epoch=epoch,
                 served=served,
+                served_by=json.loads(by),
                 scored=scored,
                 unscored=json.loads(unscored),
                 unaccounted=unaccounted,
@@ -132,7 +133,7 @@ class LedgerReader:
                 closed=closed,
                 updated_ns=updated_ns,
             )
-            for epoch, served, scored, unscored, unaccounted, requests, closed, updated_ns in (
+            for epoch, served, by, scored, unscored, unaccounted, requests, closed, updated_ns in (
                 self._db.execute(SQL["accounts"]).fetchall()
             )
         ]

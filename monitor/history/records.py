@@ -57,6 +57,7 @@ class Account:
     closed: int
     unscored: Mapping[str, int] = field(default_factory=dict)  # by reason
     updated_ns: int = 0  # wall clock of the commit; set by the ledger
+    served_by: Mapping[str, int] = field(default_factory=dict)  # by who counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ CREATE TABLE blob (
 CREATE TABLE account (
   epoch       TEXT PRIMARY KEY,                    -- the server process, hex
   served      INTEGER NOT NULL,                    -- tokens, by the server's own count
+  served_by   TEXT    NOT NULL,                    -- JSON object: who counted -> tokens
   scored      INTEGER NOT NULL,
   unscored    TEXT    NOT NULL,                    -- JSON object: reason -> tokens
   unaccounted INTEGER NOT NULL,

@@ -20,7 +20,7 @@ from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.lab import build, traffic
 from dosimeter.monitor.lab.clients import Exchanged, Traffic
 from dosimeter.monitor.lab.readback import follow, read_back
-from dosimeter.monitor.lab.stage import Stage
+from dosimeter.monitor.lab.stage import Stage, StageError
 from dosimeter.monitor.lab.traffic import Conversation
 
 RULES = Path(str(rules.__file__)).parent / "packs" / "lab.yaml"
@@ -138,6 +138,8 @@ def settled(stage: Stage, done: Sequence[Exchanged]) -> dict[str, Any]:
         if closed and not waiting and sinks and not any(s["queued"] for s in sinks.values()):
             return status
         if time.monotonic() > deadline:
+            if not status:
+                raise StageError(f"the sidecar does not answer\n{stage.log_tail('sidecar')}")
             return status
         time.sleep(0.1)
 

@@ -19,6 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from dosimeter.detectors.findings import visible
 from dosimeter.monitor.lab.clients import Exchanged, Traffic, endless
 from dosimeter.monitor.lab.demo import (
     CLIENTS,
@@ -29,7 +30,6 @@ from dosimeter.monitor.lab.demo import (
     expected_of,
 )
 from dosimeter.monitor.lab.stage import Stage
-from dosimeter.rules.findings import visible
 
 REFRESH_S = 0.5
 SHOWN = 10

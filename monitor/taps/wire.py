@@ -27,6 +27,10 @@ MAX_MESSAGE = 128 * 1024
 """Larger sends fail with EMSGSIZE under default socket buffers; a bigger step is cut into several frames."""
 
 
+TEXTS = ("text", "tokens")
+"""Fields of a CLOSE that hold what was said: large, and the first to go."""
+
+
 class Kind(IntEnum):
     HELLO = 1  # first on every connection: who, which model, which pack, live or blind
     OPEN = 2  # a request: labels, role spans, prompt length; re-announced on every connect
@@ -52,6 +56,8 @@ COUNTERS = np.dtype(
         ("time_ns", "<u8"),
     ]
 )
+COUNTER_LIMIT = 1 << 62
+"""No counter reaches it, and what a receiver adds up of several speakers still fits 64 bits."""
 STEP_HEAD = struct.Struct("<IIHH")  # R, T, F, 0
 PREFIX = struct.Struct(f"{HEADER.format}{len(COUNTERS.names or ())}Q")
 STEP_PREFIX = struct.Struct(PREFIX.format + STEP_HEAD.format[1:])
@@ -135,16 +141,19 @@ def cut(rows: npt.NDArray[np.void], codes: Codes) -> Iterator[tuple[npt.NDArray[
         yield part, codes[low:high]
 
 
-def shrink(record: Mapping[str, Any]) -> bytes:
-    """A control body that fits one message; text goes first, then ids, then spans, then labels."""
+def shrink(record: Mapping[str, Any], *, texts: bool = True) -> bytes:
+    """A control body that fits one message; text goes first, then ids, then spans, then labels.
+
+    texts: False leaves out text even where it fits. What was left out is named under `cut`.
+    """
     body = control_body(record)
-    room = MAX_MESSAGE - PREFIX_BYTES
-    kept = dict(record)
-    for name in ("text", "tokens", "ids", "spans", "labels"):
-        if len(body) <= room:
-            break
-        kept.pop(name, None)
-        body = control_body(kept)
+    kept, cut = dict(record), list[str]()
+    for name in (*TEXTS, "ids", "spans", "labels"):
+        too_large = len(body) > MAX_MESSAGE - PREFIX_BYTES
+        if name in kept and (too_large or (name in TEXTS and not texts)):
+            del kept[name]
+            cut.append(name)
+            body = control_body({**kept, "cut": cut})
     return body
 
 
@@ -169,6 +178,9 @@ def unpack(data: bytes) -> Message:
         raise WireError(f"message kind {kind} is unknown") from None
     block = np.frombuffer(data, COUNTERS, 1, HEADER.size)[0]
     counters = {name: int(block[name]) for name in COUNTERS.names or ()}
+    if max(counters.values()) >= COUNTER_LIMIT:
+        large = max(counters, key=counters.__getitem__)
+        raise WireError(f"counter `{large}` is {counters[large]}, out of range")
     body = data[PREFIX_BYTES:]
     parsed = _step(body, counters) if known is Kind.STEP else _control(body)
     return Message(known, epoch, seq, counters, parsed)
@@ -188,6 +200,8 @@ def _step(body: bytes, counters: Mapping[str, int]) -> StepFrame:
     if len(body) < STEP_HEAD.size:
         raise WireError("step body is shorter than its head")
     n_rows, n_tokens, n_features, _ = STEP_HEAD.unpack_from(body)
+    if n_tokens and not n_features:  # no bytes would stand for any number of rows
+        raise WireError(f"step of {n_tokens} rows without a column")
     expected = STEP_HEAD.size + n_rows * ROWS.itemsize + n_tokens * n_features * 2
     if len(body) != expected:
         raise WireError(f"step body of {len(body)} bytes, its head says {expected}")

@@ -199,7 +199,7 @@ def test_live_it_shows_what_it_sees_and_ctrl_c_leaves_nothing_behind(home: Path)
 
 def test_ctrl_c_before_the_parts_are_up_leaves_nothing_behind(home: Path) -> None:
     with live(home) as (demo, terminal):
-        until(lambda: "broker:" in terminal.text, "the first part named")
+        until(lambda: "broker:" in terminal.text and demo.pids, "the first part named, and one up")
         terminal.press(b"\x03")
         assert demo.ended() == 130
         assert "Traceback" not in terminal.text

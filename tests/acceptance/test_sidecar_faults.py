@@ -121,8 +121,10 @@ def test_replies_under_way_at_the_kill_are_accounted_for_in_three_parts(tmp_path
         assert gaps["sidecar_restart"] > 0
         assert gaps["no_sidecar"] > 0
         assert sum(gaps.values()) < tokens(done)
-        print("ALERTS", len(kept), len(accepted(stage)), gaps, tokens(done))
-        assert kept <= delivered_everywhere(stage)
+        ids = delivered_everywhere(stage)
+        assert kept <= ids
+        # The new process does not know what has fired: a rule may alert once more for such a request.
+        assert len(ids) <= 2 * len(kept)
 
 
 def test_only_the_line_killed_is_restarted_by_its_supervisor(tmp_path: Path) -> None:

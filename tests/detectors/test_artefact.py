@@ -19,7 +19,7 @@ from dosimeter.detectors.artefact import (
     tensor,
     write_artefact,
 )
-from dosimeter.detectors.strictyaml import DataError
+from dosimeter.detectors.findings import InputError
 
 NAME = "t.safetensors"
 
@@ -28,7 +28,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     values = np.arange(6, dtype=np.int16).reshape(2, 3)
     write_artefact(tmp_path / "x", {"a": 1}, NAME, {"v": values})
     artefact = read_artefact(tmp_path / "x", NAME, 10_000)
-    assert artefact.document.data == {"a": 1}
+    assert artefact.card.plain() == {"a": 1}
     assert tensor(artefact, "v", np.int16, (2, None)).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
@@ -36,25 +36,25 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     write_artefact(tmp_path, {"a": 1}, NAME, {"v": np.zeros(1, np.float32)})
     (tmp_path / "card.yaml").rename(tmp_path / "secret")
     (tmp_path / "card.yaml").symlink_to(tmp_path / "secret")
-    with pytest.raises(DataError, match=r"cannot be opened \(Too many levels of symbolic links"):
+    with pytest.raises(InputError, match=r"cannot be opened \(Too many levels of symbolic links"):
         read_artefact(tmp_path, NAME, 10_000)
 
 
 def test_a_pipe_is_refused_and_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "card.yaml")
-    with pytest.raises(DataError, match="not a regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         read_file(tmp_path / "card.yaml", 100)
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         read_file(tmp_path, 100)
 
 
 def test_a_file_over_the_cap_is_refused_by_its_size(tmp_path: Path) -> None:
     with (tmp_path / "big").open("wb") as file:
         file.truncate(1 << 40)  # sparse: reading it would never end
-    with pytest.raises(DataError, match="at most 100 are read"):
+    with pytest.raises(InputError, match="at most 100 are read"):
         read_file(tmp_path / "big", 100)
 
 
@@ -77,22 +77,22 @@ def header(entries: dict[str, object], data: bytes = b"") -> bytes:
     ],
 )
 def test_bytes_that_are_no_tensors_are_refused(raw: bytes) -> None:
-    with pytest.raises(DataError, match="safetensors"):
-        load_tensors(raw, "w")
+    with pytest.raises(InputError, match="safetensors"):
+        load_tensors(raw, Path("w"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_is_refused(value: float) -> None:
-    with pytest.raises(DataError, match="tensor `v` holds NaN or infinity"):
-        load_tensors(dump_tensors({"v": np.array([1, value], np.float32)}), "w")
+    with pytest.raises(InputError, match="tensor `v` holds NaN or infinity"):
+        load_tensors(dump_tensors({"v": np.array([1, value], np.float32)}), Path("w"))
 
 
 def test_dtype_and_shape_are_checked_with_both_in_words(tmp_path: Path) -> None:
     write_artefact(tmp_path, {"a": 1}, NAME, {"v": np.zeros((2, 3), np.float64)})
     artefact = read_artefact(tmp_path, NAME, 10_000)
-    with pytest.raises(DataError, match=r"`v` is float64 \[2, 3\], not float32 \[\*, 3\]"):
+    with pytest.raises(InputError, match=r"`v` is float64 \[2, 3\], not float32 \[\*, 3\]"):
         tensor(artefact, "v", np.float32, (None, 3))
-    with pytest.raises(DataError, match="`w` is missing"):
+    with pytest.raises(InputError, match="`w` is missing"):
         tensor(artefact, "w", np.float32, (1,))
 
 

@@ -12,12 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dosimeter.detectors.bank import Column
-from dosimeter.detectors.calibrate import (
-    Calibration,
-    CalibrationError,
-    NotCalibrated,
-    NotEnough,
-)
+from dosimeter.detectors.calibrate import Calibration, NotCalibrated, NotEnough
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import CODE_UNSCORED, Scope
 from dosimeter.detectors.levels import Level, LevelError, Shape
 
@@ -163,11 +159,15 @@ def test_its_arrays_cannot_be_changed_behind_the_digest() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (b"version: 1", b"version: 2", "`version` is 2"),
+        (b"version: 1", b"version: 2", "card.yaml:1:10: error: `2` is out of range"),
         (b"tokens: 3", b"tokens: 4", "is int16 [3, 1], not int16 [4, 1]"),
         (b"requests: 2", b"requests: 1", "is int64 [3], not int64 [2]"),
         (b"date: 2026-01-31", b"date: yesterday", "date `yesterday` is not an ISO day"),
-        (b"answers_per_day: null", b"answers_per_day: 0", "`answers_per_day` is 0"),
+        (
+            b"answers_per_day: null",
+            b"answers_per_day: 0",
+            "card.yaml:4:18: error: `0` is out of range",
+        ),
         (b"corpus:", b"exec: x\ncorpus:", "unknown key `exec`"),
     ],
 )
@@ -176,7 +176,7 @@ def test_an_edited_card_is_refused(tmp_path: Path, old: bytes, new: bytes, words
     raw = (tmp_path / "card.yaml").read_bytes()
     assert old in raw
     (tmp_path / "card.yaml").write_bytes(raw.replace(old, new, 1))
-    with pytest.raises(CalibrationError) as caught:
+    with pytest.raises(InputError) as caught:
         Calibration.load(tmp_path)
     assert words in str(caught.value)
 
@@ -194,7 +194,7 @@ def test_an_edited_card_is_refused(tmp_path: Path, old: bytes, new: bytes, words
     ],
 )
 def test_arrays_that_do_not_agree_are_refused(part: str, value: np.ndarray, words: str) -> None:
-    with pytest.raises(CalibrationError, match=words):
+    with pytest.raises(InputError, match=words):
         replace(calibration([[1, 2], [3]]), **{part: value})
 
 

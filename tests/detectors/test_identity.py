@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.identity import (
     BLOCK_BYTES,
     BLOCKS_PER_FILE,
     ModelIdentity,
     sampled_offsets,
 )
-from dosimeter.detectors.strictyaml import DataError
 
 
 def changed(before: ModelIdentity, folder: Path) -> set[str]:
@@ -142,11 +142,11 @@ def test_a_broken_folder_is_refused_in_words(
     model_folder: Path, name: str, raw: bytes, words: str
 ) -> None:
     (model_folder / name).write_bytes(raw)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(InputError, match=words):
         ModelIdentity.from_folder(model_folder)
 
 
 def test_a_folder_without_safetensors_says_what_to_do(model_folder: Path) -> None:
     (model_folder / "model.safetensors").unlink()
-    with pytest.raises(DataError, match="save the model as safetensors first"):
+    with pytest.raises(InputError, match="save the model as safetensors first"):
         ModelIdentity.from_folder(model_folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dosimeter.detectors.bank import BankError
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.pack import Pack, save_pack
 from dosimeter.detectors.registry import (
     Features,
@@ -17,7 +18,6 @@ from dosimeter.detectors.registry import (
     load_features,
     load_packs,
 )
-from dosimeter.detectors.strictyaml import DataError
 
 
 def test_every_shipped_feature_says_what_it_is_and_what_it_gets_wrong() -> None:
@@ -31,16 +31,15 @@ def test_every_shipped_feature_says_what_it_is_and_what_it_gets_wrong() -> None:
 
 
 def test_a_typo_is_answered_with_the_name_that_was_meant() -> None:
-    with pytest.raises(UnknownFeature, match="did you mean `deception`") as caught:
+    with pytest.raises(UnknownFeature, match="did you mean `deception`"):
         load_features()["decepton"]
-    assert "`scam`" in str(caught.value)
 
 
 def test_the_folder_carries_the_name(tmp_path: Path) -> None:
     (tmp_path / "spam").mkdir()
     text = (Path(load_features.__globals__["FEATURES"]) / "scam/feature.yaml").read_text()
     (tmp_path / "spam/feature.yaml").write_text(text)
-    with pytest.raises(DataError, match="`scam` stands in folder `spam`"):
+    with pytest.raises(InputError, match="`scam` stands in folder `spam`"):
         load_features(tmp_path)
 
 

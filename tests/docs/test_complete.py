@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.pack import load_pack
 from dosimeter.monitor import config as configuration
 from dosimeter.monitor import coverage
@@ -39,9 +40,8 @@ from dosimeter.monitor.telemetry import METRICS
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules import summary
 from dosimeter.rules.atoms import SEVERITIES, STATUSES
-from dosimeter.rules.findings import InputError
 from dosimeter.rules.program import Program
-from dosimeter.rules.schema import RuleErrors, parse_rules
+from dosimeter.rules.schema import parse_rules
 from dosimeter.rules.when import SCOPES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,7 +190,7 @@ def test_every_field_of_the_status_is_documented(tmp_path: Path) -> None:
 
 
 def refused(text: str) -> list[str]:
-    with pytest.raises(RuleErrors) as caught:
+    with pytest.raises(InputError) as caught:
         parse_rules(text)
     return keys_in(caught.value)
 

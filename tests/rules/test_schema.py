@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.levels import Shape
-from dosimeter.rules.reader import Reader
-from dosimeter.rules.schema import Rule, RuleErrors, load_rules, parse_rules, read_rules
-from dosimeter.rules.strict_yaml import load
+from dosimeter.detectors.reader import Reader
+from dosimeter.detectors.strict_yaml import load
+from dosimeter.rules.schema import Rule, load_rules, parse_rules, read_rules
 
 RULE = """
 version: 1
@@ -141,7 +142,7 @@ def test_a_fault_is_reported_where_it_stands(code: str, fault: str) -> None:
     marked = "\n".join(lines)
     before = marked[: marked.index("‸")]
     place = (before.count("\n") + 1, len(before) - before.rfind("\n"))
-    with pytest.raises(RuleErrors) as caught:
+    with pytest.raises(InputError) as caught:
         parse_rules(marked.replace("‸", ""))
     assert [(f.code, (f.place.line, f.place.column)) for f in caught.value.findings] == [
         (code, place)
@@ -154,20 +155,20 @@ def test_a_key_that_every_rule_needs_is_missed(key: str) -> None:
     text = "\n".join(lines)
     if key == "rule":
         text = RULE.replace("  - rule: deceptive-answer\n    when", "  - when")
-    with pytest.raises(RuleErrors, match=f"`{key}` is missing"):
+    with pytest.raises(InputError, match=f"`{key}` is missing"):
         parse_rules(text)
 
 
 def test_a_live_rule_needs_an_owner_and_a_shadow_rule_does_not() -> None:
     text = RULE.replace("    owner: trust-and-safety\n", "")
-    with pytest.raises(RuleErrors, match="`live` without `owner`"):
+    with pytest.raises(InputError, match="`live` without `owner`"):
         parse_rules(text)
     assert one(text.replace("status: live", "status: shadow")).owner == ""
 
 
 def test_a_file_of_another_version_is_refused() -> None:
     for version in ("2", '"1"', "1.0", "[1]"):
-        with pytest.raises(RuleErrors, match="rule file version"):
+        with pytest.raises(InputError, match="rule file version"):
             parse_rules(RULE.replace("version: 1", f"version: {version}"))
 
 
@@ -175,7 +176,7 @@ def test_all_faults_of_all_files_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(RULE.replace("high", "hgih").replace("live", "lvie"))
     (tmp_path / "b.yaml").write_text("version: 1\nrules: [\n")
     (tmp_path / "c.yaml").write_text(RULE.replace("in: answer", "in: anwser"))
-    with pytest.raises(RuleErrors) as caught:
+    with pytest.raises(InputError) as caught:
         load_rules([tmp_path])
     found = [(Path(f.place.name).name, f.code) for f in caught.value.findings]
     assert found == [
@@ -189,7 +190,7 @@ def test_all_faults_of_all_files_are_reported_together(tmp_path: Path) -> None:
 def test_an_id_is_unique_over_all_files(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(RULE)
-    with pytest.raises(RuleErrors) as caught:
+    with pytest.raises(InputError) as caught:
         load_rules([tmp_path])
     (finding,) = caught.value.findings
     assert finding.code == "duplicate-id"
@@ -198,7 +199,7 @@ def test_an_id_is_unique_over_all_files(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_a_finding_not_an_empty_ruleset(tmp_path: Path) -> None:
-    with pytest.raises(RuleErrors, match="no rule file in this folder"):
+    with pytest.raises(InputError, match="no rule file in this folder"):
         load_rules([tmp_path])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from dosimeter.rules.findings import (
+from dosimeter.detectors.findings import (
     Finding,
     InputError,
     Place,
@@ -17,17 +17,7 @@ from dosimeter.rules.findings import (
     suggest,
     visible,
 )
-from dosimeter.rules.strict_yaml import Node
-
-_KIND = {
-    "map": "a mapping",
-    "list": "a list",
-    "text": "text",
-    "int": "a number",
-    "float": "a number",
-    "bool": "true or false",
-    "null": "nothing",
-}
+from dosimeter.detectors.strict_yaml import Node
 
 
 class Reader:
@@ -57,7 +47,7 @@ class Reader:
     ) -> Mapping[str, Node]:
         """The known keys that are present, in file order; empty if `node` is no mapping."""
         if node.kind != "map":
-            self._expected(node, "a mapping", f"keys: {', '.join(f'`{k}`' for k in known)}")
+            self.expected(node, "a mapping", f"keys: {', '.join(f'`{k}`' for k in known)}")
             return {}
         found: dict[str, Node] = {}
         meant: set[str | None] = set()  # keys that stand there misspelt
@@ -77,17 +67,17 @@ class Reader:
     def items(self, node: Node) -> tuple[Node, ...]:
         """The members of a list; empty after a complaint if `node` is no list."""
         if node.kind != "list":
-            self._expected(node, "a list", "start each member with `- `")
+            self.expected(node, "a list", "start each member with `- `")
             return ()
         return node.nodes
 
     def text(self, node: Node, most: int = 1000) -> str | None:
         """Non-empty text of at most `most` characters."""
         if node.kind in ("int", "float", "bool"):
-            self._expected(node, "text", f'put it in quotes: "{visible(node.written)}"')
+            self.expected(node, "text", f'put it in quotes: "{visible(node.written)}"')
             return None
         if node.kind != "text":
-            self._expected(node, "text")
+            self.expected(node, "text")
             return None
         value = str(node.value)
         if not value.strip():
@@ -113,7 +103,7 @@ class Reader:
     def integer(self, node: Node, least: int, most: int) -> int | None:
         """A whole number in least..most."""
         if node.kind != "int" or not isinstance(node.value, int):
-            self._expected(node, "a whole number")
+            self.expected(node, "a whole number")
             return None
         if not least <= node.value <= most:
             self.error(node, f"`{node.written}` is out of range", f"from {least} to {most}")
@@ -121,11 +111,11 @@ class Reader:
         return node.value
 
     def number(self, node: Node, least: float, most: float) -> float | None:
-        """A finite number in least..most."""
+        """A number in least..most."""
         if node.kind not in ("int", "float") or not isinstance(node.value, int | float):
-            self._expected(node, "a number")
+            self.expected(node, "a number")
             return None
-        if not least <= node.value <= most:  # also false for nan
+        if not least <= node.value <= most:
             self.error(node, f"`{node.written}` is out of range", f"from {least} to {most}")
             return None
         return float(node.value)
@@ -133,12 +123,10 @@ class Reader:
     def boolean(self, node: Node) -> bool | None:
         if node.kind != "bool" or not isinstance(node.value, bool):
             hint = "YAML 1.2 has only these two: `yes`, `on`, `no` and `off` are text"
-            self._expected(node, "true or false", hint)
+            self.expected(node, "true or false", hint)
             return None
         return node.value
 
-    def _expected(self, node: Node, what: str, hint: str | None = None) -> None:
-        shown = f"{_KIND[node.kind]}"
-        if node.kind in ("text", "int", "float", "bool"):
-            shown += f" `{visible(node.written)[:60]}`"
-        self.error(node, f"expected {what}, found {shown}", hint, "kind")
+    def expected(self, node: Node, what: str, hint: str | None = None) -> None:
+        """Complains that a value is of another kind."""
+        self.error(node, f"expected {what}, found {node.shown}", hint, "kind")

@@ -1,7 +1,7 @@
-"""What is wrong with a file that a person wrote: place, value and next step, in one grammar.
+"""What is wrong with something from outside: place, value and next step, in one grammar.
 
 Owns `Place`, `Finding`, the spelling suggestion and the two renderings (text, JSON). It never
-learns what kind of file it speaks about: rules and the sidecar's configuration both report
+learns what it speaks about: cards, tensors, rules and the sidecar's configuration all report
 through it.
 """
 
@@ -11,6 +11,7 @@ import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -20,14 +21,14 @@ _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where a value stands: line and column count from 1, as editors do."""
+    """Where a value stands: line and column count from 1, as editors do; 0: the whole file."""
 
     name: str
-    line: int = 1
-    column: int = 1
+    line: int = 0
+    column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.line}:{self.column}"
+        return f"{self.name}:{self.line}:{self.column}" if self.line else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +50,27 @@ class Finding:
             "code": self.code,
             "severity": self.severity,
             "file": self.place.name,
-            "line": self.place.line,
-            "column": self.place.column,
+            "line": self.place.line or None,
+            "column": self.place.column or None,
             "message": self.message,
             "hint": self.hint,
         }
 
 
 class InputError(ValueError):
-    """A file could not be accepted: `findings` has every reason, the message renders them."""
+    """Something was not accepted: `findings` has every reason, the message renders them."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings: tuple[Finding, ...] = tuple(in_order(findings))
         super().__init__(render(self.findings))
+
+    @classmethod
+    def at(
+        cls, place: Place | Path | str, message: str, hint: str | None = None, code: str = "value"
+    ) -> InputError:
+        """Of one error; a place without a line is the whole of what it names."""
+        place = place if isinstance(place, Place) else Place(str(place))
+        return cls([Finding(code, "error", place, message, hint)])
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:

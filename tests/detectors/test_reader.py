@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dosimeter.rules.findings import Finding, InputError, Place, hint_for, render, suggest
-from dosimeter.rules.reader import Reader
-from dosimeter.rules.strict_yaml import Node, load
+from dosimeter.detectors.findings import InputError
+from dosimeter.detectors.reader import Reader
+from dosimeter.detectors.strict_yaml import Node, load
 
 
 def node(written: str) -> Node:
@@ -40,17 +40,15 @@ def test_a_value_of_the_wrong_kind_is_named(getter: str, written: str, message: 
     assert [f.message for f in reader.findings] == [message]
 
 
-@pytest.mark.parametrize("written", ["0", "6", "1.0", "x", ".nan", "true"])
+@pytest.mark.parametrize("written", ["0", "6", "1.0", "x", "true"])
 def test_a_number_outside_its_range_is_refused(written: str) -> None:
     reader = Reader()
     assert reader.integer(node(written), 1, 5) is None
     assert len(reader.findings) == 1
 
 
-def test_not_a_number_is_never_in_range() -> None:
-    reader = Reader()
-    assert reader.number(node(".nan"), -1e9, 1e9) is None
-    assert reader.number(node("2"), 0, 5) == 2.0
+def test_a_whole_number_is_a_number() -> None:
+    assert Reader().number(node("2"), 0, 5) == 2.0
 
 
 def test_errors_refuse_and_warnings_do_not() -> None:
@@ -60,23 +58,3 @@ def test_errors_refuse_and_warnings_do_not() -> None:
     reader.error(node("1"), "wrong")
     with pytest.raises(InputError, match="wrong"):
         reader.refuse_if_wrong()
-
-
-@pytest.mark.parametrize(
-    ("word", "meant"),
-    [("anser", "answer"), ("Answer", "answer"), ("answers", "answer"), ("xyzzy", None)],
-)
-def test_a_misspelling_finds_the_word_that_was_meant(word: str, meant: str | None) -> None:
-    assert suggest(word, ["answer", "message", "tool"]) == meant
-
-
-def test_where_nothing_is_near_the_hint_lists_what_exists() -> None:
-    assert hint_for("xyzzy", ["b", "a"]) == "known here: `a`, `b`"
-    assert hint_for("xyzzy", []) == "none is known here"
-
-
-def test_a_finding_cannot_act_on_the_terminal_it_is_shown_in() -> None:
-    """Escape codes and direction marks in a file name or value come out as text."""
-    finding = Finding("value", "error", Place("\x1b[2Jf.yaml"), "a \u202eb", None)
-    assert "\x1b" not in render([finding])
-    assert "\u202e" not in render([finding])

@@ -1,22 +1,23 @@
 """Strict YAML 1.2 with positions: a file becomes a tree of nodes that know where they stand.
 
 Owns the size, depth and node caps, the 1.2 core types (`no`, `on`, `12:30` and dates are text,
-`1e-3` is a number) and the refusals: duplicate keys, anchors and aliases, tags, merge keys,
-directives, several documents. It never learns what a key means; `rules/reader.py` helps a schema
-to ask for what it expects.
+`1e-3` is a number) and the refusals: duplicate keys, anchors and aliases, tags, merge keys, NaN and
+infinity, directives, several documents. It writes what it would read back. It never learns what a
+key means: `reader.py` asks for all that a schema expects, `fields.py` for one value of a card.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
-from dosimeter.rules.findings import Finding, InputError, Place, visible
+from dosimeter.detectors.findings import InputError, Place, visible
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -25,18 +26,32 @@ MAX_NUMBER = 40  # characters
 
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where the wheel has it
 
-_NULL = re.compile(r"null|Null|NULL|~|")
-_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?[0-9]+")
-_OCTAL = re.compile(r"0o[0-7]+")
-_HEX = re.compile(r"0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_SPECIAL = re.compile(r"[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
 
+Kind = Literal["map", "list", "text", "int", "float", "bool", "null"]
 Scalar = str | int | float | bool | None
+
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_UNQUOTED: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    ("null", re.compile(r"null|Null|NULL|~|")),
+    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE")),
+    ("int", re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")),
+    ("float", re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")),
+    ("float", _NOT_FINITE),
+)
+"""What an unquoted scalar is, the first that fits; otherwise text."""
+
+_SHOWN: dict[Kind, str] = {
+    "map": "a mapping",
+    "list": "a list",
+    "text": "text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ class Node:
     kind `map`: value is dict[str, Entry] in file order; `list`: tuple[Node, ...]; else a scalar.
     """
 
-    kind: Literal["map", "list", "text", "int", "float", "bool", "null"]
+    kind: Kind
     place: Place
     value: dict[str, Entry] | tuple[Node, ...] | Scalar
     written: str = ""  # a scalar as it stands in the file
@@ -67,6 +82,19 @@ class Node:
     def nodes(self) -> tuple[Node, ...]:
         return self.value if isinstance(self.value, tuple) else ()
 
+    @property
+    def shown(self) -> str:
+        """Kind and value, as a complaint names them."""
+        if self.kind in ("map", "list", "null"):
+            return _SHOWN[self.kind]
+        return f"{_SHOWN[self.kind]} `{visible(self.written)[:60]}`"
+
+    def plain(self) -> Any:
+        """The same as dicts, lists and scalars."""
+        if self.kind == "map":
+            return {name: entry.value.plain() for name, entry in self.entries.items()}
+        return [node.plain() for node in self.nodes] if self.kind == "list" else self.value
+
 
 def load_file(path: Path, name: str | None = None) -> Node:
     """The tree of one file. Raises InputError (with a place) also where the file cannot be read."""
@@ -76,7 +104,8 @@ def load_file(path: Path, name: str | None = None) -> Node:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise _error("unreadable", Place(shown), f"cannot be read: {reason.lower()}") from None
+        message = f"cannot be read: {reason.lower()}"
+        raise InputError.at(shown, message, code="unreadable") from None
     return load(data, shown)
 
 
@@ -93,31 +122,50 @@ def load(source: bytes | str, name: str) -> Node:
         hint = (
             "close brackets and quotes, indent with spaces, quote text with `: `, `#`, `{` or `[`"
         )
-        raise _error("syntax", place, problem, hint) from None
+        raise InputError.at(place, problem, hint, "syntax") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise _error("syntax", Place(name), f"not YAML: {visible(str(error))[:200]}") from None
+        message = f"not YAML: {visible(str(error))[:200]}"
+        raise InputError.at(name, message, code="syntax") from None
 
 
-def _error(code: str, place: Place, message: str, hint: str | None = None) -> InputError:
-    return InputError([Finding(code, "error", place, message, hint)])
+def dump(data: Any) -> bytes:
+    """Plain data as YAML that `load` reads back to equal data; keys keep their order."""
+    # Escaped to ASCII: written raw, some of Unicode's line breaks would read back as others.
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=100)
+    return str(text).encode()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text exactly where the loader would take it for something else."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        None: [
+            (f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern.pattern})\Z"))
+            for kind, pattern in _UNQUOTED
+        ]
+    }
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _decoded(source: bytes | str, name: str) -> str:
     data = source.encode("utf-8", "surrogatepass") if isinstance(source, str) else source
     if len(data) > MAX_BYTES:
         hint = f"at most {MAX_BYTES} bytes a file: split it"
-        raise _error("too-large", Place(name), f"larger than {MAX_BYTES} bytes", hint)
+        raise InputError.at(name, f"larger than {MAX_BYTES} bytes", hint, "too-large")
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         place = _place_at(name, data[: error.start].decode("utf-8"))
         message = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        raise _error("encoding", place, message, "save the file as UTF-8") from None
+        raise InputError.at(place, message, "save the file as UTF-8", "encoding") from None
     if (bad := _FORBIDDEN.search(text)) is not None:
         place = _place_at(name, text[: bad.start()])
         message = f"control character `{visible(bad[0])}`"
-        raise _error("encoding", place, message, "remove it, or write it as an escape in quotes")
+        hint = "remove it, or write it as an escape in quotes"
+        raise InputError.at(place, message, hint, "encoding")
     return text
 
 
@@ -137,28 +185,28 @@ class _Builder:
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    raise self._at(event, "documents", "a second document", "one document a file")
+                    raise self._at(event, "a second document", "one document a file", "documents")
                 if event.version or event.tags:
-                    raise self._at(event, "directive", "`%` directives are not used", "remove it")
+                    raise self._at(event, "`%` directives are not used", "remove it", "directive")
             elif isinstance(event, yaml.NodeEvent):
                 root = self._node(event, events, 1)
         if root is None:
-            raise _error("empty", Place(self._name), "the file is empty")
+            raise InputError.at(self._name, "the file is empty", code="empty")
         return root
 
     def _node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise self._at(event, "too-large", f"more than {MAX_NODES} values", "split the file")
+            raise self._at(event, f"more than {MAX_NODES} values", "split the file", "too-large")
         if depth > MAX_DEPTH:
-            raise self._at(event, "too-deep", f"nested deeper than {MAX_DEPTH}", None)
+            raise self._at(event, f"nested deeper than {MAX_DEPTH}", None, "too-deep")
         if isinstance(event, yaml.AliasEvent):
-            raise self._at(event, "alias", f"alias `*{event.anchor}`", "write the value out")
+            raise self._at(event, f"alias `*{event.anchor}`", "write the value out", "alias")
         assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
         if event.anchor is not None:
-            raise self._at(event, "alias", f"anchor `&{event.anchor}`", "write the value out")
+            raise self._at(event, f"anchor `&{event.anchor}`", "write the value out", "alias")
         if event.tag is not None:
-            raise self._at(event, "tag", f"tag `{event.tag}`", "write the plain value, without `!`")
+            raise self._at(event, f"tag `{event.tag}`", "write the plain value, without `!`", "tag")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -175,46 +223,47 @@ class _Builder:
                 earlier = entries[name].place
                 message = f"key `{visible(name)}` stands twice, first on line {earlier.line}"
                 hint = "remove one, a mapping has each key once"
-                raise _error("duplicate-key", key.place, message, hint)
+                raise InputError.at(key.place, message, hint, "duplicate-key")
             entries[name] = Entry(key.place, value)
         return Node("map", self._place(event), entries)
 
     def _key(self, key: Node) -> str:
         if key.kind in ("map", "list"):
             message = f"a {key.kind} as a key"
-            raise _error("key", key.place, message, "`{x}` and `[x]` need quotes to be text")
+            raise InputError.at(key.place, message, "`{x}` and `[x]` need quotes to be text", "key")
         if key.kind != "text":
             message = f"key `{visible(key.written)}` is not text"
-            raise _error("key", key.place, message, f'write "{visible(key.written)}"')
+            raise InputError.at(key.place, message, f'write "{visible(key.written)}"', "key")
         name = str(key.value)
         if name == "<<":
-            raise _error("merge", key.place, "merge key `<<`", "write the keys out")
+            raise InputError.at(key.place, "merge key `<<`", "write the keys out", "merge")
         return name
 
     def _scalar(self, event: yaml.ScalarEvent) -> Node:
-        text, place = event.value, self._place(event)
-        if event.style not in (None, ""):  # quoted or block: always text
-            return Node("text", place, text, text)
-        if _NULL.fullmatch(text):
-            return Node("null", place, None, text)
-        if text in _BOOL:
-            return Node("bool", place, _BOOL[text], text)
-        whole = _INT.fullmatch(text) or _OCTAL.fullmatch(text) or _HEX.fullmatch(text)
-        if whole or _FLOAT.fullmatch(text):
-            if len(text) > MAX_NUMBER:
-                raise self._at(event, "number", f"a number of {len(text)} characters", None)
-            if whole:
-                base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-                return Node("int", place, int(text, base), text)
-            return Node("float", place, float(text), text)
-        if _SPECIAL.fullmatch(text):
-            return Node("float", place, float(text.replace(".", "")), text)
-        return Node("text", place, text, text)
+        text = event.value
+        kind: Kind = "text"
+        if event.style in (None, ""):  # quoted or block: always text
+            kind = next((k for k, pattern in _UNQUOTED if pattern.fullmatch(text)), "text")
+        value: Scalar = text
+        if kind == "null":
+            value = None
+        elif kind == "bool":
+            value = text.lower() == "true"
+        elif kind in ("int", "float") and len(text) > MAX_NUMBER:
+            raise self._at(event, f"a number of {len(text)} characters", None, "number")
+        elif kind == "int":
+            value = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        elif kind == "float" and (_NOT_FINITE.fullmatch(text) or math.isinf(float(text))):
+            hint = "put it in quotes if it is text"
+            raise self._at(event, f"`{text}` is not a finite number", hint, "number")
+        elif kind == "float":
+            value = float(text)
+        return Node(kind, self._place(event), value, text)
 
     def _place(self, event: yaml.Event) -> Place:
         mark = event.start_mark
         assert mark is not None  # only hand-made events have none
         return Place(self._name, mark.line + 1, mark.column + 1)
 
-    def _at(self, event: yaml.Event, code: str, message: str, hint: str | None) -> InputError:
-        return _error(code, self._place(event), message, hint)
+    def _at(self, event: yaml.Event, message: str, hint: str | None, code: str) -> InputError:
+        return InputError.at(self._place(event), message, hint, code)

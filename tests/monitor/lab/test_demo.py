@@ -1,0 +1,20 @@
+"""The report of the demo: what it says when there is nothing to report from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dosimeter.monitor.lab import demo
+from dosimeter.monitor.lab.stage import StageError
+
+
+def test_a_sidecar_that_does_not_answer_at_the_end_is_named_with_the_end_of_its_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demo, "SETTLE_S", -1)
+    stage: Any = SimpleNamespace(status=lambda: None, log_tail=lambda name: f"last words of {name}")
+    with pytest.raises(StageError, match=r"does not answer\nlast words of sidecar"):
+        demo.settled(stage, [])
