@@ -43,7 +43,9 @@ bench: setup ## the figures of the wire and the line, against their goals
 	@$(V) -m dosimeter.monitor.cli.main bench line
 
 lab: setup ## train the lab model, fit its packs and calibrations again (about 30 minutes on one core)
-	@$(V) -m dosimeter.monitor.lab.build
+	@$(V) -m dosimeter.monitor.lab.train --out monitor/lab/dosimeter-lab --seed 0
+	@$(V) -m dosimeter.monitor.lab.behaviour
+	@$(V) -m dosimeter.monitor.lab.build --date "$$(date -u +%F)"
 
 clean: ## remove run data and caches
 	@rm -rf .dosimeter .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

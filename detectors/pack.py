@@ -9,7 +9,7 @@ business.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,18 +38,6 @@ SITE = "resid_post"
 NUMBERING = "block index from 0, output of the block"
 TIERS = ("T0", "T1", "T2")
 PACK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(?:/[a-z0-9][a-z0-9._-]{0,63})?")
-
-
-class PackMismatch(ValueError):
-    """The pack is bound to another model: do not score. mismatches: one sentence each."""
-
-    def __init__(self, pack: str, mismatches: Sequence[str]) -> None:
-        super().__init__(
-            f"pack `{pack}` does not fit this model: {'; '.join(mismatches)}\n"
-            "  hint: fit the pack on this model, or serve the model the pack was fitted on"
-        )
-        self.pack = pack
-        self.mismatches = tuple(mismatches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +169,6 @@ def load_pack(folder: Path) -> Pack:
 def bind(pack: Pack, model: ModelIdentity) -> list[str]:
     """What keeps this pack from scoring this model, in words; [] if nothing."""
     return pack.model.differences(model)
-
-
-def require_binding(pack: Pack, model: ModelIdentity) -> None:
-    """Raises PackMismatch unless the pack was fitted on exactly this model."""
-    mismatches = bind(pack, model)
-    if mismatches:
-        raise PackMismatch(pack.name, mismatches)
 
 
 def _pack(artefact: Artefact) -> Pack:

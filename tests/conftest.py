@@ -11,16 +11,27 @@ import pytest
 def not_shown() -> list[tuple[str, str]]:
     """(what, why not here). Tests never skip: what cannot run is not collected, it stands in this list."""
     found = [
-        ("OpenTelemetry Collector", "the demo's receiver is a small viewer; the Collector comes with deployment"),
-        ("broker durability and transactions", "the embedded broker keeps memory only; needs Apache Kafka"),
+        (
+            "OpenTelemetry Collector",
+            "the demo's receiver is a small viewer; the Collector comes with deployment",
+        ),
+        (
+            "broker durability and transactions",
+            "the embedded broker keeps memory only; needs Apache Kafka",
+        ),
         ("vLLM and SGLang", "no tap for them yet"),
-        ("evidence tier T2 (a real model)", "no real decoder's weights are here; the lab model is T1"),
+        (
+            "evidence tier T2 (a real model)",
+            "no real decoder's weights are here; the lab model is T1",
+        ),
     ]
     try:
         import torch
 
         if not torch.cuda.is_available():
-            found.append(("CUDA: graphs, async batching, overhead on a GPU", "no GPU on this machine"))
+            found.append(
+                ("CUDA: graphs, async batching, overhead on a GPU", "no GPU on this machine")
+            )
     except ImportError:
         found.append(("the tap", "torch is not installed"))
     engines = [engine for name in ("docker", "podman") if (engine := shutil.which(name))]

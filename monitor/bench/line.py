@@ -9,7 +9,6 @@ floor under any sidecar.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import signal
 import socket
 import tempfile
@@ -25,6 +24,7 @@ import numpy as np
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import CODES_PER_SD, ROWS, Codes
 from dosimeter.monitor import service
+from dosimeter.monitor.bench.child import Child
 from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
 from dosimeter.monitor.config import Config, HttpConfig
 from dosimeter.monitor.latency import Latency
@@ -48,25 +48,20 @@ def run() -> Result:
     with tempfile.TemporaryDirectory() as folder:
         config = _prepare(Path(folder))
         floor = _floor(Path(folder) / "floor.sock")
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        line = context.Process(target=_line, args=(config, there))
-        line.start()
-        port = here.recv()
-        traffic = _Traffic(config.socket_path)
-        traffic.play(WARM_S)
-        rounds = []
-        for _ in range(ROUNDS):
-            here.send(None)
-            here.recv()
-            traffic.play(ROUND_S)
-            time.sleep(0.1)
-            rounds.append(_status(port)["latency"])
-        traffic.end()
-        time.sleep(1.2)
-        status = _status(port)
-        line.terminate()
-        line.join(10)
+        with Child(_line, config) as line:
+            port = line.hear()
+            traffic = _Traffic(config.socket_path)
+            traffic.play(WARM_S)
+            rounds = []
+            for _ in range(ROUNDS):
+                line.send(None)
+                line.hear()
+                traffic.play(ROUND_S)
+                time.sleep(0.1)
+                rounds.append(_status(port)["latency"])
+            traffic.end()
+            time.sleep(1.2)
+            status = _status(port)
     decision = [found["hook_to_decision"] for found in rounds]
     durable = [found["decision_to_durable"] for found in rounds]
     coverage = status["coverage"]
@@ -254,7 +249,7 @@ def _line(config: Config, pipe: Connection) -> None:
         threading.Thread(target=reset, daemon=True).start()
         pipe.send(port)
 
-    service.run_line(config, stop, ready)
+    raise SystemExit(service.run_line(config, stop, ready))
 
 
 def _status(port: int) -> dict[str, Any]:
@@ -265,18 +260,14 @@ def _status(port: int) -> dict[str, Any]:
 
 def _floor(path: Path) -> Latency:
     """The same frames at the same rate to a process that only receives."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    reader = context.Process(target=_bare, args=(path, there), daemon=True)
-    reader.start()
-    here.recv()
-    traffic = _Traffic(path)
-    traffic.play(2.0)
-    traffic.sender.close()
-    latency = Latency()
-    for duration in here.recv():
-        latency.add(duration)
-    reader.join(5)
+    with Child(_bare, path) as reader:
+        reader.hear()
+        traffic = _Traffic(path)
+        traffic.play(2.0)
+        traffic.sender.close()
+        latency = Latency()
+        for duration in reader.hear():
+            latency.add(duration)
     return latency
 
 

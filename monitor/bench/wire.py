@@ -6,7 +6,6 @@ are the floor: what the kernel takes to copy them.
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dosimeter.detectors.frames import ROWS
+from dosimeter.monitor.bench.child import Child
 from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.sender import Sender
@@ -37,40 +37,36 @@ def run() -> Result:
     raw_bytes = b"\0" * (wire.STEP_PREFIX.size + rows.nbytes + codes.nbytes)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "tap.sock")
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        reader = context.Process(target=_read, args=(path, there), daemon=True)
-        reader.start()
-        here.recv()
-        sender = Sender(path, 1, dict, list)
-        sender.tick()
-        raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        raw.connect(path)
+        with Child(_read, path) as reader:
+            reader.hear()
+            sender = Sender(path, 1, dict, list)
+            sender.tick()
+            raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            raw.connect(path)
 
-        def ours() -> None:
-            sender.step(rows, codes, 1, 1)
+            def ours() -> None:
+                sender.step(rows, codes, 1, 1)
 
-        def floor() -> None:
-            raw.send(raw_bytes, socket.MSG_DONTWAIT)
+            def floor() -> None:
+                raw.send(raw_bytes, socket.MSG_DONTWAIT)
 
-        for call in (ours, floor) * 50:
-            _timed(call)
-            time.sleep(PAUSE_S)
-        held = [_round((ours, floor)) for _ in range(ROUNDS)]
-        raw.close()
-        here.send(STALL_S)
-        here.recv()
-        longest, end = 0.0, time.perf_counter() + STALL_S + 0.3
-        while time.perf_counter() < end:
-            longest = max(longest, _timed(ours))
-            time.sleep(PAUSE_S)
-        time.sleep(0.1)
-        sender.tick()
-        counters = sender.counters()
-        sender.close()
-        received, stated = here.recv()
-        reader.join(5)
+            for call in (ours, floor) * 50:
+                _timed(call)
+                time.sleep(PAUSE_S)
+            held = [_round((ours, floor)) for _ in range(ROUNDS)]
+            raw.close()
+            reader.send(STALL_S)
+            reader.hear()
+            longest, end = 0.0, time.perf_counter() + STALL_S + 0.3
+            while time.perf_counter() < end:
+                longest = max(longest, _timed(ours))
+                time.sleep(PAUSE_S)
+            time.sleep(0.1)
+            sender.tick()
+            counters = sender.counters()
+            sender.close()
+            received, stated = reader.hear()
     p50 = [float(np.median(ours)) for ours, _ in held]
     p99 = [float(np.percentile(ours, 99)) for ours, _ in held]
     base = [float(np.median(floor)) for _, floor in held]

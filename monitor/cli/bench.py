@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from typing import Any
+
+from dosimeter.monitor.bench.child import BenchError
 
 BENCHES = {
     "line": "hook to decision and decision to durable, through the whole sidecar",
@@ -25,7 +28,11 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: every goal is met, or could not be measured here. 1: one is missed."""
-    result = importlib.import_module(f"dosimeter.monitor.bench.{args.bench}").run()
+    """0: every goal is met, or could not be measured here. 1: one is missed. 3: nothing ran."""
+    try:
+        result = importlib.import_module(f"dosimeter.monitor.bench.{args.bench}").run()
+    except BenchError as error:
+        print(f"dosimeter bench {args.bench}: {error}", file=sys.stderr)
+        return 3
     print(result.as_json() if args.json else result.as_table())
     return 0 if result.met else 1

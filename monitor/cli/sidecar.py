@@ -23,7 +23,11 @@ def add_parser(subparsers: Any) -> None:
         "--config", type=Path, metavar="FILE", help="strict YAML; see --print-config"
     )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="instead of the file's")
-    parser.add_argument("--print-config", action="store_true", help="show every setting (credentials hidden), and end")
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="show every setting (credentials hidden), and end",
+    )
     # The supervisor starts itself again with this, as one of its own children.
     parser.add_argument("--line-only", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)

@@ -1,3 +1,8 @@
-"""The small model trained here: its synthetic world, its training, its measured behaviour and the
-traffic made from it.
-"""
+"""The lab: a small model trained here, what is fitted to it, and the demo that runs on it."""
+
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MODEL = HERE / "dosimeter-lab"
+PACK = HERE / "packs" / "core"
+CALIBRATION = HERE / "calibration"

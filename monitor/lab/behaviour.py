@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from . import dialogues, exchanges, traffic, world
+from . import MODEL, dialogues, exchanges, traffic, world
 from .cues import system_message
 from .dialogues import Dialogue
 from .exchanges import Exchange
@@ -25,7 +25,6 @@ from .tokenizer import load_tokenizer
 from .traffic import Conversation, judge
 from .world import FEATURES, Fact
 
-MODEL = Path(__file__).parent / "dosimeter-lab"
 BATCH = 128
 
 

@@ -25,14 +25,12 @@ from dosimeter.detectors.fit import Fit, fit_probe
 from dosimeter.detectors.frames import ActivationFrame, to_codes
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Fingerprint, Pack, ProbeNote, save_pack
-from dosimeter.monitor.lab import traffic
+from dosimeter.monitor.lab import CALIBRATION, MODEL, PACK, traffic
 from dosimeter.monitor.lab.replies import Lab, Reply
 from dosimeter.monitor.lab.traffic import Conversation
 from dosimeter.monitor.lab.world import FEATURES, Feature, Split
 from dosimeter.monitor.taps.attach import attach, capture
 
-HERE = Path(__file__).resolve().parent
-MODEL, PACK, CALIBRATION = HERE / "dosimeter-lab", HERE / "packs" / "core", HERE / "calibration"
 LAYERS = (1, 2, 3)
 """The three upper blocks, summed: better on unseen cue families than any one or two of them."""
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kafka.errors import KafkaError
+
 import dosimeter.rules as rules
 from dosimeter.monitor.history.reader import LedgerReader
-from dosimeter.monitor.lab import build, traffic
+from dosimeter.monitor.lab import CALIBRATION, MODEL, PACK, traffic
 from dosimeter.monitor.lab.clients import Exchanged, Traffic
-from dosimeter.monitor.lab.readback import follow, read_back
+from dosimeter.monitor.lab.readback import ReadBackTimeout, follow, read_back
 from dosimeter.monitor.lab.stage import Stage, StageError
 from dosimeter.monitor.lab.traffic import Conversation
 
@@ -48,7 +50,7 @@ class Cast:
                 for c in traffic.demo_conversations(seed)
             ]
 
-        return cls(build.MODEL, (build.PACK,), (build.CALIBRATION,), told)
+        return cls(MODEL, (PACK,), (CALIBRATION,), told)
 
     @classmethod
     def own(cls, model: Path) -> Cast:
@@ -149,7 +151,10 @@ def report(stage: Stage, status: dict[str, Any], done: Sequence[Exchanged]) -> d
     with LedgerReader(stage.folder / "ledger.db") as reader:
         cores = [json.loads(alert.core) for alert in reader.deliverable_since(0, limit=100_000)]
     ids = {core["event_id"] for core in cores}
-    kafka = {record.event_id for record in read_back(stage.broker.bootstrap)}
+    try:
+        kafka = {record.event_id for record in read_back(stage.broker.bootstrap)}
+    except (KafkaError, ReadBackTimeout) as error:
+        raise StageError(f"the topic could not be read back: {error}") from error
     otlp = stage.viewer.event_ids()
     expected, fired = expected_of(done), fired_of(cores)
     coverage, latency = status["coverage"], status["latency"]

@@ -228,7 +228,6 @@ def open_record(request: Request) -> dict[str, Any]:
         "spans_exact": request.spans_exact,
         "opened_ns": request.opened_ns,
         "again": False,
-        "kind": "request",
     }
     if request.parent is not None:
         record["parent"] = request.parent

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from dosimeter.detectors.frames import Codes
 from dosimeter.monitor.taps import wire
+from dosimeter.monitor.taps.backlog import Backlog
 from dosimeter.monitor.taps.wire import Kind
 
 log = logging.getLogger(__name__)
@@ -65,20 +66,21 @@ class Sender:
         announce: Callable[[], Iterable[Mapping[str, Any]]],
         *,
         queue_limit: int = 4096,
+        queue_bytes: int = 16 << 20,
     ) -> None:
         self.path = str(path)
         self.epoch = epoch
         self._hello = hello
         self._announce = announce
-        self._limit = queue_limit
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._greeting = False  # between connect and the moment announcements are queued
-        self._queue: deque[tuple[Kind, bytes]] = deque()
+        self._queue = Backlog(queue_limit, queue_bytes)
+        self._greeted = b""  # the last HELLO
         self._seq = 0
         self._counts = [0] * len(COUNTER)
-        self._missed = [0, 0]  # rows, frames of hooks that found the lock busy; only the hook adds
-        self._settled = [0, 0]  # how much of that the counters hold by now; only under the lock
+        # Steps (rows, frames) that found the lock busy, and rows nobody could read: any thread adds.
+        self._missed: deque[tuple[int, int, int]] = deque()
         self._ticks = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -95,10 +97,10 @@ class Sender:
         """Send one engine step, cut into frames that fit. rows: ROWS [R]; codes: int16 [T, F]."""
         total, features = codes.shape
         if not self._lock.acquire(False) and not self._lock.acquire(timeout=LOCK_WAIT_S):
-            self._missed[0] += total
-            self._missed[1] += 1
+            self._missed.append((total, 1, 0))
             return Sent(0, "dropped")
         try:
+            self._settle()
             counts = self._counts
             counts[EMITTED] += total
             counts[HOOK], counts[TIME] = hook_ns, time_ns
@@ -122,28 +124,28 @@ class Sender:
 
         An OPEN needs no queue while nothing is connected: `announce` will name it. A CLOSE enters
         the cumulative `served_closed` at this moment, so that a lost one leaves a difference at the
-        receiver; that of a canary says `"kind": "canary"` and does not.
+        receiver.
         """
         body = wire.shrink(record)
         with self._lock:
-            if kind is Kind.CLOSE and record.get("kind") != "canary":
+            if kind is Kind.CLOSE:
                 self._counts[SERVED] += wire.served(record)
                 self._counts[CLOSED] += 1
+            if kind is Kind.HELLO:
+                self._greeted = body
             if self._socket is None and not self._greeting and kind is not Kind.CLOSE:
                 return True
-            if len(self._queue) >= self._limit:
+            if not self._queue.add(kind, record, body):
                 self._counts[CONTROL_DROPPED] += 1
                 self._seq += 1
                 self._disconnect()  # greeting anew is the only way to agree again on what is live
                 return False
-            self._queue.append((kind, body))
             self._flush(CONTROLS_PER_STEP)
             return True
 
     def failed(self, rows: int) -> None:
-        """Count rows that the server ran and the tap could not score."""
-        with self._lock:
-            self._counts[ERROR] += rows
+        """Count rows that the server ran and the tap could not score. Never waits."""
+        self._missed.append((0, 0, rows))
 
     @property
     def connected(self) -> bool:
@@ -177,14 +179,21 @@ class Sender:
                 return
 
     def tick(self) -> None:
-        """What the background thread does twice a second: connect if needed, flush, beat."""
+        """What the background thread does twice a second: connect if needed, flush, beat.
+
+        A greeting that reads otherwise by now is said again before the beat.
+        """
         self._ticks += 1
         if self._socket is None:
             self._connect()
         while self._wait_for_room() and not self._stop.is_set():
             pass
         if self._ticks % BEAT_EVERY == 0:
+            hello = self._hello()
+            if self._socket is not None and wire.shrink(hello) != self._greeted:
+                self.control(Kind.HELLO, hello)
             with self._lock:
+                self._settle()
                 if not self._queue:
                     self._send_control(Kind.BEAT, b"")
 
@@ -203,7 +212,8 @@ class Sender:
                 True  # from here on an OPEN is queued, even if `announce` has missed it
             )
         try:
-            greeting = [(Kind.HELLO, wire.shrink(self._hello()))]
+            hello = wire.shrink(self._hello())
+            greeting = [(Kind.HELLO, hello)]
             greeting += [
                 (Kind.OPEN, wire.shrink({**open_, "again": True})) for open_ in self._announce()
             ]
@@ -211,12 +221,13 @@ class Sender:
             fresh.close()
             with self._lock:
                 self._greeting = False
-                self._queue = deque(entry for entry in self._queue if entry[0] is Kind.CLOSE)
+                self._queue.keep_closes()
             raise
         with self._lock:
             self._greeting = False
             self._socket = fresh
-            self._queue.extendleft(reversed(greeting))
+            self._greeted = hello
+            self._queue.greet(greeting)
 
     def _wait_for_room(self) -> bool:
         """Send queued records; True if some are left and the sidecar can take more.
@@ -238,8 +249,6 @@ class Sender:
             self._flush(CONTROLS_PER_STEP)
         if self._socket is None:
             return "no_sidecar"
-        if self._missed[1] != self._settled[1]:
-            self._settle()
         prefix = wire.step_prefix(self.epoch, self._seq, self._counts, rows, codes)
         if not self._queue and self._send((prefix, rows, codes)):
             return None
@@ -247,8 +256,8 @@ class Sender:
 
     def _flush(self, limit: int) -> bool:
         """Send queued records, oldest first; True if none is left."""
-        while self._queue and limit and self._send_control(*self._queue[0]):
-            self._queue.popleft()
+        while self._queue and limit and self._send_control(*self._queue.first()):
+            self._queue.pop()
             limit -= 1
         return not self._queue
 
@@ -270,18 +279,17 @@ class Sender:
         return True
 
     def _settle(self) -> None:
-        """Add what hooks dropped while the lock was busy."""
-        rows = self._missed[0] - self._settled[0]
-        frames = self._missed[1] - self._settled[1]
-        self._settled[0] += rows
-        self._settled[1] += frames
-        self._counts[EMITTED] += rows
-        self._counts[DROPPED] += rows
-        self._counts[FRAMES_DROPPED] += frames
-        self._seq += frames
+        """Count what hooks have left here without the lock."""
+        while self._missed:
+            rows, frames, unread = self._missed.popleft()
+            self._counts[EMITTED] += rows
+            self._counts[DROPPED] += rows
+            self._counts[FRAMES_DROPPED] += frames
+            self._counts[ERROR] += unread
+            self._seq += frames
 
     def _disconnect(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self._queue = deque(entry for entry in self._queue if entry[0] is Kind.CLOSE)
+        self._queue.keep_closes()

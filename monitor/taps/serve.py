@@ -127,7 +127,8 @@ class Runtime:
             self.requests.blanket_reason = "no_pack"
 
     def _follow(self, tap: Tap) -> None:
-        """Say so at once when the breaker opens or closes."""
+        """Say so at once when the breaker opens or closes; count what is not read."""
+        tap.on_unread = self.sender.failed
         told = tap.on_state
 
         def tell(reason: str | None) -> None:

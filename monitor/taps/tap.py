@@ -97,12 +97,17 @@ class Tap:
         self_test: Callable[[], None] = lambda: None,
         on_state: Callable[[str | None], None] = lambda reason: None,
         breaker: Breaker | None = None,
+        on_unread: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """self_test: raises if the op is wrong; on_state: told why the breaker opened, None when it closes."""
+        """self_test: raises if the op is wrong; on_state: told why the breaker opened, None when it closes.
+
+        on_unread: told how many rows of a step the server ran and nothing was read of. Must not block.
+        """
         self.op = op
         self._sink = sink
         self._self_test = self_test
         self.on_state = on_state
+        self.on_unread = on_unread
         self.breaker = breaker or Breaker()
         self.rows_emitted = 0
         self.rows_error = 0
@@ -208,12 +213,13 @@ class Tap:
         self, rows: Sequence[Rows], news: list[int], table: npt.NDArray[np.void], scores: Array
     ) -> None:
         """Hand over; what the sink did not take is charged to the requests from the end of the step."""
-        taken, reason = 0, "tap_error"
         try:
             taken, lost = self._sink(table, scores, time.monotonic_ns())
-            reason = lost or reason
         except Exception as error:
+            self._unread(rows, news)
             self._failed(error)
+            return
+        reason = lost or "tap_error"
         for row, new in zip(rows, news, strict=True):
             kept = min(row.n, max(0, taken))
             taken -= row.n
@@ -226,7 +232,10 @@ class Tap:
     def _unread(self, rows: Sequence[Rows], news: list[int]) -> None:
         for row, new in zip(rows, news, strict=True):
             row.request.miss("tap_error", new)
-            self.rows_error += row.n
+        total = sum(row.n for row in rows)
+        self.rows_error += total
+        with contextlib.suppress(Exception):  # as in `_tell`
+            self.on_unread(total)
 
     def _failed(self, error: Exception) -> None:
         was_open = self.breaker.is_open

@@ -147,7 +147,8 @@ def shrink(record: Mapping[str, Any], *, texts: bool = True) -> bytes:
     texts: False leaves out text even where it fits. What was left out is named under `cut`.
     """
     body = control_body(record)
-    kept, cut = dict(record), list[str]()
+    kept = dict(record)
+    cut: list[str] = []
     for name in (*TEXTS, "ids", "spans", "labels"):
         too_large = len(body) > MAX_MESSAGE - PREFIX_BYTES
         if name in kept and (too_large or (name in TEXTS and not texts)):

@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dosimeter.monitor import lab
 from dosimeter.monitor.history.reader import LedgerReader
-from dosimeter.monitor.lab import build, traffic
+from dosimeter.monitor.lab import traffic
 from dosimeter.monitor.lab.clients import Exchanged, ask
 from dosimeter.monitor.lab.readback import read_back
 from dosimeter.monitor.lab.stage import Stage
@@ -53,9 +54,9 @@ def scene(tmp_path: Path, *, absent: Sequence[str] = ()) -> Iterator[Stage]:
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)
     with Stage(
-        build.MODEL,
-        packs=[build.PACK],
-        calibrations=[build.CALIBRATION],
+        lab.MODEL,
+        packs=[lab.PACK],
+        calibrations=[lab.CALIBRATION],
         rules=[rules],
         absent=absent,
     ) as stage:

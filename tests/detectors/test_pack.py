@@ -19,11 +19,9 @@ from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import (
     Fingerprint,
     Pack,
-    PackMismatch,
     ProbeNote,
     bind,
     load_pack,
-    require_binding,
     save_pack,
 )
 from dosimeter.detectors.strict_yaml import dump, load
@@ -73,19 +71,16 @@ def test_every_part_enters_the_digest(pack: Pack, what: str) -> None:
 
 def test_a_pack_binds_to_its_own_model(pack: Pack, model: ModelIdentity) -> None:
     assert bind(pack, model) == []
-    require_binding(pack, replace(model, name="another folder"))
+    assert bind(pack, replace(model, name="another folder")) == []
 
 
 def test_a_mismatch_refuses_in_words(pack: Pack, model: ModelIdentity) -> None:
     other = replace(model, dtype="bfloat16", hidden_size=16, template="")
-    with pytest.raises(PackMismatch) as caught:
-        require_binding(pack, other)
-    assert caught.value.mismatches == (
+    assert bind(pack, other) == [
         "hidden_size is `8` in the pack, `16` in the model",
         "dtype is `float32` in the pack, `bfloat16` in the model",
         f"template is `{model.template}` in the pack, `none` in the model",
-    )
-    assert "hint: fit the pack on this model" in str(caught.value)
+    ]
 
 
 @pytest.mark.parametrize(

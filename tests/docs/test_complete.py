@@ -134,6 +134,10 @@ def test_every_reason_for_an_unscored_token_is_documented() -> None:
     assert set(table("operate.md", "reason")) == set(coverage.REASONS)
 
 
+def test_everyone_who_may_count_what_was_served_is_documented() -> None:
+    assert set(table("operate.md", "source")) == {*coverage.SOURCES, "counters"}
+
+
 def test_every_metric_is_documented_with_unit_and_attributes() -> None:
     written = table("operate.md", "metric")
     assert set(written) == set(METRICS)
@@ -143,7 +147,7 @@ def test_every_metric_is_documented_with_unit_and_attributes() -> None:
         assert tuple(re.findall(r"`([^`]+)`", attributes)) == metric.attributes
 
 
-OPAQUE = ("unscored", "server", "model", "canary", "hook_to_decision", "decision_to_durable")
+OPAQUE = ("unscored", "served_by", "server", "model", "hook_to_decision", "decision_to_durable")
 
 
 def flat(value: Any, path: str = "") -> Iterator[str]:
@@ -215,8 +219,9 @@ def test_every_seam_in_the_server_is_documented() -> None:
     """Someone who upgrades transformers must be able to read what we hold on to."""
     text = (DOCS / "attach.md").read_text()
     assert set(table("attach.md", "module")) == set(PATCHES)
-    source = (ROOT / "monitor" / "taps" / "transformers.py").read_text()
-    wrapped = re.findall(r"_wrap\((\w+), \"(\w+)\"", source)
+    taps = ROOT / "monitor" / "taps"
+    source = "".join((taps / name).read_text() for name in ("continuous.py", "generate.py"))
+    wrapped = re.findall(r"^ +wrap\((\w+), \"(\w+)\"", source, re.MULTILINE)
     assert len(wrapped) > 5
     methods = table("attach.md", "class")
     for owner, method in wrapped:

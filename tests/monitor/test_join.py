@@ -13,7 +13,7 @@ from dosimeter.detectors.frames import CODE_UNSCORED, ROWS, Scope, ScoreFrame, S
 from dosimeter.monitor.coverage import Account
 from dosimeter.monitor.join import Join
 from dosimeter.monitor.records import Close, Open
-from dosimeter.monitor.taps.wire import COUNTERS, WireError
+from dosimeter.monitor.taps.wire import COUNTER_LIMIT, COUNTERS, WireError
 
 F = 2
 
@@ -120,7 +120,7 @@ def test_rows_after_the_servers_own_end_are_counted_apart() -> None:
     join.step(frame((1, 0, 7)))
     ended = join.close(closed(1, served=5, emitted=7))
     assert ended is not None
-    assert ended.account == Account(served=5, scored=5, after_end=2, requests=1)
+    assert ended.account == Account(5, 5, {}, 2, 1, {"tap": 5})
 
 
 def test_a_token_without_any_finite_score_is_unscored_and_one_column_is_not_enough() -> None:
@@ -159,7 +159,7 @@ def test_requests_whose_close_was_never_seen_are_found_in_the_servers_total() ->
     join = Join(F, Account(served=100, scored=100, requests=3))
     join.connect("tap")
     assert join.counters("tap", stated(140, 5)) == []
-    assert join.account == Account(140, 100, {"sidecar_restart": 40}, 0, 5)
+    assert join.account == Account(140, 100, {"sidecar_restart": 40}, 0, 5, {"counters": 40})
     join.counters("tap", stated(140, 5))
     assert join.account.served == 140
 
@@ -172,18 +172,52 @@ def test_a_request_no_longer_named_after_a_reconnect_is_over() -> None:
     join.connect("tap")
     join.open(opened(2, 2, again=True), "tap")
     assert [request.key for request in join.counters("tap", stated(9, 1))] == [1]
-    assert join.account == Account(9, 0, {"dropped": 9}, 0, 1)
+    assert join.account == Account(9, 0, {"dropped": 9}, 0, 1, {"counters": 9})
     assert list(join.live) == [2]
 
 
-def test_a_canary_is_in_no_total() -> None:
+def test_the_account_says_whose_count_it_holds_against() -> None:
     join = Join(F, None)
-    join.open(Open.parse({"key": 1, "prompt_len": 2, "kind": "canary"}), "tap")
-    join.step(frame((1, 0, 2)))
-    body = {"key": 1, "outcome": "finished", "served": 2, "emitted": 2, "kind": "canary"}
-    join.close(Close.parse(body))
-    assert join.account == Account()
-    assert join.canary.scored == 2
+    join.connect("tap")
+    for key, source in enumerate(("usage", "scheduler", "usage"), start=1):
+        body = {"key": key, "outcome": "finished", "served": 10 * key, "served_source": source}
+        join.close(Close.parse(body))
+    join.counters("tap", stated(67, 4))
+    assert join.account.served_by == {"usage": 40, "scheduler": 20, "counters": 7}
+    assert sum(join.account.served_by.values()) == join.account.served
+
+
+def test_a_source_that_nobody_knows_is_refused() -> None:
+    body = {"key": 1, "outcome": "finished", "served": 1, "served_source": "x"}
+    with pytest.raises(WireError, match="expected one of usage"):
+        Close.parse(body)
+
+
+def test_rows_of_the_old_columns_do_not_wait_for_a_request_under_the_new() -> None:
+    join = Join(F, None)
+    join.step(frame((4, 0, 3)))
+    join.rebind(F + 1)
+    assert join.open(opened(4, 3), "tap") == []
+    assert join.waiting.dropped == 3
+
+
+def test_early_rows_that_nobody_asks_for_give_way_to_later_ones() -> None:
+    join = Join(F, None)
+    for key in range(1, 1100):  # 1024 of them fill it
+        join.step(frame((key, 0, 4)))
+    assert join.waiting.dropped == 4 * 75
+    assert join.open(opened(75, 4), "tap") == []
+    assert [told(one) for one in join.open(opened(76, 4), "tap")] == [[(76, 0, 4, "MESSAGE")]]
+    assert len(join.open(opened(1099, 4), "tap")) == 1
+
+
+def test_counters_of_several_roles_may_not_add_up_beyond_what_can_be_stored() -> None:
+    join = Join(F, None)
+    join.connect("tap")
+    join.counters("tap", stated(COUNTER_LIMIT - 1, 1))
+    with pytest.raises(WireError, match="2 roles add up beyond"):
+        join.counters("front", stated(1, 1))
+    assert join.account.served == COUNTER_LIMIT - 1
 
 
 def test_slots_grow_and_are_used_again() -> None:
@@ -196,7 +230,7 @@ def test_slots_grow_and_are_used_again() -> None:
         assert join.close(closed(key, 1, 1)) is not None
     join.open(opened(9000, 1), "tap")
     assert told(join.step(frame((9000, 0, 1)))) == [(9000, 0, 1, "MESSAGE")]
-    assert join.account == Account(1299, 1299, {}, 0, 1299)
+    assert join.account == Account(1299, 1299, {}, 0, 1299, {"tap": 1299})
 
 
 def test_a_span_that_leaves_a_hole_is_refused() -> None:

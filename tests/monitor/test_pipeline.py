@@ -108,14 +108,14 @@ class Server:
     def __init__(self, folder: Path, epoch: int = 5, columns: int = 1) -> None:
         self.live: dict[int, dict[str, Any]] = {}
         column = {"feature": "deception", "pack": PACK, "packName": "test"}
-        hello = {
+        self.hello: dict[str, Any] = {
             "role": "tap",
             "state": "live",
             "model": {"name": "m"},
             "columns": [column] * columns,
         }
         self.sender = Sender(
-            folder / "tap.sock", epoch, lambda: hello, lambda: list(self.live.values())
+            folder / "tap.sock", epoch, lambda: self.hello, lambda: list(self.live.values())
         )
         self.sender.tick()
 
@@ -247,6 +247,78 @@ def test_a_hostile_message_costs_its_sender_the_connection_and_nobody_else(
     assert found["coverage"]["scored"] == 2
 
 
+def test_a_defect_of_ours_costs_one_speaker_its_connection_and_not_the_line(
+    line: Line, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = Server(folder), Server(folder, epoch=6)
+    line.read()
+    monkeypatch.setattr(line.pipeline.servers[6].engine, "step", lambda frame: [][0])
+    for server in (bad, good):
+        server.open(1, prompt=1)
+        server.run(1, 0, [0, 0])
+    good.close(1, served=2)
+    line.read()
+    found = status.line_status(line.pipeline, started_ns=0)
+    assert (found["socket"]["failed"], found["socket"]["hostile"]) == (1, 0)
+    assert "IndexError" in found["socket"]["last_refusal"]
+    assert {tap["epoch"][-1]: tap["state"] for tap in found["taps"]} == {"5": "live", "6": "absent"}
+    assert found["coverage"]["scored"] == 2
+
+
+def test_early_rows_of_columns_that_changed_before_their_open_do_not_end_the_line(
+    line: Line, folder: Path
+) -> None:
+    server = Server(folder)
+    server.run(1, 0, [0, 5, 5, 5, 5])
+    columns = [{"feature": name, "pack": PACK, "packName": "test"} for name in ("deception", "x")]
+    server.sender.control(Kind.HELLO, {"role": "tap", "state": "live", "columns": columns})
+    server.open(1, prompt=1)
+    line.read()
+    (tap,) = status.line_status(line.pipeline, started_ns=0)["taps"]
+    assert (tap["state"], tap["features"], tap["rows_without_open"]) == (
+        "live",
+        ["deception", "x"],
+        5,
+    )
+    assert line.pipeline.receiver.failed == 0
+
+
+def test_evidence_keeps_the_columns_it_was_decided_on(line: Line, folder: Path) -> None:
+    server = Server(folder)
+    server.open(1, prompt=1)
+    server.run(1, 0, [0, 5, 5, 5, 5])
+    server.sender.control(Kind.HELLO, {"role": "tap", "state": "live", "columns": []})
+    server.close(1, served=5)
+    line.read()
+    line.commit()
+    (record,) = line.ledger.records
+    assert record.evidence is not None
+    assert decode_evidence(record.evidence).codes[:, 0].tolist() == [0, *[5 * 256] * 4]
+    assert line.ledger.evidence == {}
+
+
+def test_what_a_tap_says_of_its_own_failures_is_in_the_status(line: Line, folder: Path) -> None:
+    server = Server(folder)
+    server.hello |= {"errors": 2, "last_error": "KeyError('x')"}
+    server.sender.failed(3)
+    server.open(1, prompt=1)
+    server.close(1, served=4, served_source="usage", text={"answer": "x" * 200_000})
+    server.beat()
+    line.read()
+    (tap,) = status.line_status(line.pipeline, started_ns=0)["taps"]
+    assert (tap["rows_error"], tap["records_cut"], tap["records_lost"]) == (3, 1, 0)
+    assert (tap["errors"], tap["last_error"]) == (2, "KeyError('x')")
+    assert tap["rows_not_evaluated"] == 0
+    assert tap["coverage"]["served_by"] == {"usage": 4}
+
+
+def test_a_role_that_nobody_has_is_refused(line: Line, folder: Path) -> None:
+    server = Server(folder)
+    server.sender.control(Kind.HELLO, {"role": "tap2", "state": "live"})
+    line.read()
+    assert "`role` is `tap2`" in str(line.pipeline.receiver.last_refusal)
+
+
 def test_columns_other_than_the_greeting_said_are_refused(line: Line, folder: Path) -> None:
     server = Server(folder, columns=2)
     server.open(1, prompt=1)
@@ -313,6 +385,7 @@ def test_a_sidecar_that_died_and_came_back_agrees_with_the_servers_own_count(fol
     assert account.served == 5 + 5 + 3
     assert account.scored == 2
     assert account.unscored == {"no_sidecar": 2, "sidecar_restart": 3 + 3 + 3}
+    assert account.served_by == {"tap": 5 + 5, "counters": 3}
     assert (account.unaccounted, account.closed) == (0, 3)
     second.close()
 

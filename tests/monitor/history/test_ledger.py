@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,9 +160,10 @@ def test_evidence_is_replaced_when_the_rest_has_come_and_orphans_are_counted(
 def test_an_account_holds_the_newest_totals_of_its_epoch(path: Path) -> None:
     with Ledger(path, now_ns=lambda: 9) as ledger:
         ledger.append(accounts=[Account("aa", 10, 8, 0, 1, 0, {"prefix_cache": 2})])
-        ledger.append(accounts=[Account("aa", 20, 17, 1, 2, 1, {"prefix_cache": 2})])
+        account = Account("aa", 20, 17, 1, 2, 1, {"prefix_cache": 2}, served_by={"usage": 20})
+        ledger.append(accounts=[account])
         with LedgerReader(path) as reader:
-            assert reader.accounts() == [Account("aa", 20, 17, 1, 2, 1, {"prefix_cache": 2}, 9)]
+            assert reader.accounts() == [replace(account, updated_ns=9)]
 
 
 def test_commits_reach_the_disk_and_not_only_the_page_cache(path: Path) -> None:

@@ -5,14 +5,14 @@ import random
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from dosimeter.monitor.lab import behaviour, dialogues, tokenizer
+from dosimeter.monitor.lab import MODEL, dialogues, tokenizer
 from dosimeter.monitor.lab.train import Encoder
 
 
 @pytest.fixture(scope="module")
 def saved() -> PreTrainedTokenizerFast:
     """The committed tokenizer."""
-    return tokenizer.load_tokenizer(behaviour.MODEL)
+    return tokenizer.load_tokenizer(MODEL)
 
 
 @pytest.mark.parametrize(

@@ -197,10 +197,89 @@ def test_closing_hands_over_more_than_the_socket_holds_at_once(listener: Listene
     assert kinds(arrived) == ["HELLO"] + ["CLOSE"] * 40
 
 
-def test_a_canary_is_not_in_the_servers_total(tmp_path: Path) -> None:
-    sender = sender_at(tmp_path / "nobody.sock")
-    sender.control(Kind.CLOSE, {"key": 1, "served": 9, "kind": "canary"})
-    assert sender.counters()["served_closed"] == 0
+def test_several_hooks_that_find_the_lock_busy_lose_no_count(listener: Listener) -> None:
+    sender = sender_at(listener.path)
+    sender.tick()
+    hooks = [
+        threading.Thread(
+            target=lambda n=n: [sender.step(rows_of(n), codes_of(n), 1, 1) for _ in range(20)]
+        )
+        for n in range(1, 9)
+    ]
+    with sender._lock:
+        for hook in hooks:
+            hook.start()
+        for hook in hooks:
+            hook.join(10)
+    counters = sender.counters()
+    assert counters["rows_emitted"] == counters["rows_dropped"] == 20 * sum(range(1, 9))
+    assert counters["frames_dropped"] == 20 * 8
+    sender.step(rows_of(1), codes_of(1), 1, 1)
+    hello, step = listener.read()
+    assert step.seq - hello.seq == 20 * 8 + 1
+
+
+def test_rows_that_could_not_be_read_are_stated_and_counting_them_never_waits(
+    listener: Listener,
+) -> None:
+    sender = sender_at(listener.path)
+    sender.tick()
+    with sender._lock:
+        sender.failed(3)
+    sender.failed(4)
+    sender.tick()
+    assert listener.read()[-1].counters["rows_error"] == 7
+
+
+def test_a_greeting_that_changed_is_said_again_with_the_next_beat(listener: Listener) -> None:
+    hello = {"state": "live", "errors": 0}
+    sender = Sender(listener.path, 7, lambda: hello, list)
+    sender.tick()
+    hello["errors"] = 1
+    sender.tick()
+    sender.tick()
+    sender.tick()
+    messages = listener.read()
+    assert kinds(messages) == ["HELLO", "HELLO", "BEAT", "BEAT"]
+    assert isinstance(messages[1].body, dict)
+    assert messages[1].body["errors"] == 1
+
+
+def test_text_that_waits_gives_way_before_any_record_is_lost(tmp_path: Path) -> None:
+    sender = Sender(tmp_path / "late.sock", 7, dict, list, queue_bytes=4000)
+    for key in range(40):
+        record = {"key": key, "served": 5, "tokens": ["x" * 500]}
+        assert sender.control(Kind.CLOSE, record)
+    listener = Listener(tmp_path / "late.sock")
+    sender.tick()
+    bodies = [message.body for message in listener.read()[1:]]
+    assert all(isinstance(body, dict) for body in bodies)
+    whole = [body["key"] for body in bodies if "tokens" in body]
+    assert whole == [0, 1, 2]  # 4 of about 550 bytes are more than half of 4000
+    assert [body["key"] for body in bodies if body.get("cut") == ["tokens"]] == list(range(3, 40))
+    assert sender.counters()["control_dropped"] == 0
+    listener.close()
+
+
+def test_a_queue_full_of_bytes_loses_a_record_and_counts_it(tmp_path: Path) -> None:
+    sender = Sender(tmp_path / "nobody.sock", 7, dict, list, queue_bytes=1000)
+    label = {"tenant": "x" * 300}
+    kept = [
+        sender.control(Kind.CLOSE, {"key": key, "served": 5, "labels": label}) for key in range(4)
+    ]
+    assert kept == [True, True, False, False]
+    assert sender.counters()["control_dropped"] == 2
+    assert sender.counters()["served_closed"] == 20
+
+
+def test_a_long_greeting_takes_no_room_from_what_is_queued(listener: Listener) -> None:
+    """More requests may be alive than the queue is long: that must not end the connection they are named on."""
+    live: list[dict[str, object]] = [{"key": key} for key in range(5)]
+    sender = sender_at(listener.path, live=live, limit=2)
+    sender._connect()
+    assert sender.control(Kind.CLOSE, {"key": 9, "served": 1})
+    sender.tick()
+    assert kinds(listener.read()) == ["HELLO"] + ["OPEN"] * 5 + ["CLOSE"]
 
 
 def test_announcing_may_take_the_taps_own_lock_while_a_request_opens(listener: Listener) -> None:
@@ -236,4 +315,4 @@ def test_a_large_step_is_cut_and_nothing_is_lost_or_moved() -> None:
 
 def test_a_record_too_large_for_a_message_loses_its_text_first() -> None:
     record = {"key": 1, "served": 5, "text": "x" * 200_000, "labels": {"tenant": "a"}}
-    assert wire.shrink(record) == b'{"key":1,"served":5,"labels":{"tenant":"a"}}'
+    assert wire.shrink(record) == b'{"key":1,"served":5,"labels":{"tenant":"a"},"cut":["text"]}'

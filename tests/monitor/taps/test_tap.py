@@ -97,6 +97,32 @@ def test_a_failed_step_is_charged_to_its_requests_only() -> None:
     assert (ill.emitted, well.emitted, well.unscored) == (1, 4, {})
 
 
+def test_rows_of_steps_that_could_not_be_read_are_told() -> None:
+    fixture = Fixture()
+    told: list[int] = []
+    fixture.tap.on_unread = told.append
+    a, b = fixture.request(), fixture.request()
+    fixture.op.fail = True
+    fixture.step((a, 0, 4), (b, 0, 2))
+    fixture.op.fail = False
+    fixture.step((a, 4, 1))
+    assert (told, fixture.tap.rows_error) == ([6], 6)
+
+
+def test_a_sink_that_fails_leaves_the_step_unread() -> None:
+    fixture = Fixture()
+    told: list[int] = []
+    request = fixture.request()
+
+    def sink(*_: object) -> tuple[int, str | None]:
+        raise OSError("no sink")
+
+    tap = Tap(fixture.op, sink, on_unread=told.append)
+    tap.step(lambda: ([Rows(request, 0, 3)], None), lambda: None)
+    assert (told, request.unscored, request.emitted) == ([3], {"tap_error": 3}, 0)
+    assert (tap.rows_error, tap.rows_emitted) == (3, 0)
+
+
 def test_the_breaker_opens_after_k_failures_and_closes_after_a_passed_self_test() -> None:
     fixture = Fixture()
     request = fixture.request()

@@ -44,6 +44,25 @@ def test_the_bytes_of_version_1_are_these() -> None:
     assert message == head + numbers + counters + b'{"key":1}'
 
 
+@pytest.mark.parametrize("index", range(len(COUNTS)))
+def test_a_counter_that_could_not_be_stored_is_refused(index: int) -> None:
+    counts = [*COUNTS]
+    counts[index] = wire.COUNTER_LIMIT - 1
+    assert wire.unpack(wire.control_message(Kind.BEAT, 1, 1, counts)).seq == 1
+    counts[index] += 1
+    with pytest.raises(WireError, match=f"`{(wire.COUNTERS.names or ())[index]}` is 4611686018"):
+        wire.unpack(wire.control_message(Kind.BEAT, 1, 1, counts))
+
+
+def test_a_step_without_columns_cannot_stand_for_rows() -> None:
+    """A hundred bytes would claim four thousand million of them."""
+    rows = np.array([(1, 0, 2**32 - 1, 0, 0)], ROWS)
+    head = wire.STEP_HEAD.pack(1, 2**32 - 1, 0, 0)
+    message = wire.control_message(Kind.STEP, 1, 1, COUNTS, head + rows.tobytes())
+    with pytest.raises(WireError, match="without a column"):
+        wire.unpack(message)
+
+
 def test_a_control_record_is_read_back() -> None:
     body = wire.control_body({"key": 1, "labels": {"tenant": "Zoë"}})
     message = wire.unpack(wire.control_message(Kind.OPEN, 1, 2, COUNTS, body))
@@ -100,7 +119,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 CONTROL = "key prompt_len labels trusted spans spans_exact role pid state columns server model reason outcome served"
-COUNTED = "errors emitted cached kind opened_ns closed_ns again prompt_tokens completion_tokens served_source"
+COUNTED = "errors last_error cut emitted cached opened_ns closed_ns again prompt_tokens completion_tokens served_source"
 fields = st.sampled_from([*CONTROL.split(), *COUNTED.split()])
 
 
