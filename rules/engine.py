@@ -163,14 +163,11 @@ class Engine:
         rows = np.cumsum(ns) - ns
         hits: list[Hit] = []
         for run, slots, mine in work:
-            part = segments[mine]
+            part, at = segments, rows
+            if not mine.all():
+                part, slots, at = segments[mine], slots[mine], rows[mine]
             firings = run.kernel.step(
-                slots[mine],
-                part["scope"].astype(np.int64),
-                part["start"],
-                part["n"],
-                rows[mine],
-                codes,
+                slots, part["scope"].astype(np.int64), part["start"], part["n"], at, codes
             )
             hits += run.hits(firings)
         return hits

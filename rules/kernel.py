@@ -23,6 +23,7 @@ from dosimeter.rules.group import Crossing, Group
 from dosimeter.rules.segments import Bools, Ints, Segments
 
 NO_SCOPE = -1
+ANSWER = int(Scope.ANSWER)
 _FIRST_SLOTS = 64
 
 
@@ -82,12 +83,39 @@ class Kernel:
         Positions before the one a slot expects are ignored, so a replayed frame changes nothing.
         """
         firings: list[Firing] = []
+        rest = self._decode(slots, scopes, starts, ns, rows, codes)
+        if rest is not None:
+            slots, scopes, starts, ns, rows = (a[rest] for a in (slots, scopes, starts, ns, rows))
         while len(slots):
             segments, taken = self._segments(slots, scopes, starts, ns, rows)
             if len(segments.slot):
                 firings += self._advance(segments, codes)
             slots, scopes, starts, ns, rows = (a[taken:] for a in (slots, scopes, starts, ns, rows))
         return firings
+
+    def _decode(
+        self, slots: Ints, scopes: Ints, starts: Ints, ns: Ints, rows: Ints, codes: Codes
+    ) -> Ints | None:
+        """Takes the next token of every answer at once; which segments are left, None if all are.
+
+        Each slot may stand only once, since the others are then taken after these.
+        """
+        usual = (ns == 1) & (scopes == ANSWER) & (self._scope[slots] == ANSWER)
+        usual &= starts == self._pos[slots]
+        taken = np.flatnonzero(usual)
+        if not taken.size or len(set(slots.tolist())) < len(slots):
+            return None
+        whole = len(taken) == len(slots)
+        mine = slots if whole else slots[taken]
+        group = self._groups.get(ANSWER)
+        if group is not None:
+            at = rows if whole else rows[taken]
+            here = codes if len(codes) == len(at) else codes[at]
+            if not group.decode(mine, self._pos[mine], here):
+                return None
+        self._pos[mine] += 1
+        self._rows[mine] += 1
+        return np.flatnonzero(~usual)
 
     def _segments(
         self, slots: Ints, scopes: Ints, starts: Ints, ns: Ints, rows: Ints
