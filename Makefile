@@ -46,6 +46,7 @@ lab: setup ## train the lab model, fit its packs and calibrations again (about 3
 	@$(V) -m dosimeter.monitor.lab.train --out monitor/lab/dosimeter-lab --seed 0
 	@$(V) -m dosimeter.monitor.lab.behaviour
 	@$(V) -m dosimeter.monitor.lab.build --date "$$(date -u +%F)"
+	@$(V) -m dosimeter.monitor.lab.heldout
 
 clean: ## remove run data and caches
 	@rm -rf .dosimeter .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
