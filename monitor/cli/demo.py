@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     cast = Cast.lab() if args.model is None else Cast.own(args.model.absolute())
     if args.model is not None:
         print(UNCALIBRATED, file=sys.stderr)
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(name, interrupt)
     try:
         if args.once:
@@ -60,13 +60,21 @@ def run(args: argparse.Namespace) -> int:
         return 3
     except KeyboardInterrupt:
         return 130
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def interrupt(*_: object) -> None:
-    """End what is under way, at whatever point, once: a second signal must not break the clearing up."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    """End what is under way, until clearing up has begun, which nothing may break.
+
+    An exception in a signal handler can be swallowed where it lands (a finalizer, a callback), so it is
+    raised again a second later.
+    """
+    from dosimeter.monitor.lab.stage import clearing_up
+
+    if not clearing_up.is_set():
+        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        raise KeyboardInterrupt
 
 
 UNCALIBRATED = """your own model: uncalibrated: may not alert

@@ -29,7 +29,7 @@ from dosimeter.monitor.lab.demo import (
     coverage_without_cache,
     expected_of,
 )
-from dosimeter.monitor.lab.stage import Stage
+from dosimeter.monitor.lab.stage import Stage, clearing_up
 
 REFRESH_S = 0.5
 SHOWN = 10
@@ -50,6 +50,7 @@ def watch(cast: Cast, console: Console) -> None:
                     live.update(screen(stage, status, consumer, sent.done, rate), refresh=True)
                     time.sleep(REFRESH_S)
         except KeyboardInterrupt:
+            clearing_up.set()
             console.print(screen(stage, stage.status(), consumer, sent.done, rate))
         finally:
             sent.stop()

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Collection, Sequence
@@ -27,6 +28,10 @@ from dosimeter.monitor.service import end_with_parent
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig
 
 START_S = 120.0
+
+
+clearing_up = threading.Event()
+"""Set once a stage of this process has begun to end: an interruption now would leave parts running."""
 
 
 class StageError(RuntimeError):
@@ -106,7 +111,13 @@ class Stage:
                 *("--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks", "256"),
                 *("--host", "127.0.0.1", "--port", str(self._server_port)),
             ],
-            {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+            {
+                "HF_HUB_OFFLINE": "1",
+                "OMP_NUM_THREADS": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+                # torch makes this folder by itself; here it goes when we go
+                "TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor"),
+            },
         )
 
     def start_sidecar(self) -> None:
@@ -198,6 +209,7 @@ class Stage:
             process.wait()
 
     def close(self) -> None:
+        clearing_up.set()
         self.stop("server", signal.SIGTERM, 5.0)
         self.stop("sidecar", signal.SIGTERM)
         self.viewer.stop()
