@@ -8,6 +8,7 @@ traced side effect would recompile the server's graph. Such a step is then found
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -33,7 +34,7 @@ class ReadOut(Protocol):
     def read(self, n: int, select: npt.NDArray[np.int64] | None) -> Array: ...
 
 
-class _Hooked:
+class _Hooked(ABC):
     """Forward hooks on some blocks, alive between `begin` and `read` on the thread that began."""
 
     def __init__(self, layers: Sequence[int], device: torch.device) -> None:
@@ -85,8 +86,9 @@ class _Hooked:
 
         return hook
 
+    @abstractmethod
     def take(self, index: int, hidden: torch.Tensor) -> None:
-        raise NotImplementedError
+        """Read one tapped block: hidden [T, D], blocks in the order of `layers`."""
 
     def _check(self) -> None:
         """A step is readable when every tapped block was called once: fewer means the hooks did not run."""
