@@ -224,7 +224,6 @@ def calibrate(lab: Lab, pack: Pack, requests: int, date: str) -> tuple[Calibrati
         scopes=np.concatenate([reply.scopes for reply in kept]),
         corpus="benign conversations of the lab world, greedy replies; those that misbehaved left out",
         date=date,
-        answers_per_day=100_000,
     ), len(conversations) - len(kept)
 
 

@@ -6,7 +6,6 @@ and cancels keep their identity; warm-up requests have none.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import weakref
 from collections.abc import Callable
@@ -67,8 +66,11 @@ def _patch_requests() -> None:
     def forked(original: Callable[..., Any]) -> Callable[..., Any]:
         def fork(self: RequestState, new_request_id: str) -> RequestState:
             parent = None
-            with contextlib.suppress(Exception):
+            try:
                 parent = _of(self)
+            except Exception as error:
+                if seams.requests is not None:
+                    seams.requests.failed(error)
             self._dosimeter = None  # the copy below is deep, and a request is not copied
             try:
                 child = original(self, new_request_id)

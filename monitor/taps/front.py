@@ -48,7 +48,13 @@ class Front:
         if scope["type"] != "http" or scope.get("path") not in GENERATING:
             await self._app(scope, receive, send)
             return
-        ticket = self._admit(scope)
+        try:
+            ticket = self._admit(scope)
+        except (
+            Exception
+        ) as error:  # whose call it is stays unknown; its tokens are counted all the same
+            self._requests.failed(error)
+            ticket = Ticket(labels={}, trusted=frozenset())
         tail = bytearray()
         failed = False
 

@@ -253,3 +253,17 @@ def test_a_reason_for_all_never_goes_below_zero() -> None:
     request.emitted = 3  # one row past the end, as async batching runs it
     call.requests.tap_ended(request, End("finished", 2, 1, 2, "scheduler"))
     assert call.record("CLOSE")["errors"] == {}
+
+
+def test_labels_that_cannot_be_read_cost_the_labels_and_never_the_call() -> None:
+    call = Call(settings(), body=reply("hi"))
+
+    def broken(scope: Any) -> Ticket:
+        raise RuntimeError("injected")
+
+    call.front._admit = broken  # type: ignore[method-assign]
+    call.run({"x-request-id": "r1"})
+    assert call.sent[1]["body"] == reply("hi")
+    assert call.requests.errors == 1
+    assert call.record("OPEN")["labels"] == {}
+    assert call.record("CLOSE")["served_source"] == "usage"
