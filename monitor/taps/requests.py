@@ -103,8 +103,6 @@ class Requests:
         self._live: dict[int, Request] = {}
         self._released: deque[Request] = deque()
         self.blanket_reason: str | None = None  # why nothing is scored at all: no_pack, unsupported
-        self.served_closed = 0
-        self.requests_closed = 0
         self.errors = 0  # seams where our bookkeeping failed; the last one in words
         self.last_error: str | None = None
 
@@ -211,9 +209,6 @@ class Requests:
                 return
         reason = request.ticket.reason if request.ticket is not None else None
         record = close_record(request, self._clock(), reason or self.blanket_reason)
-        with self._lock:
-            self.served_closed += record["served"]
-            self.requests_closed += 1
         self._control("CLOSE", record)
 
 
