@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,12 @@ import torch
 from torch import nn
 
 from dosimeter.detectors.bank import ProbeBank
-from dosimeter.detectors.frames import ActivationFrame
-from dosimeter.detectors.identity import ModelIdentity
-from dosimeter.detectors.pack import Pack, bind, load_pack
+from dosimeter.detectors.pack import Pack
 from dosimeter.monitor.taps import transformers as server
+from dosimeter.monitor.taps.binding import TapState, agree, fitting_packs, self_test
 from dosimeter.monitor.taps.probe_op import Array, CaptureOp, HookError, ProbeOp
 from dosimeter.monitor.taps.requests import Requests
 from dosimeter.monitor.taps.tap import Sink, Tap
-
-
-@dataclass(slots=True)
-class TapState:
-    """What the tap says of itself, in HELLO. state: live · blind · no-pack."""
-
-    state: str = "no-pack"
-    reason: str | None = "no model is loaded yet"
-    model: dict[str, str] = field(default_factory=lambda: {"name": "", "digest": ""})
-    columns: list[dict[str, str]] = field(default_factory=list)
 
 
 def put(
@@ -45,37 +34,15 @@ def put(
 
     Call it before anything compiles, warms up or captures the model.
     """
-    state.columns = []
-    try:
-        # The folder says what was saved; what runs may have been loaded as another type.
-        running = str(next(model.parameters()).dtype).removeprefix("torch.")
-        identity = replace(ModelIdentity.from_folder(folder), dtype=running)
-        state.model = {"name": identity.name, "digest": identity.digest}
-        packs = [load_pack(path) for path in pack_folders]
-    except (OSError, ValueError) as error:
-        state.state, state.reason = "no-pack", str(error)
+    packs = fitting_packs(model, folder, pack_folders, state)
+    if not packs:
         return None
-    changed = ["its weights are quantised"] if getattr(model, "is_quantized", False) else []
-    wrong = {p.name: found for p in packs if (found := bind(p, identity) + changed)}
-    fitting = [pack for pack in packs if pack.name not in wrong]
-    if not fitting:
-        state.state = "no-pack"
-        state.reason = (
-            "; ".join(
-                f"pack `{name}` is bound to another model: {', '.join(found)}"
-                for name, found in wrong.items()
-            )
-            or "no pack is configured for this model"
-        )
-        return None
-    return _install(model, fitting, sink, state)
+    return _install(model, packs, sink, state)
 
 
 def _install(model: nn.Module, packs: list[Pack], sink: Sink, state: TapState) -> Tap | None:
     bank = ProbeBank.from_packs(packs)
-    state.columns = [
-        {"feature": c.feature, "pack": c.pack, "packName": c.pack_name} for c in bank.columns
-    ]
+    state.name(bank)
     op = ProbeOp(bank, next(model.parameters()).device)
 
     def on_state(reason: str | None) -> None:
@@ -108,25 +75,7 @@ def canary(model: nn.Module, op: ProbeOp, bank: ProbeBank, pack: Pack) -> None:
         model(input_ids=ids, use_cache=False)
     scores = op.read(len(known.token_ids))
     columns = [bank.features.index(feature) for feature in pack.features]
-    _agree(scores[:, columns], known.scores, known.tolerance, f"pack `{pack.name}`")
-
-
-def self_test(op: ProbeOp, bank: ProbeBank, packs: Sequence[Pack]) -> None:
-    """The op alone, on stored activations, against the numpy reference: safe between two steps of a server."""
-    for pack in packs:
-        hidden = np.zeros((len(bank.layers), 1, bank.hidden_size), np.float32)  # [L, 1, D]
-        hidden[[bank.layers.index(n) for n in pack.layers], 0] = pack.fingerprint.layer_means
-        op.begin()
-        for index, row in enumerate(hidden):
-            op.feed(index, torch.from_numpy(row))
-        expected = bank.score(ActivationFrame(hidden, bank.layers))
-        _agree(op.read(1), expected, pack.fingerprint.tolerance, "self-test")
-
-
-def _agree(found: Array, expected: Array, tolerance: float, what: str) -> None:
-    worst = float(np.abs(found - expected).max()) if found.size else 0.0
-    if not worst <= tolerance:  # NaN is not agreement
-        raise HookError(f"{what}: scores differ from the known answer by {worst:.3g} sd")
+    agree(scores[:, columns], known.scores, known.tolerance, f"pack `{pack.name}`")
 
 
 @dataclass(slots=True)

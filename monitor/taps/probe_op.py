@@ -34,12 +34,32 @@ class ReadOut(Protocol):
     def read(self, n: int, select: npt.NDArray[np.int64] | None) -> Array: ...
 
 
+Residual = Callable[[Any], torch.Tensor]
+"""The residual stream out of what a decoder block returned."""
+
+
+def first(output: Any) -> torch.Tensor:
+    """Blocks that return the residual stream, alone or at the head of a tuple."""
+    found: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return found
+
+
+def summed(output: Any) -> torch.Tensor:
+    """Blocks that return (hidden, residual) and leave the addition to the next norm."""
+    hidden, residual = output
+    found: torch.Tensor = hidden + residual
+    return found
+
+
 class _Hooked(ABC):
     """Forward hooks on some blocks, alive between `begin` and `read` on the thread that began."""
 
-    def __init__(self, layers: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self, layers: Sequence[int], device: torch.device, residual: Residual = first
+    ) -> None:
         self.layers = tuple(layers)
         self.device = device
+        self._residual = residual
         self._owner: int | None = None
         self._calls = 0
         self._error: Exception | None = None
@@ -75,7 +95,7 @@ class _Hooked(ABC):
             try:
                 if index != self._calls:
                     raise HookError(f"tapped block {index} ran as number {self._calls}")
-                hidden = output[0] if isinstance(output, tuple) else output
+                hidden = self._residual(output)
                 if hidden.is_cuda:  # the scores must be read where they were computed
                     self._stream = torch.cuda.current_stream(hidden.device)
                 with torch.no_grad():
@@ -110,8 +130,8 @@ class ProbeOp(_Hooked):
     for a probe that does not read the layer where one is not.
     """
 
-    def __init__(self, bank: ProbeBank, device: torch.device) -> None:
-        super().__init__(bank.layers, device)
+    def __init__(self, bank: ProbeBank, device: torch.device, residual: Residual = first) -> None:
+        super().__init__(bank.layers, device, residual)
         layers, _, width = bank.weights.shape
         weights = np.concatenate([bank.weights, np.ones((layers, 1, width), np.float32)], axis=1)
         self._weights = torch.tensor(weights, device=device)  # [L, F + 1, D]

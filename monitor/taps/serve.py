@@ -26,6 +26,7 @@ import numpy.typing as npt
 from dosimeter.detectors.frames import to_codes
 from dosimeter.monitor.taps import attach, roles, seams
 from dosimeter.monitor.taps import transformers as tapping
+from dosimeter.monitor.taps.binding import TapState
 from dosimeter.monitor.taps.front import Front
 from dosimeter.monitor.taps.probe_op import Array
 from dosimeter.monitor.taps.requests import Requests, Ticket
@@ -49,7 +50,7 @@ class Runtime:
 
     def __init__(self, settings: TapSettings) -> None:
         self.settings = settings
-        self.state = attach.TapState()
+        self.state = TapState()
         self.requests = Requests(self._control, time.time_ns)
         self.requests.blanket_reason = "no_pack"
         self._scored: weakref.ref[Any] | None = None  # the model whose columns the greeting names

@@ -14,7 +14,7 @@ import torch
 from dosimeter.detectors.bank import Column, Probe, ProbeBank
 from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.monitor.cli import attach as cli
-from dosimeter.monitor.taps import attach
+from dosimeter.monitor.taps import attach, binding
 from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
 from dosimeter.monitor.taps.transformers import blocks
 
@@ -25,8 +25,8 @@ def sink(rows: object, scores: object, ns: int) -> tuple[int, str | None]:
     return 0, None
 
 
-def put(small: Small, model: torch.nn.Module, packs: list[Path]) -> tuple[object, attach.TapState]:
-    state = attach.TapState()
+def put(small: Small, model: torch.nn.Module, packs: list[Path]) -> tuple[object, binding.TapState]:
+    state = binding.TapState()
     return attach.put(model, small.folder, packs, sink, state), state
 
 
@@ -54,7 +54,7 @@ def test_a_pack_of_another_model_refuses_to_score(small: Small, tmp_path: Path) 
         other.model.layers[0].mlp.up_proj.weight.add_(0.01)
     other.save_pretrained(tmp_path)
     small.tokenizer().save_pretrained(tmp_path)
-    state = attach.TapState()
+    state = binding.TapState()
     assert attach.put(other, tmp_path, [small.pack_folder], sink, state) is None
     assert state.state == "no-pack"
     assert "bound to another model" in str(state.reason)
@@ -110,10 +110,10 @@ def test_a_step_is_read_once_and_only_if_the_hooks_ran(small: Small) -> None:
 def test_the_self_test_finds_an_op_whose_weights_were_changed(small: Small) -> None:
     bank = ProbeBank.from_packs([small.pack])
     op = ProbeOp(bank, torch.device("cpu"))
-    attach.self_test(op, bank, [small.pack])
+    binding.self_test(op, bank, [small.pack])
     op._weights[0, 0, 0] += 1.0
     with pytest.raises(HookError, match="self-test"):
-        attach.self_test(op, bank, [small.pack])
+        binding.self_test(op, bank, [small.pack])
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -198,10 +198,10 @@ def test_the_self_test_covers_packs_that_read_fewer_layers_than_the_bank(small: 
     packs = [small.pack, pack]
     bank = ProbeBank.from_packs(packs)
     op = ProbeOp(bank, torch.device("cpu"))
-    attach.self_test(op, bank, packs)
+    binding.self_test(op, bank, packs)
     op._weights[1, 3] += 1.0
     with pytest.raises(HookError, match="self-test"):
-        attach.self_test(op, bank, [pack])
+        binding.self_test(op, bank, [pack])
 
 
 def test_a_token_with_one_value_that_is_not_finite_has_no_score_in_any_column() -> None:

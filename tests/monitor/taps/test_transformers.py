@@ -453,7 +453,8 @@ def test_two_requests_at_once_with_one_client_id_leave_nothing_alive(small: Smal
 
 
 def test_a_model_that_is_gone_leaves_no_tap_behind(small: Small) -> None:
-    from dosimeter.monitor.taps.attach import TapState, put
+    from dosimeter.monitor.taps.attach import put
+    from dosimeter.monitor.taps.binding import TapState
 
     before = len(seams.taps)
     model = small.model()

@@ -1,0 +1,84 @@
+"""Which packs may read a loaded model, and what the tap says of itself: the same for every server.
+
+A pack bound to another model refuses to score, never to serve. Nothing of any server is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from dosimeter.detectors.bank import ProbeBank
+from dosimeter.detectors.frames import ActivationFrame
+from dosimeter.detectors.identity import ModelIdentity
+from dosimeter.detectors.pack import Pack, bind, load_pack
+from dosimeter.monitor.taps.probe_op import Array, HookError, ProbeOp
+
+
+@dataclass(slots=True)
+class TapState:
+    """What the tap says of itself, in HELLO. state: live · blind · no-pack."""
+
+    state: str = "no-pack"
+    reason: str | None = "no model is loaded yet"
+    model: dict[str, str] = field(default_factory=lambda: {"name": "", "digest": ""})
+    columns: list[dict[str, str]] = field(default_factory=list)
+
+    def name(self, bank: ProbeBank) -> None:
+        """Say which columns are scored, in the order of the codes."""
+        self.columns = [
+            {"feature": c.feature, "pack": c.pack, "packName": c.pack_name} for c in bank.columns
+        ]
+
+
+def fitting_packs(
+    model: nn.Module, folder: Path, pack_folders: Sequence[Path], state: TapState
+) -> list[Pack]:
+    """The packs bound to `model`, loaded from `folder`; where there is none, `state` says why."""
+    state.columns = []
+    try:
+        # The folder says what was saved; what runs may have been loaded as another type.
+        running = str(next(model.parameters()).dtype).removeprefix("torch.")
+        identity = replace(ModelIdentity.from_folder(folder), dtype=running)
+        state.model = {"name": identity.name, "digest": identity.digest}
+        packs = [load_pack(path) for path in pack_folders]
+    except (OSError, ValueError) as error:
+        state.state, state.reason = "no-pack", str(error)
+        return []
+    changed = ["its weights are quantised"] if getattr(model, "is_quantized", False) else []
+    wrong = {p.name: found for p in packs if (found := bind(p, identity) + changed)}
+    fitting = [pack for pack in packs if pack.name not in wrong]
+    if not fitting:
+        state.state = "no-pack"
+        state.reason = (
+            "; ".join(
+                f"pack `{name}` is bound to another model: {', '.join(found)}"
+                for name, found in wrong.items()
+            )
+            or "no pack is configured for this model"
+        )
+        return []
+    return fitting
+
+
+def self_test(op: ProbeOp, bank: ProbeBank, packs: Sequence[Pack]) -> None:
+    """The op alone, on stored activations, against the numpy reference: safe between two steps of a server."""
+    for pack in packs:
+        hidden = np.zeros((len(bank.layers), 1, bank.hidden_size), np.float32)  # [L, 1, D]
+        hidden[[bank.layers.index(n) for n in pack.layers], 0] = pack.fingerprint.layer_means
+        op.begin()
+        for index, row in enumerate(hidden):
+            op.feed(index, torch.from_numpy(row))
+        expected = bank.score(ActivationFrame(hidden, bank.layers))
+        agree(op.read(1), expected, pack.fingerprint.tolerance, "self-test")
+
+
+def agree(found: Array, expected: Array, tolerance: float, what: str) -> None:
+    worst = float(np.abs(found - expected).max()) if found.size else 0.0
+    if not worst <= tolerance:  # NaN is not agreement
+        raise HookError(f"{what}: scores differ from the known answer by {worst:.3g} sd")
