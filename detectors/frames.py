@@ -39,16 +39,16 @@ ROWS = np.dtype(
         ("key", "<u8"),  # request, minted by the tap; never a client's id
         ("start", "<u4"),  # position of the first row in its sequence
         ("n", "<u4"),  # rows; consecutive positions
-        (
-            "cached",
-            "<u4",
-        ),  # positions before `start` that the server never ran: its prefix cache held them
-        ("flags", "<u4"),  # bit 0: first rows of this key
+        ("cached", "<u4"),  # with ROW_FIRST: positions of the key that have no score, never run
+        ("flags", "<u4"),  # ROW_FIRST, ROW_REUSED
     ]
 )
-"""One entry per request in a step, in the order its rows stand in `codes`."""
+"""Entries of a step in the order their rows stand in `codes`: one a request, more where rows are reused."""
 
 ROW_FIRST = 1
+"""The first rows of this key."""
+ROW_REUSED = 2
+"""The server took these positions from its prefix cache: the codes are those the same tokens had before."""
 
 SEGMENTS = np.dtype([("key", "<u8"), ("start", "<i8"), ("n", "<i8"), ("scope", "u1")])
 """Like ROWS, after join: cut at scope boundaries, so a segment has one scope."""

@@ -19,11 +19,13 @@ import torch
 from torch import nn
 
 from dosimeter.detectors.bank import ProbeBank
+from dosimeter.detectors.frames import to_codes
 from dosimeter.detectors.pack import Pack
 from dosimeter.monitor.taps import transformers as server
-from dosimeter.monitor.taps.binding import TapState, agree, fitting_packs, self_test
+from dosimeter.monitor.taps.binding import TapState, agree, fitting_packs, seed_of, self_test
 from dosimeter.monitor.taps.probe_op import Array, CaptureOp, HookError, ProbeOp
 from dosimeter.monitor.taps.requests import Requests
+from dosimeter.monitor.taps.score_cache import ScoreCache
 from dosimeter.monitor.taps.tap import Sink, Tap
 
 
@@ -56,7 +58,14 @@ def _install(model: nn.Module, packs: list[Pack], sink: Sink, state: TapState) -
         op.remove()
         state.state, state.reason = "blind", f"start-up canary: {error}"
         return None
-    tap = Tap(op, sink, self_test=lambda: self_test(op, bank, packs), on_state=on_state)
+    tap = Tap(
+        op,
+        sink,
+        self_test=lambda: self_test(op, bank, packs),
+        on_state=on_state,
+        encode=to_codes,
+        cache=ScoreCache(seed_of(state.model["digest"], bank), len(bank.columns)),
+    )
     server.put_tap(model, tap)
     state.state, state.reason = "live", None
     return tap
@@ -114,7 +123,9 @@ def attach(model: nn.Module, packs: Sequence[Pack]) -> Iterator[Seen]:
     """
     bank = ProbeBank.from_packs(packs)
     op = ProbeOp(bank, next(model.parameters()).device)
-    with _watched(model, op) as seen:
+    # The model's own digest is not asked for: the cache lives no longer than this `with`.
+    cache = ScoreCache(seed_of("", bank), len(bank.columns), np.float32)
+    with _watched(model, op, cache) as seen:
         for pack in packs:
             canary(model, op, bank, pack)
         yield seen
@@ -128,11 +139,13 @@ def capture(model: nn.Module, layers: Sequence[int]) -> Iterator[Seen]:
 
 
 @contextlib.contextmanager
-def _watched(model: nn.Module, op: ProbeOp | CaptureOp) -> Iterator[Seen]:
+def _watched(
+    model: nn.Module, op: ProbeOp | CaptureOp, cache: ScoreCache | None = None
+) -> Iterator[Seen]:
     seen = Seen()
     with server.installed(Requests(seen.control, time.time_ns)):
         op.install(server.blocks(model))
-        seen.tap = Tap(op, seen.sink)
+        seen.tap = Tap(op, seen.sink, cache=cache)
         server.put_tap(model, seen.tap)
         try:
             yield seen

@@ -78,6 +78,12 @@ def self_test(op: ProbeOp, bank: ProbeBank, packs: Sequence[Pack]) -> None:
         agree(op.read(1), expected, pack.fingerprint.tolerance, "self-test")
 
 
+def seed_of(model_digest: str, bank: ProbeBank) -> bytes:
+    """What every score of this tap depends on: the model's revision and the packs, column by column."""
+    columns = [f"{column.pack}/{column.feature}" for column in bank.columns]
+    return "\n".join([model_digest, *columns]).encode()
+
+
 def agree(found: Array, expected: Array, tolerance: float, what: str) -> None:
     worst = float(np.abs(found - expected).max()) if found.size else 0.0
     if not worst <= tolerance:  # NaN is not agreement

@@ -7,6 +7,7 @@ and cancels keep their identity; warm-up requests have none.
 from __future__ import annotations
 
 import functools
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +22,9 @@ from transformers.generation.continuous_batching.scheduler import Scheduler
 
 from dosimeter.monitor.taps import seams
 from dosimeter.monitor.taps.requests import End, Request
+from dosimeter.monitor.taps.rows import Rows
 from dosimeter.monitor.taps.seams import current_ticket, guarded, wrap
-from dosimeter.monitor.taps.tap import Rows
+from dosimeter.monitor.taps.tap import Tap
 
 
 def patch() -> None:
@@ -155,8 +157,10 @@ def _patch_steps() -> None:
             tap = seams.taps.get(model)
             if tap is None:
                 return original(self, model, batch_data)
+            guarded(lambda: _fit_page(self, tap))
             return tap.step(
-                functools.partial(_packed_rows, self), lambda: original(self, model, batch_data)
+                functools.partial(_packed_rows, self, _adapters(model)),
+                lambda: original(self, model, batch_data),
             )
 
         return compute_batch
@@ -164,7 +168,33 @@ def _patch_steps() -> None:
     wrap(ModelRunner, "compute_batch", runner)
 
 
-def _packed_rows(runner: ModelRunner) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+def _fit_page(runner: ModelRunner, tap: Tap) -> None:
+    """A prefix is shared in whole pages: the score cache must end where they end."""
+    if tap.cache is not None and getattr(runner, "_dosimeter_fitted", None) is not tap.cache:
+        pages = [one.tokens_per_page for one in runner.cache.cache_allocators.values()]
+        tap.cache.fit(math.gcd(*pages))
+        runner._dosimeter_fitted = tap.cache
+
+
+def _adapters(model: nn.Module) -> bytes:
+    """What runs beside the weights: a prefix has other scores under another adapter."""
+    if not getattr(model, "_hf_peft_config_loaded", False):
+        return b""
+    return repr(model.active_adapters()).encode()
+
+
+def _ids(state: RequestState, start: int, stop: int) -> list[int]:
+    """Prompt, then what was generated; a soft reset has moved that into the prompt."""
+    prompt: list[int] = state.initial_tokens
+    if stop <= len(prompt):
+        return prompt[start:stop]
+    rest: list[int] = state.generated_tokens
+    return prompt[start:] + rest[max(0, start - len(prompt)) : stop - len(prompt)]
+
+
+def _packed_rows(
+    runner: ModelRunner, salt: bytes
+) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
     """Requests of the batch in packing order; rows after them are padding. Offsets are already advanced."""
     io = runner.inputs_and_outputs
     if hasattr(io, "io_pairs"):
@@ -175,7 +205,8 @@ def _packed_rows(runner: ModelRunner) -> tuple[list[Rows], npt.NDArray[np.int64]
         if request is None:
             skipped.append((at, at + n))
         else:
-            rows.append(Rows(request, future.state.position_offset - n, n))
+            ids = functools.partial(_ids, future.state)
+            rows.append(Rows(request, future.state.position_offset - n, n, ids, salt))
         at += n
     if not skipped or not rows:
         return rows, None

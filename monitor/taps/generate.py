@@ -20,8 +20,9 @@ from transformers.generation.utils import GenerationMixin
 
 from dosimeter.monitor.taps import seams
 from dosimeter.monitor.taps.requests import End, Requests
+from dosimeter.monitor.taps.rows import Rows
 from dosimeter.monitor.taps.seams import current_ticket, guarded, wrap
-from dosimeter.monitor.taps.tap import Rows, Step, Tap
+from dosimeter.monitor.taps.tap import Step, Tap
 
 
 class _Thread(threading.local):

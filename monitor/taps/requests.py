@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dosimeter.detectors.frames import Scope
+from dosimeter.monitor.taps.score_cache import Chain
 
 Span = tuple[int, int, int]  # scope, start, end: half open prompt positions
 Control = Callable[[str, dict[str, Any]], None]
@@ -52,7 +53,9 @@ class Request:
     parent: int | None = None
     next_position: int = 0  # rows below it were seen
     emitted: int = 0  # distinct positions the tap produced scores for
-    cached: int = 0  # positions the server never ran for this request
+    cached: int = 0  # positions the server never ran for this request, and no score is known of
+    reused: int = 0  # of `emitted`: never run, with the scores the same tokens had before
+    chain: Chain | None = None  # its place in the score cache
     undone: int = 0  # rows of steps that the server itself could not finish
     held: int = 0  # live objects of the server that stand for this request
     unscored: dict[str, int] = field(default_factory=dict)  # reason -> distinct positions
@@ -145,6 +148,7 @@ class Requests:
                 opened_ns=self._clock(),
                 prompt_ids=prompt_ids,
                 parent=None if parent is None else parent.key,
+                chain=None if parent is None or parent.chain is None else parent.chain.fork(),
             )
             self._live[key] = request
             if ticket is not None:
@@ -256,6 +260,7 @@ def close_record(request: Request, now_ns: int, blanket_reason: str | None) -> d
         "completion_tokens": completion,
         "emitted": request.emitted,
         "cached": request.cached,
+        "reused": request.reused,
         "errors": unscored,
         "closed_ns": now_ns,
     }

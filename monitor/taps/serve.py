@@ -23,12 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dosimeter.detectors.frames import to_codes
+from dosimeter.detectors.frames import Codes
 from dosimeter.monitor.taps import attach, roles, seams
 from dosimeter.monitor.taps import transformers as tapping
 from dosimeter.monitor.taps.binding import TapState
 from dosimeter.monitor.taps.front import Front
-from dosimeter.monitor.taps.probe_op import Array
 from dosimeter.monitor.taps.requests import Requests, Ticket
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.settings import TapSettings
@@ -78,9 +77,9 @@ class Runtime:
         self.sender.control(Kind[kind], record)
 
     def sink(
-        self, rows: npt.NDArray[np.void], scores: Array, hook_ns: int
+        self, rows: npt.NDArray[np.void], codes: Codes, hook_ns: int
     ) -> tuple[int, str | None]:
-        return self.sender.step(rows, to_codes(scores), hook_ns, time.time_ns())
+        return self.sender.step(rows, codes, hook_ns, time.time_ns())
 
     def loaded(self, model: Any, find_folder: Callable[[], Path]) -> None:
         """A model was loaded. From here on its tokens are scored, or the reason they are not is known."""

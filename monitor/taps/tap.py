@@ -17,20 +17,13 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dosimeter.detectors.frames import ROW_FIRST, ROWS
+from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED, ROWS
 from dosimeter.monitor.taps.probe_op import Array, ReadOut
-from dosimeter.monitor.taps.requests import Request
+from dosimeter.monitor.taps.reuse import with_reused
+from dosimeter.monitor.taps.rows import Entry, Rows, entered
+from dosimeter.monitor.taps.score_cache import ScoreCache, Values
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """n consecutive positions of one request, in the order the server packed them."""
-
-    request: Request
-    start: int
-    n: int
 
 
 class RowMap(Protocol):
@@ -44,13 +37,13 @@ class RowMap(Protocol):
 
 
 class Sink(Protocol):
-    """Takes the scores of a step, float32 [T, F], and never blocks.
+    """Takes the rows of a step and never blocks. values: [T, F], as the tap's `encode` left them.
 
     Returns how many leading rows it took, and why it did not take the rest.
     """
 
     def __call__(
-        self, rows: npt.NDArray[np.void], scores: Array, hook_ns: int
+        self, rows: npt.NDArray[np.void], values: Values, hook_ns: int, /
     ) -> tuple[int, str | None]: ...
 
 
@@ -98,12 +91,18 @@ class Tap:
         on_state: Callable[[str | None], None] = lambda reason: None,
         breaker: Breaker | None = None,
         on_unread: Callable[[int], None] = lambda rows: None,
+        encode: Callable[[Array], Values] = lambda scores: scores,
+        cache: ScoreCache | None = None,
     ) -> None:
         """self_test: raises if the op is wrong; on_state: told why the breaker opened, None when it closes.
 
         on_unread: told how many rows of a step the server ran and nothing was read of. Must not block.
+        encode: scores, float32 [T, F], as the sink and the cache take them.
         """
         self.op = op
+        self._encode = encode
+        self.cache = cache
+        self.cache_error: str | None = None  # why there is none any more
         self._sink = sink
         self._self_test = self_test
         self.on_state = on_state
@@ -178,28 +177,17 @@ class Tap:
         return True
 
     def _after(self, step: Step) -> None:
-        rows = step.rows
-        if not rows:
+        if not step.rows:
             return
-        table = np.zeros(len(rows), ROWS)
-        news: list[int] = []
-        for index, row in enumerate(rows):
-            new, first = row.request.advance(row.start, row.n)
-            if first and row.start and row.request.opened_ns <= self._lost_ns:
-                # A step that could not be read may have been its first: no cache held these.
-                row.request.cached = 0
-                row.request.miss("tap_error", row.start)
-            news.append(new)
-            flags = ROW_FIRST if first else 0
-            table[index] = (row.request.key, row.start, row.n, row.request.cached, flags)
+        entries = [entered(row) for row in step.rows]
         if not step.armed:
-            self._unread(rows, news)
+            self._unread(entries)
             return
-        total = int(table["n"].sum())
         try:
-            scores = self.op.read(total, step.select)
+            read = self.op.read(sum(row.n for row in step.rows), step.select)
+            values = self._encode(read)
         except Exception as error:
-            self._unread(rows, news)
+            self._unread(entries)
             self._failed(error)
             return
         if self.breaker.failures:
@@ -207,35 +195,68 @@ class Tap:
             self.breaker.passed()
             if was_open:
                 self._tell(None)
-        self._emit(rows, news, table, scores)
+        if self.cache is not None:
+            entries, values = self._with_reused(self.cache, step.rows, entries, values)
+        self._charge_lost(entries)
+        self._emit(entries, values)
 
-    def _emit(
-        self, rows: Sequence[Rows], news: list[int], table: npt.NDArray[np.void], scores: Array
-    ) -> None:
-        """Hand over; what the sink did not take is charged to the requests from the end of the step."""
+    def _with_reused(
+        self, cache: ScoreCache, rows: Sequence[Rows], entries: list[Entry], values: Values
+    ) -> tuple[list[Entry], Values]:
+        """Keep the scores of this step, and put those of a cached prefix before a request's first rows."""
         try:
-            taken, lost = self._sink(table, scores, time.monotonic_ns())
+            return with_reused(cache, rows, entries, values)
         except Exception as error:
-            self._unread(rows, news)
-            self._failed(error)
-            return
-        reason = lost or "tap_error"
-        for row, new in zip(rows, news, strict=True):
-            kept = min(row.n, max(0, taken))
-            taken -= row.n
-            row.request.emitted += new
-            self.rows_emitted += row.n
-            if kept < row.n:
-                row.request.miss(reason, min(new, row.n - kept))
-                row.request.emitted -= min(new, row.n - kept)
+            self.cache, self.cache_error = (
+                None,
+                repr(error),
+            )  # its tokens are `prefix_cache` from now
+            return entries, values
 
-    def _unread(self, rows: Sequence[Rows], news: list[int]) -> None:
-        for row, new in zip(rows, news, strict=True):
-            row.request.miss("tap_error", new)
-        total = sum(row.n for row in rows)
-        self.rows_error += total
+    def _charge_lost(self, entries: Sequence[Entry]) -> None:
+        """A step whose rows had no name may have been a request's first: then no cache of the server held them."""
+        for entry in entries:
+            request = entry.request
+            if entry.flags & ROW_FIRST and request.opened_ns <= self._lost_ns:
+                request.miss("tap_error", request.cached)
+                request.cached = 0
+
+    def _emit(self, entries: Sequence[Entry], values: Values) -> None:
+        """Hand over; what the sink did not take is charged to the requests from the end of the step."""
+        table = np.zeros(len(entries), ROWS)
+        for index, entry in enumerate(entries):
+            request = entry.request
+            cached = request.cached if entry.flags & ROW_FIRST else 0
+            table[index] = (request.key, entry.start, entry.n, cached, entry.flags)
+        reason, failure = None, None
+        try:
+            taken, reason = self._sink(table, values, time.monotonic_ns())
+        except Exception as error:
+            taken, failure = 0, error
+        for entry in entries:
+            kept = min(entry.n, max(0, taken))
+            taken -= entry.n
+            lost = min(entry.new, entry.n - kept)
+            entry.request.emitted += entry.new - lost
+            entry.request.miss(reason or "tap_error", lost)
+            if entry.flags & ROW_REUSED:
+                entry.request.reused += entry.new - lost
+        if failure is None:
+            self.rows_emitted += len(values)
+        else:
+            self._count_unread(len(values))
+            self._failed(failure)
+
+    def _unread(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            entry.request.miss("tap_error", entry.new)
+        self._charge_lost(entries)
+        self._count_unread(sum(entry.n for entry in entries))
+
+    def _count_unread(self, rows: int) -> None:
+        self.rows_error += rows
         with contextlib.suppress(Exception):  # as in `_tell`
-            self.on_unread(total)
+            self.on_unread(rows)
 
     def _failed(self, error: Exception) -> None:
         was_open = self.breaker.is_open

@@ -73,7 +73,7 @@ def test_rows_are_named_by_key_start_and_what_the_cache_held() -> None:
     fixture.step((b, 18, 1), (a, 3, 1))
     assert fixture.frames == [
         [(a.key, 0, 3, 0, 1), (b.key, 16, 2, 16, 1)],
-        [(b.key, 18, 1, 16, 0), (a.key, 3, 1, 0, 0)],
+        [(b.key, 18, 1, 0, 0), (a.key, 3, 1, 0, 0)],
     ]
     assert (a.emitted, b.emitted, b.cached) == (4, 3, 16)
 

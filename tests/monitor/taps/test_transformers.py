@@ -25,6 +25,7 @@ from transformers.generation.continuous_batching.model_runner import ModelRunner
 from dosimeter.monitor.taps import continuous, generate, seams
 from dosimeter.monitor.taps.attach import Seen, attach
 from dosimeter.monitor.taps.requests import Request, Requests
+from dosimeter.monitor.taps.score_cache import ScoreCache
 
 from .conftest import Small, hidden_of
 
@@ -169,22 +170,74 @@ def test_a_row_that_ends_early_leaves_no_padding_behind(small: Small) -> None:
     assert check(small, model, seen, sequences) == 0
 
 
-def test_tokens_from_the_prefix_cache_are_named_not_missed(small: Small) -> None:
+def test_tokens_from_the_prefix_cache_get_the_scores_they_had(small: Small) -> None:
     """Block sharing is on by default in the server: two of three requests skip 16 and more tokens."""
     prompts = [[*SHARED, 1], [*SHARED, 2], [*SHARED, 3, 4]]
     model, seen, sequences = run(
         small, batched(prompts, allow_block_sharing=True, max_batch_tokens=48)
     )
+    assert check(small, model, seen, sequences) == 0
+    reused = [close["reused"] for close in seen.closed.values()]
+    assert sum(reused) > 0
+    assert all(tokens % 16 == 0 for tokens in reused)
+
+
+def test_a_turn_that_repeats_an_answer_gets_the_scores_of_that_answer(small: Small) -> None:
+    """The server shares blocks of generated text too: a second turn sends the first answer back as prompt."""
+    model = small.model()
+    config = {"page_size": 8, "num_blocks": 64, "max_batch_tokens": 64}
+    with attach(model, [small.pack]) as seen:
+        manager = model.init_continuous_batching(
+            generation_config=GenerationConfig(
+                max_new_tokens=20, do_sample=False, eos_token_id=-1, pad_token_id=0
+            ),
+            continuous_batching_config=ContinuousBatchingConfig(**config),
+        )
+        manager.start()
+        try:
+            sequences: list[list[int]] = []
+            turn = SHARED[:10]
+            for _ in range(3):
+                manager.add_request(turn, request_id=f"turn{len(sequences)}", max_new_tokens=20)
+                output = manager.get_result(timeout=30)
+                sequences.append(list(output.prompt_ids) + list(output.generated_tokens))
+                turn = [*sequences[-1], 5, 6]
+        finally:
+            manager.stop(block=True)
+    model.set_attn_implementation("eager")
+    assert check(small, model, seen, sequences) == 0
+    reused = [seen.closed[key]["reused"] for key in sorted(seen.closed)]
+    # Whole pages of 8 of what had rows before: all but the last token of the turn before.
+    assert reused == [0, (10 + 20 - 1) // 8 * 8, (30 + 2 + 20 - 1) // 8 * 8]
+
+
+@pytest.mark.parametrize("length", [4, 16, 17, 21])
+def test_children_of_a_fork_inherit_the_scores_of_the_prompt(small: Small, length: int) -> None:
+    prompt = list(range(25, 25 + length))
+    model, seen, sequences = run(small, batched([prompt], n=3))
+    assert len(sequences) == 3
+    assert check(small, model, seen, sequences) == 0
+    children = [close for key, close in seen.closed.items() if "parent" in seen.opened[key]]
+    assert [close["reused"] for close in children] == [length - 1] * 2
+
+
+def test_scores_of_a_prefix_that_was_forgotten_stay_a_named_gap(small: Small) -> None:
+    """The cache is bounded. A gap keeps its reason, and is never filled with another prefix's scores."""
+    model = small.model()
+    with attach(model, [small.pack]) as seen:
+        assert seen.tap is not None
+        seen.tap.cache = ScoreCache(b"seed", 2, np.float32, limit_bytes=1)
+        assert seen.tap.cache.capacity == 1
+        prompts = [[*SHARED, 1], [*SHARED, 2], [*SHARED, 3, 4]]
+        sequences = batched(prompts, allow_block_sharing=True, max_batch_tokens=48)(model)
+    model.set_attn_implementation("eager")
     missing = check(small, model, seen, sequences)
-    assert missing == sum(close["cached"] for close in seen.closed.values())
-    assert missing > 0
-    assert missing % 16 == 0
+    assert missing == sum(close["cached"] for close in seen.closed.values()) > 0
 
 
 def test_children_of_a_fork_have_keys_of_their_own(small: Small) -> None:
-    model, seen, sequences = run(small, batched([[25, 26, 27, 28]], n=3))
-    assert len(sequences) == 3
-    check(small, model, seen, sequences)
+    _, seen, sequences = run(small, batched([[25, 26, 27, 28]], n=3))
+    assert len(sequences) == len(seen.closed) == 3
     parents = [record.get("parent") for record in seen.opened.values()]
     assert parents.count(None) == 1
 

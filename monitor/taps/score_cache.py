@@ -1,0 +1,218 @@
+"""Scores of token prefixes, kept so that tokens a server takes from its prefix cache get the scores they had.
+
+A server that finds a prompt's first blocks in its cache runs nothing for them, so nothing can be read. But
+what a token's activations are follows from the tokens before it: the same prefix under the same weights,
+adapter and pack has the same scores. So they are kept here, a block of tokens at a time, under a rolling
+hash of all tokens up to the block's end. Token ids are only hashed; neither they nor the hashes leave the
+process. The cache is bounded, forgets what was used least recently, and counts.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[Any]
+"""Rows of scores [T, F]: int16 codes beside a sidecar, float32 in a script."""
+Ids = Callable[[int, int], Sequence[int]]
+"""Token ids at positions [start, stop) of one sequence; shorter, or negative, where not known yet."""
+
+LIMIT_BYTES = 64 << 20
+"""What a cache may hold: at 16 features in int16 about 1.4 million tokens."""
+BLOCK_MAX = 64
+SLAB = 256  # blocks allocated at a time
+ENTRY_BYTES = 224  # Python's own for one block: hash, number, their places in the map
+
+
+@dataclass(slots=True, eq=False)
+class Chain:
+    """How far the scores of one sequence are in: rows up to `end`, hashes up to `hashed` blocks."""
+
+    origin: bytes
+    digest: bytes
+    generation: int
+    end: int = 0
+    hashed: int = 0
+    tail: Values | None = None  # [B, F]: the block that is not complete
+    whole: bool = True  # the tail has every row of its block up to `end`
+    waiting: list[tuple[int, Values]] = field(default_factory=list)  # blocks whose ids are to come
+
+    def fork(self) -> Chain:
+        """For a sequence that the server starts as a copy of this one."""
+        tail = None if self.tail is None else self.tail.copy()
+        return Chain(
+            self.origin, self.origin, self.generation, end=self.end, tail=tail, whole=self.whole
+        )
+
+
+class ScoreCache:
+    """One for one tap; any thread may call it.
+
+    seed      what every score depends on: model revision, pack digests
+    features  columns of a row; dtype: what a row is kept as
+    """
+
+    def __init__(
+        self,
+        seed: bytes,
+        features: int,
+        dtype: npt.DTypeLike = np.int16,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> None:
+        self._seed = seed
+        self._features, self._dtype = features, np.dtype(dtype)
+        self._limit_bytes = limit_bytes
+        self._lock = threading.Lock()
+        self.stored = self.reused = self.missed = self.evicted = 0  # tokens, since the start
+        self._generation = 0
+        self._begin(16)
+
+    def _begin(self, block: int) -> None:
+        self.block = block
+        row_bytes = self._features * self._dtype.itemsize
+        self.capacity = max(1, self._limit_bytes // (block * row_bytes + ENTRY_BYTES))  # blocks
+        self._slots: OrderedDict[bytes, int] = OrderedDict()
+        self._slabs: list[Values] = []
+        self._generation += 1
+
+    def fit(self, page: int) -> None:
+        """The server's cache works in pages of this many tokens, so a cached prefix ends at one of theirs."""
+        with self._lock:
+            block = math.gcd(page, BLOCK_MAX)
+            if block != self.block:
+                self._begin(block)
+
+    def __len__(self) -> int:
+        """Tokens held."""
+        return len(self._slots) * self.block
+
+    def chain(self, salt: bytes = b"") -> Chain:
+        """A sequence begins. salt: what must tell it from others with the same tokens (adapter, cache salt)."""
+        origin = blake2b(self._seed + b"\0" + salt, digest_size=16).digest()
+        return Chain(origin, origin, self._generation)
+
+    def prefix(self, chain: Chain, stop: int, ids: Ids) -> list[tuple[int, Values]]:
+        """What is known of [0, stop) of a sequence whose first row is `stop`: runs (start, rows), ascending.
+
+        chain: new, or a fork of the sequence it was copied from. It goes on at `stop`.
+        """
+        with self._lock:
+            self._follow(chain)
+            rest = stop % self.block
+            tail = (
+                chain.tail
+                if chain.whole and chain.end - chain.end % self.block == stop - rest
+                else None
+            )
+            parts: list[tuple[int, Values]] = []
+            while chain.hashed < stop // self.block and self._hash(chain, ids):
+                slot = self._slots.get(chain.digest)
+                if slot is not None:
+                    self._slots.move_to_end(chain.digest)
+                    parts.append(((chain.hashed - 1) * self.block, self._at(slot)))
+            if rest and tail is not None and chain.end >= stop:
+                parts.append((stop - rest, tail[:rest]))
+                chain.whole = True
+            else:
+                chain.whole = not rest
+            chain.end = stop
+            runs = _joined(parts)
+            found = sum(len(rows) for _, rows in runs)
+            self.reused += found
+            self.missed += stop - found
+            return runs
+
+    def add(self, chain: Chain, start: int, rows: Values, ids: Ids) -> None:
+        """Rows of positions [start, start + T) were scored; those below the chain's end are known."""
+        with self._lock:
+            self._follow(chain)
+            while chain.waiting and self._store(chain, *chain.waiting[0], ids):
+                chain.waiting.pop(0)
+            known = max(0, chain.end - start)
+            start, rows = start + known, rows[known:]
+            if start > chain.end:
+                chain.end, chain.whole = start, start % self.block == 0
+            while len(rows):
+                inside = chain.end % self.block
+                part, rows = rows[: self.block - inside], rows[self.block - inside :]
+                self._take(chain, inside, part, ids)
+
+    # --- under the lock
+
+    def _follow(self, chain: Chain) -> None:
+        """Blocks may have changed their size since the chain began."""
+        if chain.generation != self._generation:
+            chain.generation, chain.digest, chain.hashed = self._generation, chain.origin, 0
+            chain.tail, chain.waiting = None, []
+            chain.whole = chain.end % self.block == 0
+
+    def _take(self, chain: Chain, inside: int, part: Values, ids: Ids) -> None:
+        """Rows of one block, from its row `inside` on."""
+        chain.end += len(part)
+        if not chain.whole:
+            chain.whole = chain.end % self.block == 0
+            return
+        if len(part) < self.block:
+            if chain.tail is None:
+                chain.tail = np.empty((self.block, self._features), self._dtype)
+            chain.tail[inside : inside + len(part)] = part
+            part = chain.tail
+        if chain.end % self.block == 0:
+            number = chain.end // self.block - 1
+            if chain.waiting or not self._store(chain, number, part, ids):
+                chain.waiting.append((number, part.copy()))
+
+    def _store(self, chain: Chain, number: int, rows: Values, ids: Ids) -> bool:
+        """Keep a complete block; False while a token id up to its end is not known."""
+        while chain.hashed <= number:
+            if not self._hash(chain, ids):
+                return False
+        if chain.digest in self._slots:
+            self._slots.move_to_end(chain.digest)
+            return True
+        if len(self._slots) < self.capacity:
+            slot = len(self._slots)
+            if slot % SLAB == 0:
+                self._slabs.append(np.empty((SLAB, self.block, self._features), self._dtype))
+        else:
+            _, slot = self._slots.popitem(last=False)
+            self.evicted += self.block
+        self._slots[chain.digest] = slot
+        self._at(slot)[:] = rows
+        self.stored += self.block
+        return True
+
+    def _at(self, slot: int) -> Values:
+        found: Values = self._slabs[slot // SLAB][slot % SLAB]
+        return found
+
+    def _hash(self, chain: Chain, ids: Ids) -> bool:
+        """Take one block of token ids into the chain's hash; False if they are not all known."""
+        start = chain.hashed * self.block
+        tokens = np.asarray(ids(start, start + self.block), "<i4")
+        if len(tokens) < self.block or tokens.min() < 0:
+            return False
+        chain.digest = blake2b(chain.digest + tokens.tobytes(), digest_size=16).digest()
+        chain.hashed += 1
+        return True
+
+
+def _joined(parts: list[tuple[int, Values]]) -> list[tuple[int, Values]]:
+    """Consecutive parts as one run each, copied: what they were may be evicted."""
+    runs: list[tuple[int, list[Values]]] = []
+    end = -1
+    for start, rows in parts:
+        if start == end:
+            runs[-1][1].append(rows)
+        else:
+            runs.append((start, [rows]))
+        end = start + len(rows)
+    return [(start, np.concatenate(rows)) for start, rows in runs]

@@ -1,0 +1,161 @@
+"""The score cache against a dictionary of whole prefixes: what it returns is what that very prefix had."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, ScoreCache
+
+F = 2
+
+
+def row(tokens: Sequence[int], salt: bytes) -> np.ndarray:
+    """The planted score of a position: a number that only this prefix has, worked out without hashing."""
+    digits = int("1" + "".join(str(t) for t in tokens), 3)
+    return np.array([digits % 30011, (digits // 30011 + len(salt)) % 30011], np.int16)
+
+
+def rows(tokens: Sequence[int], start: int, stop: int, salt: bytes = b"") -> np.ndarray:
+    planted = [row(tokens[: p + 1], salt) for p in range(start, stop)]
+    return np.array(planted, np.int16).reshape(-1, F)
+
+
+def known(tokens: Sequence[int]) -> Callable[[int, int], Sequence[int]]:
+    return lambda start, stop: tokens[start:stop]
+
+
+SEQUENCES = st.lists(
+    st.tuples(
+        st.lists(st.integers(0, 2), min_size=1, max_size=40),
+        st.sampled_from([b"", b"adapter"]),
+        st.lists(st.integers(1, 13), min_size=40, max_size=40),  # rows a step
+        st.integers(0, 40),  # where its rows begin: what the server had cached
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SEQUENCES, st.sampled_from([1, 3, 4, 8, 16]), st.integers(0, 6))
+def test_what_is_returned_is_what_this_prefix_had(
+    sequences: list[tuple[list[int], bytes, list[int], int]], page: int, room: int
+) -> None:
+    """Whatever was shared, cut, forgotten or skipped: a score of another prefix is never returned."""
+    block = math.gcd(page, 64)
+    cache = ScoreCache(b"m", F, limit_bytes=room * (block * F * 2 + ENTRY_BYTES))
+    cache.fit(page)
+    for tokens, salt, steps, first in sequences:
+        first = min(first, len(tokens) - 1)
+        chain, ids = cache.chain(salt), known(tokens)
+        if first:
+            end = 0
+            for start, found in cache.prefix(chain, first, ids):
+                assert start >= end
+                end = start + len(found)
+                assert end <= first
+                np.testing.assert_array_equal(found, rows(tokens, start, end, salt))
+        at = first
+        for n in steps:
+            stop = min(at + n, len(tokens))
+            cache.add(chain, at, rows(tokens, at, stop, salt), ids)
+            at = stop
+        assert len(cache) <= max(1, room) * block
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=60),
+    st.lists(st.integers(1, 17), min_size=60, max_size=60),
+    st.integers(0, 60),
+)
+def test_every_whole_block_that_was_scored_is_found(
+    tokens: list[int], steps: list[int], stop: int
+) -> None:
+    """Nothing is forgotten while there is room, however the server cut its steps."""
+    cache = ScoreCache(b"m", F)
+    chain, at = cache.chain(), 0
+    for n in steps:
+        cache.add(chain, at, rows(tokens, at, min(at + n, len(tokens))), known(tokens))
+        at = min(at + n, len(tokens))
+    shared = tokens[:stop]
+    runs = cache.prefix(cache.chain(), len(shared), known([*shared, 0]))
+    whole = len(shared) // 16 * 16
+    assert [(start, len(found)) for start, found in runs] == ([(0, whole)] if whole else [])
+    assert (cache.reused, cache.missed) == (whole, len(shared) - whole)
+
+
+def test_another_adapter_or_cache_salt_is_another_prefix() -> None:
+    cache, tokens = ScoreCache(b"m", F), [1] * 16
+    cache.add(cache.chain(b"a"), 0, rows(tokens, 0, 16), known(tokens))
+    assert cache.prefix(cache.chain(b"b"), 16, known(tokens)) == []
+    assert cache.prefix(cache.chain(), 16, known(tokens)) == []
+    assert len(cache.prefix(cache.chain(b"a"), 16, known(tokens))) == 1
+
+
+def test_another_model_or_pack_is_another_cache() -> None:
+    one, other = ScoreCache(b"pack 1", F), ScoreCache(b"pack 2", F)
+    assert one.chain().origin != other.chain().origin
+
+
+@pytest.mark.parametrize("stop", [5, 16, 21])
+def test_a_fork_inherits_the_block_that_is_not_complete(stop: int) -> None:
+    cache, tokens = ScoreCache(b"m", F), [0, 1, 2] * 8
+    parent = cache.chain()
+    cache.add(parent, 0, rows(tokens, 0, stop), known(tokens))
+    child = parent.fork()
+    cache.add(parent, stop, rows(tokens, stop, 23), known(tokens))  # it runs on in its own tail
+    ((start, found),) = cache.prefix(child, stop, known(tokens))
+    assert start == 0
+    np.testing.assert_array_equal(found, rows(tokens, 0, stop))
+
+
+def test_a_block_waits_for_token_ids_that_the_server_learns_later() -> None:
+    """A server that runs a step ahead knows a generated token's id only after the next step has begun."""
+    cache, tokens = ScoreCache(b"m", F), [0, 1] * 8
+    chain = cache.chain()
+    cache.add(chain, 0, rows(tokens, 0, 16), known([*tokens[:15], -1]))
+    assert len(cache) == 0
+    cache.add(chain, 16, rows([*tokens, 2], 16, 17), known([*tokens, 2]))
+    assert len(cache) == 16
+    ((_, found),) = cache.prefix(cache.chain(), 16, known(tokens))
+    np.testing.assert_array_equal(found, rows(tokens, 0, 16))
+
+
+def test_a_row_that_was_not_scored_leaves_its_block_out() -> None:
+    """A step that failed is a hole: the block around it is not kept, the next one is."""
+    cache, tokens = ScoreCache(b"m", F), [0, 1] * 16
+    chain = cache.chain()
+    cache.add(chain, 0, rows(tokens, 0, 5), known(tokens))
+    cache.add(chain, 7, rows(tokens, 7, 32), known(tokens))
+    runs = cache.prefix(cache.chain(), 32, known(tokens))
+    assert [(start, len(found)) for start, found in runs] == [(16, 16)]
+
+
+def test_a_new_page_size_starts_over_and_a_sequence_under_way_goes_on() -> None:
+    cache, tokens = ScoreCache(b"m", F), [0, 1] * 24
+    chain = cache.chain()
+    cache.add(chain, 0, rows(tokens, 0, 20), known(tokens))
+    cache.fit(8)
+    cache.add(chain, 20, rows(tokens, 20, 48), known(tokens))
+    runs = cache.prefix(cache.chain(), 48, known(tokens))
+    assert [(start, len(found)) for start, found in runs] == [(24, 24)]
+    np.testing.assert_array_equal(runs[0][1], rows(tokens, 24, 48))
+
+
+def test_what_was_used_least_recently_goes_first_and_is_counted() -> None:
+    cache = ScoreCache(b"m", F, limit_bytes=2 * (16 * F * 2 + ENTRY_BYTES))
+    prompts = [[n % 3] * 8 + [n // 3] * 8 for n in (0, 1, 2)]
+    for tokens in prompts[:2]:
+        cache.add(cache.chain(), 0, rows(tokens, 0, 16), known(tokens))
+    assert cache.prefix(cache.chain(), 16, known(prompts[0]))
+    cache.add(cache.chain(), 0, rows(prompts[2], 0, 16), known(prompts[2]))
+    held = [bool(cache.prefix(cache.chain(), 16, known(tokens))) for tokens in prompts]
+    assert held == [True, False, True]
+    assert (cache.stored, cache.evicted, len(cache)) == (48, 16, 32)
