@@ -5,7 +5,8 @@ It adds to a hit what the engine does not know, and knows nothing of where the r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dosimeter.monitor.coverage import Positions
 from dosimeter.monitor.history.records import LedgerRecord
@@ -16,12 +17,16 @@ from dosimeter.rules.engine import Hit
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A record on its way to the writer, and what is counted of it."""
+    """A record on its way to the writer, and what is counted of it.
 
-    record: LedgerRecord
+    record is None where none could be made, a defect of ours: `defect` is what is kept instead.
+    """
+
+    record: LedgerRecord | None
     rule: str
     severity: str
-    decision: str  # notified | shadow
+    decision: str  # notified | shadow | defect
+    defect: Mapping[str, object] = field(default_factory=dict)
 
 
 def decide(
@@ -48,6 +53,13 @@ def decide(
     record = LedgerRecord(alert.event_id, alert.canonical, evidence, alert.deliverable)
     severity, decision = hit.compiled.severity, str(alert.core["decision"])
     return Decided(record, hit.rule, severity, decision)
+
+
+def undecided(hit: Hit, epoch: int, time_ns: int, error: Exception) -> Decided:
+    """A hit that no record could be made of: its facts, for the file of what the ledger cannot take."""
+    facts = {slot: getattr(hit, slot) for slot in Hit.__slots__ if slot != "compiled"}
+    defect = {"hit": facts, "epoch": f"{epoch:016x}", "time_ns": time_ns, "error": repr(error)}
+    return Decided(None, hit.rule, hit.compiled.severity, "defect", defect)
 
 
 def _coverage(opened: Open, positions: Positions) -> str:

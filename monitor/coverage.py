@@ -36,6 +36,7 @@ class Account:
     after_end: int = 0  # rows beyond the server's own end; in no other figure
     requests: int = 0
     served_by: dict[str, int] = field(default_factory=dict)  # one of SOURCES, or `counters`
+    reused: int = 0  # of `scored`: not run, scored as the same tokens were before; since the start
 
     @property
     def unaccounted(self) -> int:
@@ -45,21 +46,24 @@ class Account:
     def coverage(self) -> float | None:
         return self.scored / self.served if self.served else None
 
-    def add(self, other: Account) -> None:
-        self.served += other.served
-        self.scored += other.scored
-        self.after_end += other.after_end
-        self.requests += other.requests
+    def add(self, other: Account, sign: int = 1) -> None:
+        """sign -1 takes out what was added before."""
+        self.served += sign * other.served
+        self.scored += sign * other.scored
+        self.after_end += sign * other.after_end
+        self.requests += sign * other.requests
+        self.reused += sign * other.reused
         for reason, tokens in other.unscored.items():
-            self.unscored[reason] = self.unscored.get(reason, 0) + tokens
+            self.unscored[reason] = self.unscored.get(reason, 0) + sign * tokens
         for source, tokens in other.served_by.items():
-            self.served_by[source] = self.served_by.get(source, 0) + tokens
+            self.served_by[source] = self.served_by.get(source, 0) + sign * tokens
 
     def as_dict(self) -> dict[str, object]:
         return {
             "served": self.served,
             "served_by": {name: n for name, n in sorted(self.served_by.items()) if n},
             "scored": self.scored,
+            "reused": self.reused,
             "unscored": {name: n for name, n in sorted(self.unscored.items()) if n},
             "unaccounted": self.unaccounted,
             "after_end": self.after_end,
@@ -98,11 +102,12 @@ def settle(
     cached: int,
     errors: Mapping[str, int],
     loss_reason: str | None,
+    reused: int = 0,
 ) -> Account:
     """The account of one closed request.
 
     source                    who counted `served`, one of SOURCES
-    emitted, cached, errors   the tap's own statement, in distinct positions
+    emitted, cached, errors   the tap's own statement, in distinct positions; reused: of `emitted`
     loss_reason               why rows the tap did send may not have come here; None: nothing may
                               be missing, and what is stays unaccounted
 
@@ -128,4 +133,5 @@ def settle(
     if loss_reason is not None and lost > 0:
         unscored[loss_reason] = unscored.get(loss_reason, 0) + max(0, lost - excess)
     kept = {name: tokens for name, tokens in unscored.items() if tokens}
-    return Account(served, positions.scored(served), kept, after_end, 1, {source: served})
+    scored = positions.scored(served)
+    return Account(served, scored, kept, after_end, 1, {source: served}, min(reused, scored))

@@ -8,8 +8,9 @@ the order of positions: what lies below the furthest one seen was taken before o
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,10 @@ from dosimeter.detectors.frames import (
     ScoreFrame,
     StepFrame,
 )
+from dosimeter.monitor.calls import Calls
 from dosimeter.monitor.coverage import Account, Positions, settle
 from dosimeter.monitor.evidence import FollowUp, Ints
-from dosimeter.monitor.records import Close, Open
+from dosimeter.monitor.records import Close, Open, Usage
 from dosimeter.monitor.slots import Slots
 from dosimeter.monitor.taps.wire import COUNTER_LIMIT, WireError
 from dosimeter.monitor.waiting import Waiting
@@ -75,6 +77,8 @@ class Join:
         self.waiting = Waiting()
         self.late_rows = 0  # of closed requests
         self.excess = 0  # tokens counted here beyond the server's own total; must be 0
+        self.calls = Calls()
+        self.restated = 0  # tokens that a front counted beyond the tap's CLOSE records
         self._closed: OrderedDict[int, None] = OrderedDict()
         self._connects = 0
         self._unsettled: set[str] = set()  # roles that connected and have not finished announcing
@@ -106,6 +110,8 @@ class Join:
             return []
         if len(self.live) >= MAX_LIVE:
             raise WireError(f"more than {MAX_LIVE} requests are open")
+        if record.call:
+            self.calls.opened(record.call)
         slot = self.slots.take(record.key, record.prompt_len)
         loss = "sidecar_restart" if record.again else None
         self.live[record.key] = Request(record, slot, role, loss, announced=self._connects)
@@ -118,19 +124,32 @@ class Join:
             return None
         self.waiting.drop(record.key)
         request = self.live.get(record.key)
-        account = settle(
+        settled = partial(
+            settle,
             self.positions(request) if request is not None else Positions(),
-            served=record.served,
-            source=record.served_source,
             emitted=record.emitted,
             cached=record.cached,
             errors=record.errors,
             # A CLOSE without an OPEN: its rows, if any were sent, went to a process before us.
             loss_reason="sidecar_restart" if request is None else request.loss_reason,
+            reused=record.reused,
         )
+        account = settled(served=record.served, source=record.served_source)
         self.account.add(account)
         self._forget(record.key)
+        if request is not None and request.opened.call:
+            self._restate(self.calls.closed(request.opened.call, account, settled))
         return Ended(request, account)
+
+    def usage(self, record: Usage) -> None:
+        """A front counted a call: its requests are held against that instead of the tap's own count."""
+        self._restate(self.calls.counted(record))
+
+    def _restate(self, changes: Sequence[tuple[Account, Account]]) -> None:
+        for before, after in changes:
+            self.account.add(before, -1)
+            self.account.add(after)
+            self.restated += after.served - before.served
 
     def counters(self, role: str, counters: Mapping[str, int]) -> list[Request]:
         """Compare with the speaker's own totals, at a STEP or BEAT: no record is queued then.
@@ -154,7 +173,7 @@ class Join:
             ]
             for request in orphans:
                 self._forget(request.key)
-        missing = served - self.account.served
+        missing = served + self.restated - self.account.served
         self.excess = max(0, -missing)
         if missing > 0:
             closes = max(0, requests - self.account.requests)

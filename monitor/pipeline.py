@@ -20,7 +20,7 @@ from dosimeter.monitor.alerts import Decided
 from dosimeter.monitor.history.records import Account
 from dosimeter.monitor.latency import Latency
 from dosimeter.monitor.receive import Connection, Receiver
-from dosimeter.monitor.records import Close, Column, Hello, Open
+from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.taps.wire import Kind, Message, WireError
@@ -83,6 +83,8 @@ class Pipeline:
                 self._hand_over(server.open(Open.parse(body), role))
             elif message.kind is Kind.CLOSE:
                 self._hand_over(*server.close(Close.parse(body), self.time_ns()))
+            elif message.kind is Kind.USAGE:
+                server.usage(Usage.parse(body))
         else:
             decided = server.step(body)
             self.decision.add(max(0, self.monotonic_ns() - body.hook_ns))
@@ -94,8 +96,6 @@ class Pipeline:
 
     def _greet(self, connection: Connection, epoch: int, hello: Hello) -> None:
         server = self.servers.get(epoch)
-        if server is None and hello.role == "front":
-            raise WireError("a front greets before its tap")  # it comes back in half a second
         program = self._program(hello.columns)
         if server is None:
             stored = self.accounts.get(f"{epoch:016x}")
@@ -112,9 +112,10 @@ class Pipeline:
         now_ns = self.monotonic_ns()
         for one in decided:
             self.alerts[one.rule, one.severity, one.decision] += 1
-        records = [(one.record, now_ns) for one in decided]
+        records = [(one.record, now_ns) for one in decided if one.record is not None]
+        defects = [one.defect for one in decided if one.record is None]
         accounts = self._accounts() if decided else ()
-        self.writer.put(records, evidence=evidence, accounts=accounts)
+        self.writer.put(records, evidence=evidence, accounts=accounts, defects=defects)
 
     def flush(self) -> None:
         """Hand over what is kept back so that not every closed request costs a commit."""

@@ -78,6 +78,7 @@ class Open:
     opened_ns: int
     again: bool
     cut: bool  # part of it was too large to send
+    call: str = ""  # joins it with the USAGE of a front in another process
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Open:
@@ -97,6 +98,7 @@ class Open:
             opened_ns=_count(body, "opened_ns", 0, limit=1 << 63),
             again=_get(body, "again", bool, False),
             cut="cut" in body,
+            call=_text(body, "call", ""),
         )
 
 
@@ -109,10 +111,11 @@ class Close:
     served: int
     served_source: str  # one of SOURCES
     emitted: int  # positions the tap handed to the socket
-    cached: int  # positions the server never ran
+    cached: int  # positions the server never ran, and no score is known of
     errors: Mapping[str, int]  # positions by the reason why they were not handed over
     closed_ns: int
     cut: bool  # part of it was too large to send
+    reused: int = 0  # of `emitted`: never run, with the scores the same tokens had before
     content: Mapping[str, Any] = field(default_factory=dict)  # only where a tenant chose it
 
     @classmethod
@@ -128,7 +131,25 @@ class Close:
             errors={_cut(name): _count(errors, name) for name in errors},
             closed_ns=_count(body, "closed_ns", 0, limit=1 << 63),
             cut="cut" in body,
+            reused=_count(body, "reused", 0),
             content={name: body[name] for name in wire.TEXTS if name in body},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the server's reply to one call counted, for all of the call's requests."""
+
+    call: str
+    prompt_tokens: int
+    completion_tokens: int
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Usage:
+        return cls(
+            call=_text(body, "call"),
+            prompt_tokens=_count(body, "prompt_tokens"),
+            completion_tokens=_count(body, "completion_tokens"),
         )
 
 

@@ -7,25 +7,28 @@ into records. It knows nothing of sockets, and of the clock only what it is told
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dosimeter.detectors.frames import ScoreFrame, StepFrame
 from dosimeter.monitor import evidence
-from dosimeter.monitor.alerts import Decided, decide
+from dosimeter.monitor.alerts import Decided, decide, undecided
 from dosimeter.monitor.coverage import Account
 from dosimeter.monitor.evidence import FollowUp
 from dosimeter.monitor.history.records import Account as StoredAccount
 from dosimeter.monitor.join import Join, Request
-from dosimeter.monitor.records import Close, Column, Hello, Open
+from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
 from dosimeter.monitor.taps.wire import WireError
 from dosimeter.rules.engine import Engine, Hit
 from dosimeter.rules.program import Program
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class Server:
-    """One epoch. `decided` and `evidence` collect until the pipeline takes them away."""
+    """One epoch."""
 
     epoch: int
     join: Join
@@ -118,6 +121,10 @@ class Server:
         self.account_changed = True
         return decided, complete
 
+    def usage(self, record: Usage) -> None:
+        self.join.usage(record)
+        self.account_changed = True
+
     def reconcile(self, role: str, counters: Mapping[str, int]) -> list[Request]:
         """Hold our totals against the speaker's own; returns requests it no longer names."""
         before = self.join.account.served
@@ -170,26 +177,32 @@ class Server:
     ) -> list[Decided]:
         decided = []
         for hit in hits:
-            request = live[hit.key]
-            length = self.join.positions(request).next
-            first, codes = evidence.around(
-                self.join.slots.recent, request.slot, length, hit.start, hit.end
-            )
-            body = evidence.body(first, self.features, codes)
-            found = decide(
-                hit,
-                epoch=self.epoch,
-                hello=self.hello,
-                opened=request.opened,
-                positions=request.positions,
-                time_ns=time_ns,
-                evidence=body,
-            )
-            decided.append(found)
+            try:
+                decided.append(self._decide_one(hit, live[hit.key], time_ns))
+            except Exception as error:  # the other hits of this frame are evidence too
+                log.exception("a hit of rule `%s` could not be recorded", hit.rule)
+                decided.append(undecided(hit, self.epoch, time_ns, error))
+        return decided
+
+    def _decide_one(self, hit: Hit, request: Request, time_ns: int) -> Decided:
+        length = self.join.positions(request).next
+        first, codes = evidence.around(
+            self.join.slots.recent, request.slot, length, hit.start, hit.end
+        )
+        found = decide(
+            hit,
+            epoch=self.epoch,
+            hello=self.hello,
+            opened=request.opened,
+            positions=request.positions,
+            time_ns=time_ns,
+            evidence=evidence.body(first, self.features, codes),
+        )
+        if found.record is not None:
             due = hit.end + evidence.MARGIN
             request.follow_ups.append(FollowUp(found.record.event_id, hit.start, hit.end, due))
             self.following[hit.key] = request
-        return decided
+        return found
 
     def _evidence(
         self, request: Request, which: list[FollowUp], content: Mapping[str, object]

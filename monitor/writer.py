@@ -51,9 +51,11 @@ class Group:
     blobs: dict[str, bytes] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)  # the newest of each epoch
     evidence: dict[str, bytes] = field(default_factory=dict)
+    defects: list[Mapping[str, object]] = field(default_factory=list)  # not for the ledger
 
     def __len__(self) -> int:
-        return len(self.records) + len(self.accounts) + len(self.evidence) + len(self.blobs)
+        entries = len(self.records) + len(self.accounts) + len(self.evidence) + len(self.blobs)
+        return entries + len(self.defects)
 
     def parts(self) -> list[Group]:
         """Each item as a group of its own, in the order in which they may be committed."""
@@ -114,9 +116,13 @@ class Writer:
         blobs: Mapping[str, bytes] | None = None,
         accounts: Sequence[Account] = (),
         evidence: Mapping[str, bytes] | None = None,
+        defects: Sequence[Mapping[str, object]] = (),
     ) -> None:
-        """Queue records (each with the monotonic time of its decision) for the next commit."""
-        if not (records or blobs or accounts or evidence):
+        """Queue records (each with the monotonic time of its decision) for the next commit.
+
+        defects: what no record could be made of; it goes to the file of refused items.
+        """
+        if not (records or blobs or accounts or evidence or defects):
             return
         with self._changed:
             group = self._group
@@ -126,6 +132,7 @@ class Writer:
             group.blobs.update(blobs or {})
             group.accounts.update({account.epoch: account for account in accounts})
             group.evidence.update(evidence or {})
+            group.defects += defects
             self._changed.notify()
 
     def start(self) -> Writer:
@@ -155,6 +162,8 @@ class Writer:
 
     def _commit(self, group: Group) -> None:
         """Until it is on disk, in the ledger or, what can never be, in the file of refused items."""
+        for defect in group.defects:
+            self._keep_item(defect)
         error = self._append(group)
         if error is None:
             return
@@ -186,9 +195,12 @@ class Writer:
     def _keep(self, part: Group, error: Exception) -> None:
         log.error("refused, and kept in %s: %r", self.refused_path, error)
         for item in part.items():
-            note = {"refused_ns": time.time_ns(), "error": repr(error), **item}
-            self._waiting_out(partial(self._refused.keep, note))
-            self.refused += 1
+            self._keep_item({"error": repr(error), **item})
+
+    def _keep_item(self, item: Mapping[str, object]) -> None:
+        note = {"refused_ns": time.time_ns(), **item}
+        self._waiting_out(partial(self._refused.keep, note))
+        self.refused += 1
 
     def _waiting_out(self, write: Callable[[], object]) -> None:
         while True:

@@ -35,6 +35,7 @@ class Ticket:
     decode: Callable[[int], str] | None = None
     requests: list[Request] = field(default_factory=list)
     reason: str | None = None  # why the model of this call is not scored; None: it is
+    call: str | None = None  # joins both halves where they are in two processes: random, ours
     ended: bool = False
     usage: tuple[int, int] | None = None  # prompt, completion tokens of the server's reply
 
@@ -230,6 +231,8 @@ def open_record(request: Request) -> dict[str, Any]:
     }
     if request.parent is not None:
         record["parent"] = request.parent
+    if ticket is not None and ticket.call is not None:
+        record["call"] = ticket.call
     return record
 
 
@@ -264,6 +267,8 @@ def close_record(request: Request, now_ns: int, blanket_reason: str | None) -> d
         "errors": unscored,
         "closed_ns": now_ns,
     }
+    if ticket is not None and ticket.call is not None:
+        record["call"] = ticket.call
     if request.prompt_ids is not None and ticket is not None and ticket.decode is not None:
         ids = [*request.prompt_ids, *end.generated_ids][:MAX_CONTENT_TOKENS]
         record["tokens"] = [ticket.decode(token) for token in ids]

@@ -37,6 +37,7 @@ class Kind(IntEnum):
     CLOSE = 3  # its end: outcome, the server's own token count, what the tap says it sent
     STEP = 4  # rows and codes of one engine step
     BEAT = 5  # nothing but counters, once a second
+    USAGE = 6  # a front of its own process: what the reply to one call counted
 
 
 HEADER = struct.Struct("<4sBBHIQQ")  # magic, version, kind, 0, body length, epoch, seq

@@ -13,7 +13,7 @@ import pytest
 
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import ROWS
-from dosimeter.monitor import status
+from dosimeter.monitor import alerts, status
 from dosimeter.monitor.history.evidence import decode_evidence
 from dosimeter.monitor.history.records import Account, LedgerRecord
 from dosimeter.monitor.history.refused import Refused
@@ -23,6 +23,7 @@ from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.wire import Kind
 from dosimeter.monitor.writer import LIMIT, Writer
+from dosimeter.rules.engine import Hit
 
 PACK = "ab" * 32
 RULES = """\
@@ -263,6 +264,35 @@ def test_a_defect_of_ours_costs_one_speaker_its_connection_and_not_the_line(
     assert "IndexError" in found["socket"]["last_refusal"]
     assert {tap["epoch"][-1]: tap["state"] for tap in found["taps"]} == {"5": "live", "6": "absent"}
     assert found["coverage"]["scored"] == 2
+
+
+def test_a_hit_that_no_record_can_be_made_of_costs_no_other_hit(
+    line: Line, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hits of one frame: the second could not be recorded, and once took the first with it."""
+    server = Server(folder)
+    for key in (1, 2):
+        server.open(key, prompt=1)
+    line.read()
+    build = alerts.build_alert
+
+    def broken(hit: Hit, context: Any) -> Any:
+        if hit.key == 2:
+            raise ZeroDivisionError("a defect of ours")
+        return build(hit, context)
+
+    monkeypatch.setattr(alerts, "build_alert", broken)
+    rows = np.array([(1, 0, 5, 0, 0), (2, 0, 5, 0, 0)], ROWS)
+    server.sender.step(rows, np.array([0, 5, 5, 5, 5] * 2, np.int16)[:, None] * 256, 1, 2)
+    line.read()
+    line.commit()
+    (record,) = line.ledger.records
+    assert json.loads(record.core)["rule"] == "rising"
+    (kept,) = [json.loads(row) for row in (folder / "refused.jsonl").read_text().splitlines()]
+    assert (kept["hit"]["rule"], kept["hit"]["key"]) == ("rising", 2)
+    assert "a defect of ours" in kept["error"]
+    found = status.line_status(line.pipeline, started_ns=0)
+    assert (found["ledger"]["refused"], found["socket"]["failed"]) == (1, 0)
 
 
 def test_early_rows_of_columns_that_changed_before_their_open_do_not_end_the_line(

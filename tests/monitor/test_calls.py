@@ -1,0 +1,97 @@
+"""Front and tap in processes of their own: the reply's count is held against the tap's, in any order."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from dosimeter.detectors.frames import ROWS, StepFrame
+from dosimeter.monitor.join import Join
+from dosimeter.monitor.records import Close, Open, Usage
+from dosimeter.monitor.taps.wire import COUNTERS
+
+PROMPT = 4
+
+
+class Line:
+    """A join that is told of requests of one call; key k ran PROMPT + answers[k] - 1 rows."""
+
+    def __init__(self, answers: dict[int, int]) -> None:
+        self.join = Join(1, None)
+        self.answers = answers
+        for key in answers:
+            self.join.open(Open.parse({"key": key, "prompt_len": PROMPT, "call": "c"}), "tap")
+
+    def rows(self) -> None:
+        for key in self.answers:
+            n = self.ran(key)
+            table = np.array([(key, 0, n, 0, 1)], ROWS)
+            self.join.step(StepFrame(table, np.zeros((n, 1), np.int16), 1, 1))
+
+    def ran(self, key: int) -> int:
+        return PROMPT + self.answers[key] - 1
+
+    def close(self, key: int) -> None:
+        n = self.ran(key)
+        body = {"key": key, "outcome": "finished", "served": n, "emitted": n}
+        self.join.close(Close.parse(body))
+
+    def usage(self, completion: int, prompt: int = PROMPT) -> None:
+        body = {"call": "c", "prompt_tokens": prompt, "completion_tokens": completion}
+        self.join.usage(Usage.parse(body))
+
+    def reconcile(self) -> None:
+        zero = dict.fromkeys(COUNTERS.names or (), 0)
+        served = sum(self.ran(key) for key in self.answers)
+        counters = zero | {"served_closed": served, "requests_closed": len(self.answers)}
+        self.join.counters("tap", counters)
+
+
+@pytest.mark.parametrize("order", list(permutations([1, 2, "usage"])))
+def test_either_half_may_come_first(order: tuple[object, ...]) -> None:
+    line = Line({1: 3, 2: 5})
+    line.rows()
+    for what in order:
+        line.usage(3 + 5) if what == "usage" else line.close(what)
+    line.reconcile()
+    account = line.join.account
+    assert account.as_dict()["served_by"] == {"usage": 14}
+    assert (account.served, account.scored, account.unaccounted) == (14, 14, 0)
+    assert (account.requests, line.join.excess) == (2, 0)
+
+
+def test_tokens_that_the_reply_counts_and_the_tap_never_saw_are_unaccounted() -> None:
+    """The tap's own count would have called this complete: that is why the reply's is asked."""
+    line = Line({1: 3})
+    line.rows()
+    line.close(1)
+    assert line.join.account.unaccounted == 0
+    line.usage(completion=9)
+    line.reconcile()
+    assert (line.join.account.served, line.join.account.unaccounted) == (12, 6)
+    line.reconcile()
+    assert line.join.account.served == 12
+
+
+def test_rows_beyond_what_the_reply_counts_are_after_the_end() -> None:
+    """A stop string is found behind the engine: it has run more than it served."""
+    line = Line({1: 6})
+    line.rows()
+    line.close(1)
+    line.usage(completion=4)
+    line.reconcile()
+    account = line.join.account
+    assert (account.served, account.scored, account.after_end) == (7, 7, 2)
+    assert (account.unaccounted, line.join.excess) == (0, 0)
+
+
+def test_without_the_other_half_the_taps_count_stands() -> None:
+    line = Line({1: 3})
+    line.rows()
+    line.close(1)
+    line.reconcile()
+    assert line.join.account.as_dict()["served_by"] == {"tap": 6}
+    line.join.usage(Usage("of another call", 100, 100))
+    assert line.join.account.served == 6
