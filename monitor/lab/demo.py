@@ -171,7 +171,8 @@ def report(stage: Stage, status: dict[str, Any], done: Sequence[Exchanged]) -> d
         "scored_tokens": coverage["scored"],
         "unscored": coverage["unscored"],
         "unaccounted": coverage["unaccounted"],
-        "coverage": coverage_without_cache(coverage),
+        "coverage": coverage["coverage"],
+        "reused_tokens": coverage["reused"],
         "failed_calls": [exchanged.error for exchanged in done if exchanged.error],
         "hook_to_decision_p99_ms": latency["hook_to_decision"]["p99_ms"],
         "decision_to_durable_p99_ms": latency["decision_to_durable"]["p99_ms"],
@@ -186,12 +187,6 @@ def report(stage: Stage, status: dict[str, Any], done: Sequence[Exchanged]) -> d
         and kafka == ids == otlp
     )
     return found
-
-
-def coverage_without_cache(coverage: dict[str, Any]) -> float | None:
-    """Scored over what the server ran: tokens from its prefix cache are named, not counted here."""
-    ran = coverage["served"] - coverage["unscored"].get("prefix_cache", 0)
-    return round(coverage["scored"] / ran, 6) if ran else None
 
 
 def expected_of(done: Sequence[Exchanged]) -> set[tuple[str, str]]:

@@ -26,7 +26,6 @@ from dosimeter.monitor.lab.demo import (
     PER_S,
     Cast,
     Consumer,
-    coverage_without_cache,
     expected_of,
 )
 from dosimeter.monitor.lab.stage import Stage, clearing_up
@@ -97,7 +96,7 @@ def seeing(status: dict[str, Any], rate: Rate) -> Table:
     table.add_row("tap", escape(visible("; ".join(taps) or "none has connected")))
     table.add_row(
         "tokens",
-        f"{coverage['served']:,} served · {coverage['scored']:,} scored · {rate.of(coverage['served']):,.0f}/s",
+        f"{coverage['served']:,} served · {coverage['scored']:,} scored ({coverage['reused']:,} reused) · {rate.of(coverage['served']):,.0f}/s",
     )
     gaps = " · ".join(f"{n:,} {reason}" for reason, n in coverage["unscored"].items()) or "none"
     table.add_row("unscored", gaps)
@@ -105,9 +104,9 @@ def seeing(status: dict[str, Any], rate: Rate) -> Table:
     table.add_row(
         "unaccounted", f"[{style}]{coverage['unaccounted']:,}[/] (against the server's own count)"
     )
-    share = coverage_without_cache(coverage)
+    share = coverage["coverage"]
     table.add_row(
-        "coverage", "nothing served yet" if share is None else f"{share:.2%} of what the server ran"
+        "coverage", "nothing served yet" if share is None else f"{share:.2%} of what was served"
     )
     decision, durable = latency["hook_to_decision"], latency["decision_to_durable"]
     table.add_row(

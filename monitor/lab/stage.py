@@ -16,9 +16,11 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dosimeter.monitor.config import Config, HttpConfig, as_yaml
@@ -42,6 +44,7 @@ class Stage:
     """model: folder of the server's model. packs, calibrations, rules: folders and files; any may be empty.
 
     absent: parts that entering does not start, of `broker` and `sidecar`; they may come later.
+    environment: what every process of it finds beside our own environment.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Stage:
         rules: Sequence[Path],
         content_tenants: Sequence[str] = (),
         absent: Collection[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dosimeter-"))
@@ -62,10 +66,11 @@ class Stage:
         self._http_port, self._server_port = free_port(), free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._calibrations, self._rules, self._absent = calibrations, rules, absent
+        self._environment = environment
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server_port}"
+        return _url(self._server_port)
 
     @property
     def config_path(self) -> Path:
@@ -93,23 +98,51 @@ class Stage:
         if "sidecar" not in self._absent:
             self.start_sidecar()
         self._say("server: transformers serve, continuous batching, with tap and front attached")
-        self.wait("server", self._server_answers)
+        self.wait("server", lambda: answers(self.url))
 
     def start_server(self) -> None:
+        self.serve("server", self._server_port, self._packs)
+
+    def another_server(
+        self,
+        name: str,
+        packs: Sequence[Path],
+        environment: Mapping[str, str],
+        *,
+        attached: bool = True,
+    ) -> str:
+        """A further server of the same model on the same socket; returns its URL once it answers."""
+        port = free_port()
+        self.serve(name, port, packs, environment, attached=attached)
+        self.wait(name, lambda: answers(_url(port)))
+        return _url(port)
+
+    def serve(
+        self,
+        name: str,
+        port: int,
+        packs: Sequence[Path],
+        environment: Mapping[str, str] = MappingProxyType({}),
+        *,
+        attached: bool = True,
+    ) -> None:
         beside = Path(sys.executable).parent
         transformers = shutil.which("transformers", path=str(beside)) or "transformers"
-        packs = [part for pack in self._packs for part in ("--pack", str(pack))]
-        tenants = [part for name in self._tenants for part in ("--content-tenant", name)]
+        given = [part for pack in packs for part in ("--pack", str(pack))]
+        tenants = [part for tenant in self._tenants for part in ("--content-tenant", tenant)]
         labels = ("request_id", "traceparent", "tenant", "user", "conversation")
-        trust = [part for name in labels for part in ("--trust", name)]
+        trust = [part for label in labels for part in ("--trust", label)]
+        attach = [
+            *(sys.executable, "-m", "dosimeter.monitor.cli.main", "attach"),
+            *("--socket", str(self.folder / "tap.sock"), *given, *trust, *tenants, "--"),
+        ]
         self._spawn(
-            "server",
+            name,
             [
-                *(sys.executable, "-m", "dosimeter.monitor.cli.main", "attach"),
-                *("--socket", str(self.folder / "tap.sock"), *packs, *trust, *tenants, "--"),
+                *(attach if attached else ()),
                 *(transformers, "serve", str(self.model), "--device", "cpu"),
                 *("--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks", "256"),
-                *("--host", "127.0.0.1", "--port", str(self._server_port)),
+                *("--host", "127.0.0.1", "--port", str(port)),
             ],
             {
                 "HF_HUB_OFFLINE": "1",
@@ -117,6 +150,7 @@ class Stage:
                 "TOKENIZERS_PARALLELISM": "false",
                 # torch makes this folder by itself; here it goes when we go
                 "TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor"),
+                **environment,
             },
         )
 
@@ -138,11 +172,11 @@ class Stage:
         self._spawn("sidecar", [*command, "--config", str(self.config_path)], {})
         self.wait("sidecar", lambda: self.status() is not None)
 
-    def _spawn(self, name: str, command: Sequence[str], extra: dict[str, str]) -> None:
+    def _spawn(self, name: str, command: Sequence[str], extra: Mapping[str, str]) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 command,
-                env={**os.environ, **extra},
+                env={**os.environ, **self._environment, **extra},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -169,18 +203,28 @@ class Stage:
         text = path.read_text(errors="replace") if path.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
-    def _server_answers(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
-            return True
-        return False
-
     def status(self) -> dict[str, Any] | None:
         """The sidecar's `/status`; None while it does not answer."""
-        url = f"http://127.0.0.1:{self._http_port}/status"
+        url = f"{_url(self._http_port)}/status"
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as reply:
             found: dict[str, Any] = json.load(reply)
             return found
         return None
+
+    def livez(self) -> str:
+        """What whoever may restart the sidecar is told: `ok`, `stuck`, or `no answer`."""
+        try:
+            urllib.request.urlopen(f"{_url(self._http_port)}/livez", timeout=2).close()
+        except urllib.error.HTTPError:
+            return "stuck"
+        except OSError:
+            return "no answer"
+        return "ok"
+
+    def exit_code(self, name: str) -> int | None:
+        """None while it runs, or if it was ended from here."""
+        process = self._processes.get(name)
+        return None if process is None else process.poll()
 
     def pid(self, name: str) -> int:
         return self._processes[name].pid
@@ -210,8 +254,20 @@ class Stage:
 
     def close(self) -> None:
         clearing_up.set()
-        self.stop("server", signal.SIGTERM, 5.0)
+        for name in [name for name in self._processes if name != "sidecar"]:
+            self.stop(name, signal.SIGTERM, 5.0)
         self.stop("sidecar", signal.SIGTERM)
         self.viewer.stop()
         self.broker.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def answers(url: str) -> bool:
+    """Whether a model server is up there and well."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
+        return True
+    return False
