@@ -96,7 +96,8 @@ def seeing(status: dict[str, Any], rate: Rate) -> Table:
     table.add_row("tap", escape(visible("; ".join(taps) or "none has connected")))
     table.add_row(
         "tokens",
-        f"{coverage['served']:,} served · {coverage['scored']:,} scored ({coverage['reused']:,} reused) · {rate.of(coverage['served']):,.0f}/s",
+        f"{coverage['served']:,} served · {coverage['scored']:,} scored"
+        f" ({coverage['reused']:,} reused) · {rate.of(coverage['served']):,.0f}/s",
     )
     gaps = " · ".join(f"{n:,} {reason}" for reason, n in coverage["unscored"].items()) or "none"
     table.add_row("unscored", gaps)
