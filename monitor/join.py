@@ -265,8 +265,7 @@ class Join:
         codes, start = codes[max(0, at - start) :], max(at, start)
         self.slots.next[slot] = end
         self.slots.recent.put_run(slot, start, codes)
-        lost = np.flatnonzero((codes == CODE_UNSCORED).all(axis=1))
-        request.positions.not_finite += [(start + i, start + i + 1) for i in lost.tolist()]
+        request.positions.not_finite += _ranges((codes == CODE_UNSCORED).all(axis=1), start)
         for scope, low, high in request.opened.spans:
             low, high = max(low, start), min(high, end)
             if low < high:
@@ -289,3 +288,11 @@ class Join:
         if self.returned:
             return "sidecar_restart"
         return "no_sidecar" if self._connects <= 1 else "dropped"
+
+
+def _ranges(marked: npt.NDArray[np.bool_], start: int) -> list[tuple[int, int]]:
+    """Half open ranges of the marked rows; row 0 is position `start`."""
+    if not marked.any():
+        return []
+    edges = np.flatnonzero(np.diff(marked, prepend=False, append=False)) + start
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

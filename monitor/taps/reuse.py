@@ -12,7 +12,7 @@ import numpy as np
 
 from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED
 from dosimeter.monitor.taps.rows import Entry, Rows
-from dosimeter.monitor.taps.score_cache import ScoreCache, Values
+from dosimeter.monitor.taps.score_cache import Chain, Ids, ScoreCache, Values
 
 
 def with_reused(
@@ -20,29 +20,24 @@ def with_reused(
 ) -> tuple[list[Entry], Values]:
     """entries: one for each of `rows`; values: [T, F] of this step."""
     found: dict[int, list[tuple[int, Values]]] = {}
-    begun: list[tuple[Rows, Values]] = []
+    begun: list[tuple[int, Rows, Values, Chain, Ids]] = []
     at = 0
     for index, row in enumerate(rows):
-        mine = values[at : at + row.n]
-        at += row.n
-        if row.ids is None:
+        mine, at, ids = values[at : at + row.n], at + row.n, row.ids
+        if ids is None:
             continue
         if row.request.chain is None:
             row.request.chain = cache.chain(row.salt)
+        chain = row.request.chain
         if entries[index].flags & ROW_FIRST and row.start:
-            found[index] = []
-            begun.append((row, mine))
+            begun.append((index, row, mine, chain, ids))
         else:
-            cache.add(row.request.chain, row.start, mine, row.ids)
+            cache.add(chain, row.start, mine, ids)
     # After what others ran in this very step: a server may share that already.
-    for index, (row, mine) in zip(found, begun, strict=True):
-        assert row.request.chain is not None
-        assert row.ids is not None
-        found[index] = cache.prefix(row.request.chain, row.start, row.ids)
-        cache.add(row.request.chain, row.start, mine, row.ids)
-    if not any(found.values()):
-        return entries, values
-    return _spliced(entries, values, found)
+    for index, row, mine, chain, ids in begun:
+        found[index] = cache.prefix(chain, row.start, ids)
+        cache.add(chain, row.start, mine, ids)
+    return _spliced(entries, values, found) if any(found.values()) else (entries, values)
 
 
 def _spliced(
