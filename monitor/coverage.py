@@ -17,13 +17,14 @@ REASONS = (
     "no_sidecar",  # nobody was connected
     "sidecar_restart",  # seen by a sidecar process that died, or sent while none was alive
     "tap_error",  # the server ran them and the tap failed
+    "model_changed",  # weights or modules were changed under the tap: no pack is bound to that
     "not_finite",  # an activation was not finite in every column
     "unsupported",  # a mode of the server that is refused
     "no_pack",  # nothing was loaded that could score
 )
 SOURCES = ("usage", "output", "scheduler", "tap")
 """Who counted what a request was served: reply, result object or scheduler of the server, or the tap."""
-TRIM_ORDER = ("dropped", "no_sidecar", "tap_error", "unsupported", "no_pack")
+TRIM_ORDER = ("dropped", "no_sidecar", "tap_error", "model_changed", "unsupported", "no_pack")
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ from dosimeter.monitor.taps.probe_op import Array, CaptureOp, HookError, ProbeOp
 from dosimeter.monitor.taps.requests import Requests
 from dosimeter.monitor.taps.score_cache import ScoreCache
 from dosimeter.monitor.taps.tap import Sink, Tap
+from dosimeter.monitor.taps.unchanged import Unchanged
 
 
 def put(
@@ -65,6 +66,7 @@ def _install(model: nn.Module, packs: list[Pack], sink: Sink, state: TapState) -
         on_state=on_state,
         encode=to_codes,
         cache=ScoreCache(seed_of(state.model["digest"], bank), len(bank.columns)),
+        changed=Unchanged(model),
     )
     server.put_tap(model, tap)
     state.state, state.reason = "live", None

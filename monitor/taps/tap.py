@@ -25,6 +25,9 @@ from dosimeter.monitor.taps.score_cache import ScoreCache, Values
 
 R = TypeVar("R")
 
+ASK_S = 1.0
+"""How often a tap asks whether the model is still the one it was put on."""
+
 
 class RowMap(Protocol):
     """What a server must tell: about 30 lines each. Called before the forward, on the server's thread.
@@ -78,6 +81,7 @@ class Step:
     rows: Sequence[Rows]
     select: npt.NDArray[np.int64] | None
     armed: bool
+    reason: str = "tap_error"  # why its rows have no scores, if they have none
 
 
 class Tap:
@@ -93,11 +97,13 @@ class Tap:
         on_unread: Callable[[int], None] = lambda rows: None,
         encode: Callable[[Array], Values] = lambda scores: scores,
         cache: ScoreCache | None = None,
+        changed: Callable[[], str | None] = lambda: None,
     ) -> None:
         """self_test: raises if the op is wrong; on_state: told why the breaker opened, None when it closes.
 
         on_unread: told how many rows of a step the server ran and nothing was read of. Must not block.
         encode: scores, float32 [T, F], as the sink and the cache take them.
+        changed: why the model is not any more the one that may be read; None: it is. Asked once a second.
         """
         self.op = op
         self._encode = encode
@@ -111,6 +117,9 @@ class Tap:
         self.rows_emitted = 0
         self.rows_error = 0
         self._reading = threading.Lock()  # held from begin to end of the step that the op reads
+        self._changed = changed
+        self._changed_why: str | None = None
+        self._ask_at = 0.0
         self._lost_ns = -1  # wall clock of the last step whose rows nobody could name
 
     def step(self, row_map: RowMap, forward: Callable[[], R]) -> R:
@@ -133,7 +142,8 @@ class Tap:
             self._lost_ns = time.time_ns()
             self._failed(error)
             return Step((), None, False)
-        return Step(rows, select, bool(rows) and self._arm())
+        armed = bool(rows) and self._arm()
+        return Step(rows, select, armed, "model_changed" if self._changed_why else "tap_error")
 
     def end(self, step: Step) -> None:
         """After the forward."""
@@ -170,31 +180,42 @@ class Tap:
         return armed
 
     def _ready(self) -> bool:
-        if not self.breaker.allows(time.monotonic()):
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + ASK_S
+            self._ask()
+        if self._changed_why is not None or not self.breaker.allows(now):
             return False
         if self.breaker.is_open:
             self._self_test()
         return True
+
+    def _ask(self) -> None:
+        why = self._changed()
+        if why != self._changed_why:
+            self._changed_why = why
+            if not self.breaker.is_open:
+                self._tell(why)
 
     def _after(self, step: Step) -> None:
         if not step.rows:
             return
         entries = [entered(row) for row in step.rows]
         if not step.armed:
-            self._unread(entries)
+            self._unread(entries, step.reason)
             return
         try:
             read = self.op.read(sum(row.n for row in step.rows), step.select)
             values = self._encode(read)
         except Exception as error:
-            self._unread(entries)
+            self._unread(entries, step.reason)
             self._failed(error)
             return
         if self.breaker.failures:
             was_open = self.breaker.is_open
             self.breaker.passed()
             if was_open:
-                self._tell(None)
+                self._tell(self._changed_why)
         if self.cache is not None:
             entries, values = self._with_reused(self.cache, step.rows, entries, values)
         self._charge_lost(entries)
@@ -247,9 +268,9 @@ class Tap:
             self._count_unread(len(values))
             self._failed(failure)
 
-    def _unread(self, entries: Sequence[Entry]) -> None:
+    def _unread(self, entries: Sequence[Entry], reason: str) -> None:
         for entry in entries:
-            entry.request.miss("tap_error", entry.new)
+            entry.request.miss(reason, entry.new)
         self._charge_lost(entries)
         self._count_unread(sum(entry.n for entry in entries))
 

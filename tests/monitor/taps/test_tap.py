@@ -6,8 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from dosimeter.monitor.taps import tap as tap_module
 from dosimeter.monitor.taps.requests import Request, Requests
-from dosimeter.monitor.taps.tap import Breaker, Rows, Tap
+from dosimeter.monitor.taps.rows import Rows
+from dosimeter.monitor.taps.tap import Breaker, Tap
 
 
 class Op:
@@ -222,3 +224,22 @@ def test_nobody_who_listens_can_cost_the_server_its_step() -> None:
     fixture.op.fail = True
     for position in range(5):
         assert fixture.step((fixture.request(), position, 1)) == "server's result"
+
+
+def test_a_model_that_was_changed_is_not_read_and_every_row_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores of other weights under the pack's name would be worse than none."""
+    monkeypatch.setattr(tap_module, "ASK_S", 0.0)
+    fixture = Fixture()
+    why: list[str | None] = ["weights changed"]
+    fixture.tap = Tap(
+        fixture.op, fixture.sink, on_state=fixture.states.append, changed=lambda: why[0]
+    )
+    request = fixture.request()
+    fixture.step((request, 0, 4))
+    fixture.step((request, 4, 1))
+    assert (request.unscored, fixture.states) == ({"model_changed": 5}, ["weights changed"])
+    why[0] = None
+    fixture.step((request, 5, 1))
+    assert (request.emitted, fixture.states) == (1, ["weights changed", None])
