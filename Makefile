@@ -5,7 +5,7 @@ export MYPYPATH := .links
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo-once test test-unit check format bench lab clean distclean
+.PHONY: help setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -14,6 +14,11 @@ setup: .venv/.ready ## install into .venv (says first how large it is; reuses wh
 
 .venv/.ready: pyproject.toml deploy/setup.sh deploy/kafka/embedded.txt
 	@PY="$(PY)" sh deploy/setup.sh
+
+setup-vllm: .venv-vllm/.ready ## install vLLM for the CPU into .venv-vllm (says first how large it is)
+
+.venv-vllm/.ready: pyproject.toml deploy/vllm/setup.sh deploy/vllm/requirements.txt
+	@PY="$(PY)" sh deploy/vllm/setup.sh
 
 run: setup ## the product at its main job: a real server watched, alerts read back; MODEL=folder for yours
 	@$(V) -m dosimeter.monitor.cli.main demo $(if $(MODEL),--model "$(MODEL)")
@@ -42,6 +47,13 @@ bench: setup ## the figures of the wire and the line, against their goals
 	@$(V) -m dosimeter.monitor.cli.main bench wire
 	@$(V) -m dosimeter.monitor.cli.main bench line
 
+chaos: setup ## every way we know to blind the monitor, tried on a stage of its own (about 8 minutes)
+	@$(V) -m dosimeter.monitor.cli.main chaos blind
+
+fuzz: setup ## coverage-guided attacks from the kept corpus, a minute each; TARGET=rules SECONDS=300
+	@$(V) -c 'import atheris' 2>/dev/null || $(V) -m pip install --disable-pip-version-check -q -e '.[fuzz]'
+	@nice $(V) tests/attacks/fuzz.py $(TARGET) --seconds $(or $(SECONDS),60)
+
 lab: setup ## train the lab model, fit its packs and calibrations again (about 30 minutes on one core)
 	@$(V) -m dosimeter.monitor.lab.train --out monitor/lab/dosimeter-lab --seed 0
 	@$(V) -m dosimeter.monitor.lab.behaviour
@@ -50,7 +62,7 @@ lab: setup ## train the lab model, fit its packs and calibrations again (about 3
 
 clean: ## remove run data and caches
 	@rm -rf .dosimeter .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
-	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	@find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environment
-	@rm -rf .venv .links *.egg-info
+	@rm -rf .venv .venv-vllm .links *.egg-info

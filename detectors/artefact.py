@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from dosimeter.detectors.files import read_file
 from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.strict_yaml import MAX_BYTES, Node, dump, load
 
@@ -80,15 +79,38 @@ def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def load_tensors(raw: bytes, path: Path) -> dict[str, Tensor]:
-    """safetensors bytes to arrays; NaN and infinity are refused."""
+    """safetensors bytes to arrays; NaN, infinity and a name that stands twice are refused."""
     try:
+        _refuse_twins(raw, path)
         tensors: dict[str, Tensor] = safetensors.numpy.load(raw)
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except InputError:
+        raise
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InputError.at(path, f"not a readable safetensors file ({error!s:.200})") from None
     for name, tensor in tensors.items():
-        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        if tensor.dtype.kind in "fc" and not np.isfinite(tensor).all():
             raise InputError.at(path, f"tensor `{name}` holds NaN or infinity")
     return tensors
+
+
+def _refuse_twins(raw: bytes, path: Path) -> None:
+    """Of two tensors with one name readers take different ones: what was reviewed is not what runs."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise InputError.at(path, "its header names something twice")
+        return dict(pairs)
+
+    length = int.from_bytes(raw[:8], "little")
+    if length <= len(raw) - 8:  # else the reader says what is wrong
+        json.loads(raw[8 : 8 + length], object_pairs_hook=once)
 
 
 def tensor(
@@ -106,24 +128,3 @@ def tensor(
         found = f"{value.dtype} {list(value.shape)}"
         raise InputError.at(artefact.path, f"tensor `{name}` is {found}, not {want}")
     return value
-
-
-def read_file(path: Path, most: int) -> bytes:
-    """A regular file's bytes; a link, a pipe or a file over the cap is refused before reading."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise InputError.at(path, f"cannot be opened ({error.strerror})") from None
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise InputError.at(path, "not a regular file")
-        if info.st_size > most:
-            raise InputError.at(path, f"{info.st_size} bytes, at most {most} are read")
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            raw = file.read(most + 1)
-    finally:
-        os.close(fd)
-    if len(raw) > most:
-        raise InputError.at(path, f"grew past {most} bytes while it was read")
-    return raw

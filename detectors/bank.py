@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
+MAX_BYTES = 4 << 30
+"""Of the stacked weights: a pack of a few MiB whose probes share no layer would take thousands of times that."""
+
 
 class BankError(ValueError):
     """Probes that cannot stand in one bank: a feature twice, or widths that differ."""
@@ -113,6 +116,12 @@ class ProbeBank:
             raise BankError(f"probes of different hidden sizes {sorted(widths)} in one bank")
         self.hidden_size: int = widths.pop() if widths else 0
         self.layers: tuple[int, ...] = tuple(sorted({n for p in probes for n in p.layers}))
+        size = 4 * len(self.layers) * len(probes) * self.hidden_size
+        if size > MAX_BYTES:
+            raise BankError(
+                f"{len(probes)} probes over {len(self.layers)} layers take {size} bytes stacked, "
+                f"at most {MAX_BYTES} are held\n  hint: load fewer packs"
+            )
         self.weights: Floats = np.zeros(
             (len(self.layers), len(probes), self.hidden_size), dtype=np.float32
         )

@@ -16,6 +16,8 @@ from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
 
+MAX_SAID = 2000  # characters of a message or a hint
+
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -40,6 +42,12 @@ class Finding:
     place: Place
     message: str
     hint: str | None = None
+
+    def __post_init__(self) -> None:
+        """What it quotes may be a whole file; cut here, so that no complaint has to think of it."""
+        for name, text in (("message", self.message), ("hint", self.hint)):
+            if text is not None and len(text) > MAX_SAID:
+                object.__setattr__(self, name, text[: MAX_SAID - 1] + "…")
 
     def __str__(self) -> str:
         first = f"{self.place}: {self.severity}: {self.message} [{self.code}]"

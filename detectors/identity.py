@@ -17,12 +17,15 @@ from typing import Any
 
 from dosimeter.detectors.artefact import canonical
 from dosimeter.detectors.fields import HEX64, Fields
-from dosimeter.detectors.findings import InputError
+from dosimeter.detectors.files import open_file, read_file
+from dosimeter.detectors.findings import InputError, visible
 
 BLOCK_BYTES = 64 * 1024
 BLOCKS_PER_FILE = 64
 MAX_HEADER_BYTES = 100 * 1000 * 1000
 MAX_JSON_BYTES = 64 * 1024 * 1024
+MAX_TEXT = 200  # characters
+MAX_WIDTH = 1 << 20
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
 _WIDTHS = ("hidden_size", "n_embd", "d_model")
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -54,7 +57,7 @@ class ModelIdentity:
         text: dict[str, Any] = nested if isinstance(nested, dict) else {}
         sizes = (section.get(key) for section in (config, text) for key in _WIDTHS)
         size = next((n for n in sizes if n is not None), None)
-        if type(size) is not int or size < 1:
+        if type(size) is not int or not 1 <= size <= MAX_WIDTH:
             raise InputError.at(folder / "config.json", f"`hidden_size` is `{size!r:.40}`")
         files = sorted(folder.glob("*.safetensors"))
         if not files:
@@ -64,11 +67,16 @@ class ModelIdentity:
         parameters = [entry for file in files for entry in _parameters(file)]
         stated = config.get("dtype", config.get("torch_dtype", text.get("dtype")))
         architectures = config.get("architectures")
+        first = architectures[0] if isinstance(architectures, list) and architectures else "unknown"
+        dtype = stated if isinstance(stated, str) else _stored_dtype(parameters)
+        for what, said in (("architectures", first), ("dtype", dtype)):
+            if not (isinstance(said, str) and said.isprintable() and len(said) <= MAX_TEXT):
+                raise InputError.at(folder / "config.json", f"`{what}` is not a name")
         return cls(
-            name=folder.resolve().name,
-            architecture=str(architectures[0]) if isinstance(architectures, list) else "unknown",
+            name=visible(folder.resolve().name),
+            architecture=first,
             hidden_size=size,
-            dtype=stated if isinstance(stated, str) else _stored_dtype(parameters),
+            dtype=dtype,
             header=hashlib.sha256(canonical(sorted(parameters))).hexdigest(),
             blocks=_blocks_digest(files),
             tokenizer=_tokenizer_digest(folder),
@@ -79,9 +87,9 @@ class ModelIdentity:
     def from_fields(cls, fields: Fields) -> ModelIdentity:
         """From the `model` section of a card."""
         identity = cls(
-            name=fields.text("name", most=200),
-            architecture=fields.text("architecture", most=200),
-            hidden_size=fields.integer("hidden_size", 1, 1 << 20),
+            name=fields.text("name", most=MAX_TEXT),
+            architecture=fields.text("architecture", most=MAX_TEXT),
+            hidden_size=fields.integer("hidden_size", 1, MAX_WIDTH),
             dtype=fields.text("dtype", most=20),
             header=fields.text("header", pattern=HEX64),
             blocks=fields.text("blocks", pattern=HEX64),
@@ -112,12 +120,9 @@ class ModelIdentity:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    raw = read_file(path, MAX_JSON_BYTES, follow=True)
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise InputError.at(path, f"over {MAX_JSON_BYTES} bytes")
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError.at(path, f"cannot be read ({error.strerror})") from None
+        data = json.loads(raw)
     except (ValueError, RecursionError):
         raise InputError.at(path, "is not JSON") from None
     if not isinstance(data, dict):
@@ -127,17 +132,27 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _parameters(path: Path) -> Iterator[tuple[str, str, list[int]]]:
     """(name, dtype, shape) of every tensor, from the header alone."""
-    with path.open("rb") as file:
+    with open_file(path, follow=True) as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER_BYTES:
             raise InputError.at(path, f"safetensors header of {length} bytes")
         try:
             header = json.loads(file.read(length))
-            for name, entry in header.items():
-                if name != "__metadata__":
-                    yield name, str(entry["dtype"]), [int(n) for n in entry["shape"]]
+            found = [
+                (name, entry["dtype"], list(entry["shape"]))
+                for name, entry in header.items()
+                if name != "__metadata__"
+            ]
+            canonical(found)  # text and numbers that a digest can be made of
+            right = all(
+                isinstance(dtype, str) and all(type(n) is int for n in shape)
+                for _, dtype, shape in found
+            )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise InputError.at(path, "has no readable safetensors header") from None
+            right = False
+    if not right:
+        raise InputError.at(path, "has no readable safetensors header")
+    yield from found
 
 
 def _stored_dtype(parameters: list[tuple[str, str, list[int]]]) -> str:
@@ -180,16 +195,25 @@ def _tokenizer_digest(folder: Path) -> str:
     sha = hashlib.sha256()
     for path in present[:1] if present[0].name == "tokenizer.json" else present:
         sha.update(f"{path.name}\n{path.stat().st_size}\n".encode())
-        sha.update(path.read_bytes())
+        with open_file(path, follow=True) as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
     return sha.hexdigest()
 
 
 def _template_digest(folder: Path) -> str:
     """chat_template.jinja where it stands alone, else the one inside tokenizer_config.json."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return hashlib.sha256(canonical(path.read_text("utf-8"))).hexdigest()
-    if not (folder / "tokenizer_config.json").is_file():
+    alone = folder / "chat_template.jinja"
+    path = alone if alone.is_file() else folder / "tokenizer_config.json"
+    if not path.is_file():
         return ""
-    template = _json(folder / "tokenizer_config.json").get("chat_template")
-    return hashlib.sha256(canonical(template)).hexdigest() if template else ""
+    template: object = (
+        read_file(path, MAX_JSON_BYTES, follow=True)
+        if path is alone
+        else _json(path).get("chat_template")
+    )
+    try:
+        found = canonical(template.decode() if isinstance(template, bytes) else template)
+    except (ValueError, RecursionError):
+        raise InputError.at(path, "holds a template that is not text") from None
+    return hashlib.sha256(found).hexdigest() if template or path is alone else ""

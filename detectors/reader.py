@@ -6,6 +6,7 @@ missing key, wrong kind. It never learns what the keys mean, and reads no file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 from dosimeter.detectors.findings import (
@@ -18,6 +19,9 @@ from dosimeter.detectors.findings import (
     visible,
 )
 from dosimeter.detectors.strict_yaml import Node
+
+_ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What acts on a terminal, a header, a path or the order of the letters beside it. Joiners do not."""
 
 
 class Reader:
@@ -72,7 +76,7 @@ class Reader:
         return node.nodes
 
     def text(self, node: Node, most: int = 1000) -> str | None:
-        """Non-empty text of at most `most` characters."""
+        """Non-empty text of at most `most` characters, none of them for control."""
         if node.kind in ("int", "float", "bool"):
             self.expected(node, "text", f'put it in quotes: "{visible(node.written)}"')
             return None
@@ -86,7 +90,17 @@ class Reader:
         if len(value) > most:
             self.error(node, f"text of {len(value)} characters", f"at most {most}")
             return None
+        if not self.harmless(node, value):
+            return None
         return value
+
+    def harmless(self, at: Node | Place, value: str) -> bool:
+        """False after a complaint about a control character, written as it is or as an escape."""
+        found = _ACTING.search(value)
+        if found is not None:
+            hint = "remove it: what is written here goes to terminals, headers and paths"
+            self.error(at, f"control character `{visible(found[0])}`", hint, "control")
+        return found is None
 
     def one_of(self, node: Node, allowed: Collection[str], code: str = "value") -> str | None:
         """One word of a closed list, with the nearest one suggested."""

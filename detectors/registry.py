@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from dosimeter.detectors.artefact import CARD, read_file
+from dosimeter.detectors.artefact import CARD
 from dosimeter.detectors.bank import ProbeBank
 from dosimeter.detectors.fields import NAME, Fields
+from dosimeter.detectors.files import read_file
 from dosimeter.detectors.findings import InputError, hint_for
 from dosimeter.detectors.pack import Pack, load_pack
 from dosimeter.detectors.strict_yaml import MAX_BYTES, load

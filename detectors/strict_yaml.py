@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import yaml
 
+from dosimeter.detectors.files import open_file
 from dosimeter.detectors.findings import InputError, Place, visible
 
 MAX_BYTES = 1 << 20
@@ -29,6 +30,7 @@ _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where t
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")  # by an escape; one of the two parsers lets it through
 
 Kind = Literal["map", "list", "text", "int", "float", "bool", "null"]
 Scalar = str | int | float | bool | None
@@ -99,31 +101,30 @@ class Node:
 def load_file(path: Path, name: str | None = None) -> Node:
     """The tree of one file. Raises InputError (with a place) also where the file cannot be read."""
     shown = str(path) if name is None else name
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        message = f"cannot be read: {reason.lower()}"
-        raise InputError.at(shown, message, code="unreadable") from None
-    return load(data, shown)
+    with open_file(path, shown, follow=True) as file:
+        return load(file.read(MAX_BYTES + 1), shown)
 
 
 def load(source: bytes | str, name: str) -> Node:
     """The tree of one document. Raises InputError with the first thing that is not strict YAML."""
     text = _decoded(source, name)
-    builder = _Builder(name)
+    end = _end(name, text)
+    builder = _Builder(name, end)
     try:
         return builder.document(yaml.parse(text, Loader=_Loader))
+    except InputError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(name) if mark is None else Place(name, mark.line + 1, mark.column + 1)
+        place = min(place, end)
         problem = visible(error.problem or error.context or "not YAML")
         hint = (
             "close brackets and quotes, indent with spaces, quote text with `: `, `#`, `{` or `[`"
         )
         raise InputError.at(place, problem, hint, "syntax") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        # The last two: an escape beyond Unicode, in the parser that is written in Python.
         message = f"not YAML: {visible(str(error))[:200]}"
         raise InputError.at(name, message, code="syntax") from None
 
@@ -173,11 +174,17 @@ def _place_at(name: str, before: str) -> Place:
     return Place(name, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
+def _end(name: str, text: str) -> Place:
+    """One of the two parsers places what is missing a line below this, where no editor can go."""
+    lines = text.splitlines() or [""]
+    return Place(name, len(lines), len(lines[-1]) + 1)
+
+
 class _Builder:
     """Events of the parser to nodes, without ever following an alias or a tag."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, end: Place) -> None:
+        self._name, self._end = name, end
         self._nodes = 0
 
     def document(self, events: Iterator[yaml.Event]) -> Node:
@@ -241,6 +248,9 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> Node:
         text = event.value
+        if (lone := _SURROGATE.search(text)) is not None:
+            hint = "write the character itself"
+            raise self._at(event, f"`{visible(lone[0])}` is half a character", hint, "encoding")
         kind: Kind = "text"
         if event.style in (None, ""):  # quoted or block: always text
             kind = next((k for k, pattern in _UNQUOTED if pattern.fullmatch(text)), "text")
@@ -263,7 +273,8 @@ class _Builder:
     def _place(self, event: yaml.Event) -> Place:
         mark = event.start_mark
         assert mark is not None  # only hand-made events have none
-        return Place(self._name, mark.line + 1, mark.column + 1)
+        place = Place(self._name, mark.line + 1, mark.column + 1)
+        return place if mark.line < self._end.line else self._end
 
     def _at(self, event: yaml.Event, message: str, hint: str | None, code: str) -> InputError:
         return InputError.at(self._place(event), message, hint, code)

@@ -17,6 +17,8 @@ from dosimeter.monitor.records import Usage
 
 REMEMBERED = 4096
 """Calls kept until their other half comes; the oldest give way and keep the count they have."""
+MAX_REQUESTS = 256
+"""Requests of one call that wait for its count; a call with more keeps the tap's."""
 
 
 class Settled(Protocol):
@@ -47,6 +49,9 @@ class Calls:
         found = self._of(call)
         found.open -= 1
         found.closed.append((account, settled))
+        if len(found.closed) > MAX_REQUESTS:
+            del self._calls[call]
+            return ()
         return self._meet(call, found)
 
     def counted(self, usage: Usage) -> Sequence[tuple[Account, Account]]:
@@ -68,8 +73,11 @@ class Calls:
         if found.usage is None or found.open > 0 or not found.closed:
             return ()
         self._calls.pop(call, None)
+        prompt, completion = found.usage.prompt_tokens, found.usage.completion_tokens
+        if prompt is None or completion is None:
+            return ()
         n = len(found.closed)
-        counted = n * found.usage.prompt_tokens + found.usage.completion_tokens - n
+        counted = n * prompt + completion - n
         difference = max(0, counted) - sum(account.served for account, _ in found.closed)
         changes = []
         for index, (account, settled) in enumerate(found.closed):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.reader import Reader
-from dosimeter.detectors.strict_yaml import Node, load_file
+from dosimeter.detectors.strict_yaml import Node, dump, load_file
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig, StdoutConfig
 
 VERSION = 1
@@ -41,6 +41,7 @@ class Config:
     sinks: tuple[SinkConfig, ...] = ()  # none: alerts are kept and not sent
     http: HttpConfig = field(default_factory=HttpConfig)
     telemetry: str | None = None  # OTLP/HTTP endpoint for metrics; None: only `/status`
+    expect: int = 1  # model servers that have to be live
 
     @property
     def socket_path(self) -> Path:
@@ -59,7 +60,17 @@ class Config:
         return replace(self, data_dir=data_dir)
 
 
-KEYS = ("version", "data-dir", "socket", "rules", "calibrations", "sinks", "http", "telemetry")
+KEYS = (
+    "version",
+    "data-dir",
+    "socket",
+    "rules",
+    "calibrations",
+    "sinks",
+    "http",
+    "telemetry",
+    "expect",
+)
 
 
 def load_config(path: Path) -> Config:
@@ -80,7 +91,13 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
 
     def path(node: Node) -> Path | None:
         text = reader.text(node)
-        return None if text is None else base / Path(text).expanduser()
+        try:
+            return None if text is None else base / Path(text).expanduser()
+        except RuntimeError:  # `~name` where there is no such user
+            reader.error(
+                node, f"`{visible(text or '')}` is nobody's folder", "write the whole path"
+            )
+            return None
 
     def paths(node: Node) -> tuple[Path, ...]:
         return tuple(found for item in reader.items(node) if (found := path(item)) is not None)
@@ -97,6 +114,7 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
         sinks=_sinks(top["sinks"], reader, path) if "sinks" in top else (),
         http=_http(top["http"], reader) if "http" in top else HttpConfig(),
         telemetry=_telemetry(top["telemetry"], reader) if "telemetry" in top else None,
+        expect=given("expect", lambda node: reader.integer(node, 0, 1024), Config().expect),
     )
 
 
@@ -138,7 +156,7 @@ def _kafka(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> Sink
     if "topic" in keys and (topic := reader.text(keys["topic"])):
         changes["topic"] = topic
     if "security" in keys:
-        changes["security"] = _scalars(keys["security"], reader)
+        changes["security"] = _security(keys["security"], reader)
     return KafkaConfig(**changes)
 
 
@@ -150,7 +168,7 @@ def _otlp(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> SinkC
         changes["endpoint"] = endpoint
     for name in ("headers", "resource"):
         if name in keys:
-            changes[name] = {k: str(v) for k, v in _scalars(keys[name], reader).items()}
+            changes[name] = _texts(keys[name], reader)
     return OtlpConfig(**changes)
 
 
@@ -159,13 +177,40 @@ def _stdout(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> 
     return StdoutConfig(path=path(keys["path"]) if "path" in keys else None)
 
 
-def _scalars(node: Node, reader: Reader) -> dict[str, Any]:
+def _security(node: Node, reader: Reader) -> dict[str, Any]:
+    """kafka-python's own settings, by their own names."""
+    found = {}
+    for name, value in _scalars(node, reader).items():
+        if not name.startswith(("security_", "ssl_", "sasl_")):
+            hint = "`security_protocol`, or a name that begins with `ssl_` or `sasl_`"
+            place = node.entries[name].place
+            reader.error(place, f"`{visible(name)}` is no security setting", hint, "unknown-key")
+        found[name] = value.value
+    return found
+
+
+def _texts(node: Node, reader: Reader) -> dict[str, str]:
+    """Headers and attributes: text on one line, a number as it is written."""
+    found = {}
+    for name, value in _scalars(node, reader).items():
+        if value.kind == "null" or "\n" in name + value.written:
+            reader.error(value, f"`{visible(name)}` is not one line of text", "write its value")
+        found[name] = value.written
+    return found
+
+
+def _scalars(node: Node, reader: Reader) -> dict[str, Node]:
     """A mapping whose keys are someone else's."""
-    found = reader.mapping(node, tuple(node.entries))
-    for name, value in found.items():
-        if value.kind in ("map", "list"):
-            reader.error(value, f"`{name}` is a {value.kind}", "write one value")
-    return {name: value.value for name, value in found.items()}
+    if node.kind != "map":
+        reader.expected(node, "a mapping")
+    for name, entry in node.entries.items():
+        if entry.value.kind in ("map", "list"):
+            reader.error(
+                entry.value, f"`{visible(name)}` is a {entry.value.kind}", "write one value"
+            )
+        elif reader.harmless(entry.place, name):
+            reader.harmless(entry.value, entry.value.written)
+    return {name: entry.value for name, entry in node.entries.items()}
 
 
 def without_secrets(config: Config) -> Config:
@@ -183,7 +228,6 @@ def without_secrets(config: Config) -> Config:
 
 def as_yaml(config: Config) -> str:
     """Every setting with its value, as a file that reads back as the same configuration."""
-    import yaml
 
     def sink(one: SinkConfig) -> tuple[str, Mapping[str, object]]:
         if isinstance(one, KafkaConfig):
@@ -198,18 +242,22 @@ def as_yaml(config: Config) -> str:
                 "headers": dict(one.headers),
                 "resource": dict(one.resource),
             }
-        return "stdout", {} if one.path is None else {"path": str(one.path)}
+        return "stdout", {} if one.path is None else {"path": where(one.path)}
 
-    return yaml.safe_dump(
+    def where(path: Path) -> str:
+        """The same from whatever folder the printed file is read."""
+        return str(path.absolute())
+
+    return dump(
         {
             "version": VERSION,
-            "data-dir": str(config.data_dir),
-            "socket": str(config.socket_path),
-            "rules": [str(path) for path in config.rules],
-            "calibrations": [str(path) for path in config.calibrations],
+            "data-dir": where(config.data_dir),
+            "socket": where(config.socket_path),
+            "rules": [where(path) for path in config.rules],
+            "calibrations": [where(path) for path in config.calibrations],
             "sinks": dict(sink(one) for one in config.sinks),
             "http": {"host": config.http.host, "port": config.http.port},
+            "expect": config.expect,
         }
-        | ({"telemetry": {"endpoint": config.telemetry}} if config.telemetry else {}),
-        sort_keys=False,
-    )
+        | ({"telemetry": {"endpoint": config.telemetry}} if config.telemetry else {})
+    ).decode()

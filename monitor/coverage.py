@@ -81,6 +81,16 @@ class Positions:
     gaps: list[tuple[int, int]] = field(default_factory=list)  # half open; never arrived
     not_finite: list[tuple[int, int]] = field(default_factory=list)  # arrived without a score
 
+    @property
+    def holes(self) -> int:
+        return len(self.gaps) + len(self.not_finite)
+
+    def unscored(self, start: int, end: int) -> None:
+        """[start, end) arrived without a score; what touches the range before is one with it."""
+        if self.not_finite and self.not_finite[-1][1] == start:
+            start = self.not_finite.pop()[0]
+        self.not_finite.append((start, end))
+
     def received(self, below: int | None = None) -> int:
         end = self.next if below is None else min(below, self.next)
         return end - overlap(self.gaps, end)

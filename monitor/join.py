@@ -7,6 +7,7 @@ the order of positions: what lies below the furthest one seen was taken before o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,13 +26,17 @@ from dosimeter.detectors.frames import (
 )
 from dosimeter.monitor.calls import Calls
 from dosimeter.monitor.coverage import Account, Positions, settle
-from dosimeter.monitor.evidence import FollowUp, Ints
+from dosimeter.monitor.evidence import KEPT, FollowUp, Ints
 from dosimeter.monitor.records import Close, Open, Usage
 from dosimeter.monitor.slots import Slots
 from dosimeter.monitor.taps.wire import COUNTER_LIMIT, WireError
 from dosimeter.monitor.waiting import Waiting
 
 MAX_LIVE = 1 << 16
+MAX_RECENT = 1 << 30
+"""Bytes of last codes kept for all live requests; of a bank of many columns fewer can be live."""
+MAX_HOLES = 4096
+"""Holes in what arrived of one request; with more of them it is followed no further, and comes up short."""
 REMEMBERED = 4096
 """Closed keys kept, so that a late row is known to be one."""
 
@@ -86,6 +91,8 @@ class Join:
 
     def rebind(self, features: int) -> None:
         """The tap scores other columns from now on; what was kept of the old ones is of no use."""
+        if len(self.live) > _most_live(features):
+            raise WireError(f"{features} columns are too many for {len(self.live)} open requests")
         self.features = features
         self.slots.rebind(features)
         self.waiting.clear()
@@ -108,8 +115,8 @@ class Join:
             return []
         if record.key in self._closed:
             return []
-        if len(self.live) >= MAX_LIVE:
-            raise WireError(f"more than {MAX_LIVE} requests are open")
+        if len(self.live) >= _most_live(self.features):
+            raise WireError(f"more than {len(self.live)} requests are open")
         if record.call:
             self.calls.opened(record.call)
         slot = self.slots.take(record.key, record.prompt_len)
@@ -259,17 +266,23 @@ class Join:
         at = int(self.slots.next[slot])
         if end <= at or not len(codes):
             return
+        if request.positions.holes >= MAX_HOLES:
+            return
         if start > at:
             request.positions.gaps.append((at, start))
             self.slots.recent.skip(slot, at, start)
         codes, start = codes[max(0, at - start) :], max(at, start)
         self.slots.next[slot] = end
         self.slots.recent.put_run(slot, start, codes)
-        request.positions.not_finite += _ranges((codes == CODE_UNSCORED).all(axis=1), start)
-        for scope, low, high in request.opened.spans:
+        for lost in _ranges((codes == CODE_UNSCORED).all(axis=1), start):
+            request.positions.unscored(*lost)
+        spans = request.opened.spans
+        for index in range(bisect_right(spans, start, key=_end), len(spans)):
+            scope, low, high = spans[index]
             low, high = max(low, start), min(high, end)
-            if low < high:
-                yield key, low, high - low, scope, codes[low - start : high - start]
+            if low >= high:
+                break
+            yield key, low, high - low, scope, codes[low - start : high - start]
         low = max(start, request.opened.prompt_len)
         if low < end:
             yield key, low, end - low, int(Scope.ANSWER), codes[low - start :]
@@ -288,6 +301,16 @@ class Join:
         if self.returned:
             return "sidecar_restart"
         return "no_sidecar" if self._connects <= 1 else "dropped"
+
+
+def _most_live(features: int) -> int:
+    """A power of two, as the slots grow by doubling."""
+    room = MAX_RECENT // (2 * KEPT * max(1, features))
+    return min(MAX_LIVE, 1 << room.bit_length() - 1)
+
+
+def _end(span: tuple[int, int, int]) -> int:
+    return span[2]
 
 
 def _ranges(marked: npt.NDArray[np.bool_], start: int) -> list[tuple[int, int]]:

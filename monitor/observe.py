@@ -17,7 +17,7 @@ from dosimeter.monitor.latency import Latency
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
-STATES = ("live", "blind", "no-pack", "absent")
+STATES = ("live", "blind", "no-pack", "idle", "silent", "absent")
 
 
 class Metrics(Protocol):

@@ -17,12 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dosimeter.monitor.alerts import Decided
+from dosimeter.monitor.clock import ClockWatch
 from dosimeter.monitor.history.records import Account
 from dosimeter.monitor.latency import Latency
+from dosimeter.monitor.mute import Mute
 from dosimeter.monitor.receive import Connection, Receiver
 from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.servers import Server
+from dosimeter.monitor.speakers import may_say
 from dosimeter.monitor.taps.wire import Kind, Message, WireError
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules.program import Program
@@ -31,6 +34,8 @@ WAIT_S = 0.1  # longest sleep of a turn, so that the loop is seen to live
 HOUSEKEEPING_NS = 500_000_000
 GONE_NS = 60 * 1_000_000_000
 """A server without any connection for this long is taken for dead, and its requests for over."""
+MAX_SERVERS = 128
+"""Of them at most as many are connected as there are connections; the longest gone gives way."""
 Tally = Counter[tuple[str, str, str]]  # rule, severity, decision
 
 
@@ -47,9 +52,14 @@ class Pipeline:
     servers: dict[int, Server] = field(default_factory=dict)
     alerts: Tally = field(default_factory=Counter)
     decision: Latency = field(default_factory=Latency)  # hook -> decision, every frame
+    clock: ClockWatch = field(init=False)
+    mute: Mute = field(default_factory=Mute)
     turned_ns: int = 0
     _next_ns: int = 0
     _rules_version: int = 0
+
+    def __post_init__(self) -> None:
+        self.clock = ClockWatch(self.monotonic_ns, self.time_ns)
 
     def turn(self, wait_s: float = WAIT_S) -> int:
         """One round: read, decide, hand over. Returns how many messages there were."""
@@ -77,7 +87,9 @@ class Pipeline:
         role = connection.role
         if server is None or role is None or connection.number not in server.connections:
             raise WireError(f"`{message.kind.name.lower()}` before `hello`")
-        server.seen_ns = self.monotonic_ns()
+        if not may_say(role, message.kind):
+            raise WireError(f"`{message.kind.name.lower()}` of a front")
+        server.heard(message.kind, self.monotonic_ns())
         if isinstance(body, dict):
             if message.kind is Kind.OPEN:
                 self._hand_over(server.open(Open.parse(body), role))
@@ -95,15 +107,21 @@ class Pipeline:
             self._hand_over(server.end(orphans, self.time_ns()))
 
     def _greet(self, connection: Connection, epoch: int, hello: Hello) -> None:
+        if connection.epoch not in (None, epoch) or connection.role not in (None, hello.role):
+            raise WireError("a connection speaks for one server, in one role")
         server = self.servers.get(epoch)
+        if server is not None:
+            server.speakers.admit(hello.role, connection.peer)
         program = self._program(hello.columns)
         if server is None:
+            self._make_room()
             stored = self.accounts.get(f"{epoch:016x}")
             server = self.servers[epoch] = Server.begin(epoch, hello, program, stored)
+            server.speakers.admit(hello.role, connection.peer)
         server.greet(hello, program, connecting=connection.role is None)
-        server.seen_ns = self.monotonic_ns()
+        server.heard(Kind.HELLO, self.monotonic_ns())
         server.connections.add(connection.number)
-        connection.role = hello.role
+        connection.role, connection.epoch = hello.role, epoch
 
     def _hand_over(
         self, decided: Sequence[Decided], evidence: Mapping[str, bytes] | None = None
@@ -128,20 +146,42 @@ class Pipeline:
         return [server.stored_account() for server in changed]
 
     def _housekeeping(self) -> None:
-        while self.receiver.closed:
-            gone = self.receiver.closed.popleft().number
-            for server in self.servers.values():
-                server.connections.discard(gone)
-        for server in list(self.servers.values()):
-            if not server.connections and self.turned_ns - server.seen_ns > GONE_NS:
-                self._hand_over(server.end(server.join.abandon(), self.time_ns()))
-                self.accounts[server.name] = server.stored_account()
-                del self.servers[server.epoch]
+        self.clock.look()
+        for mute in self.mute.overdue(self.receiver.connections, self.turned_ns):
+            self.receiver.refuse(mute, WireError("no greeting for 5 s"))
+        for server in self._unconnected():
+            if self.turned_ns - server.seen_ns > GONE_NS:
+                self._forget(server)
         self.flush()
         if self.rulebook.version != self._rules_version:
             self._rules_version = self.rulebook.version
             for server in self.servers.values():
                 server.engine.swap(self._program(server.columns))
+
+    def _unconnected(self) -> list[Server]:
+        """Servers that nobody speaks for now, the longest silent first."""
+        while self.receiver.closed:
+            gone = self.receiver.closed.popleft()
+            if gone.epoch in self.servers:
+                self.servers[gone.epoch].connections.discard(gone.number)
+        found = [server for server in self.servers.values() if not server.connections]
+        return sorted(found, key=lambda server: server.seen_ns)
+
+    def _forget(self, server: Server) -> None:
+        self._hand_over(server.end(server.join.abandon(), self.time_ns()))
+        stored = server.stored_account()
+        if stored.served or stored.requests:  # else there is nothing to say of it
+            self.accounts[server.name] = stored
+            self.writer.put(accounts=[stored])
+        del self.servers[server.epoch]
+
+    def _make_room(self) -> None:
+        """For one more server. There are fewer connections than servers may be, so one is gone."""
+        if len(self.servers) >= MAX_SERVERS:
+            silent = self._unconnected()
+            if not silent:
+                raise WireError(f"more than {MAX_SERVERS} servers are connected")
+            self._forget(silent[0])
 
     def _program(self, columns: tuple[Column, ...]) -> Program:
         """The rules for a bank; what its alerts will name by hash is stored before the first."""

@@ -12,11 +12,13 @@ import logging
 import selectors
 import socket
 import struct
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dosimeter.detectors.findings import visible
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.wire import Message, WireError
 
@@ -24,7 +26,9 @@ log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 64
 MESSAGES_PER_TURN = 8
-"""Taken from one connection before the next has its turn."""
+TURN_NS = 20_000_000
+"""Taken from one connection before the next has its turn: so many, or as many as take so long."""
+MAX_SAID = 300  # characters of a refusal
 MODE = 0o660
 PEER = struct.Struct("3i")  # pid, uid, gid
 PATH_LIMIT = 107  # bytes of sun_path
@@ -42,6 +46,7 @@ class Connection:
     socket: socket.socket
     peer: tuple[int, int, int]
     role: str | None = None  # as it greeted; None before
+    epoch: int | None = None  # of the server it speaks for; None before it greeted
     messages: int = 0
     missed: int = 0  # numbers skipped in its sequence: messages it gave up on
     last_seq: int | None = None
@@ -50,8 +55,8 @@ class Connection:
 class Receiver:
     """All connections behind one selector. `poll` returns what is there, at most a turn of each."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self.path, self._monotonic_ns = path, monotonic_ns
         self.connections: list[Connection] = []
         self.hostile = 0  # connections closed because they broke the protocol
         self.failed = 0  # connections closed because we failed on a message: a defect of ours
@@ -74,13 +79,17 @@ class Receiver:
 
     def refuse(self, connection: Connection, error: Exception) -> None:
         """Close a connection whose message made no sense, or broke us, here or further along."""
+        said = visible(str(error))[
+            :MAX_SAID
+        ]  # it quotes the speaker, and goes to logs and `/status`
         if isinstance(error, WireError):
             self.hostile += 1
-            self.last_refusal = f"pid {connection.peer[0]}: {error}"
+            self.last_refusal = f"pid {connection.peer[0]}: {said}"
             log.warning("connection closed: %s", self.last_refusal)
         else:
             self.failed += 1
-            self.last_refusal = f"pid {connection.peer[0]}: {error!r}, a defect of the sidecar"
+            kind = type(error).__name__
+            self.last_refusal = f"pid {connection.peer[0]}: {kind}: {said}, a defect of the sidecar"
             log.error("connection closed: %s", self.last_refusal, exc_info=error)
         self._close(connection)
 
@@ -98,16 +107,24 @@ class Receiver:
         self._selector.close()
 
     def _accept(self) -> None:
-        while True:
+        for _ in range(MAX_CONNECTIONS):  # the rest in the next turn: those connected come first
             try:
                 accepted, _ = self._listener.accept()
             except OSError:  # that was all
                 return
-            if len(self.connections) >= MAX_CONNECTIONS:
+            if len(self.connections) < MAX_CONNECTIONS or self._make_room():
+                self._welcome(accepted)
+            else:
                 self.refused += 1
                 accepted.close()
-            else:
-                self._welcome(accepted)
+
+    def _make_room(self) -> bool:
+        """Close the longest silent of those that never greeted; False where all have."""
+        silent = next((one for one in self.connections if one.role is None), None)
+        if silent is not None:
+            self.refused += 1
+            self._close(silent)
+        return silent is not None
 
     def _welcome(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
@@ -118,6 +135,7 @@ class Receiver:
         self._selector.register(accepted, selectors.EVENT_READ, connection)
 
     def _read(self, connection: Connection) -> Iterator[tuple[Connection, Message]]:
+        until = self._monotonic_ns() + TURN_NS
         for _ in range(MESSAGES_PER_TURN):
             try:
                 size = connection.socket.recv_into(self._buffer)
@@ -140,7 +158,8 @@ class Receiver:
                 connection.missed += max(0, message.seq - connection.last_seq - 1)
             connection.last_seq = message.seq
             yield connection, message
-            if connection not in self.connections:  # the pipeline refused it
+            # What the line did about it is in the time, and so is a refusal.
+            if connection not in self.connections or self._monotonic_ns() > until:
                 return
 
     def _close(self, connection: Connection) -> None:

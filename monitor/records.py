@@ -138,18 +138,22 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the server's reply to one call counted, for all of the call's requests."""
+    """What the server's reply to one call counted, for all of the call's requests.
+
+    Both counts are None where the reply was cut off, or carried none.
+    """
 
     call: str
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Usage:
+        counted = any(body.get(name) is not None for name in ("prompt_tokens", "completion_tokens"))
         return cls(
             call=_text(body, "call"),
-            prompt_tokens=_count(body, "prompt_tokens"),
-            completion_tokens=_count(body, "completion_tokens"),
+            prompt_tokens=_count(body, "prompt_tokens") if counted else None,
+            completion_tokens=_count(body, "completion_tokens") if counted else None,
         )
 
 

@@ -21,6 +21,8 @@ from dosimeter.rules.schema import RuleSet, load_rules
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
+MAX_BANKS = 64
+"""Programs kept; the oldest gives way and is compiled again when its bank greets anew."""
 WATCHED = (".yaml", ".yml", ".safetensors")
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -64,6 +66,8 @@ class Rulebook:
                     log.error("no rules for this bank: %s", error)
                     found = self._make(columns, RuleSet(()), ())
                 self._compiled[columns] = found
+                if len(self._compiled) > MAX_BANKS:  # whoever speaks to us can make up columns
+                    del self._compiled[next(iter(self._compiled))]
             return found
 
     def programs(self) -> list[Program]:

@@ -19,7 +19,8 @@ from dosimeter.monitor.evidence import FollowUp
 from dosimeter.monitor.history.records import Account as StoredAccount
 from dosimeter.monitor.join import Join, Request
 from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
-from dosimeter.monitor.taps.wire import WireError
+from dosimeter.monitor.speakers import Speakers
+from dosimeter.monitor.taps.wire import Kind, WireError
 from dosimeter.rules.engine import Engine, Hit
 from dosimeter.rules.program import Program
 
@@ -35,7 +36,9 @@ class Server:
     hello: Hello
     engine: Engine
     connections: set[int] = field(default_factory=set)
+    speakers: Speakers = field(default_factory=Speakers)
     seen_ns: int = 0  # monotonic, last message
+    moved_ns: int = 0  # monotonic, last step, or the first request to open since none was
     rows: int = 0  # received
     records_cut: int = 0  # OPEN and CLOSE records that came without a part that was too large
     account_changed: bool = True  # at once: that this epoch was met must survive us
@@ -63,6 +66,12 @@ class Server:
     def columns(self) -> tuple[Column, ...]:
         return self.hello.columns
 
+    def heard(self, kind: Kind, now_ns: int) -> None:
+        """Note that it speaks, and whether it gets on with what it has to do."""
+        self.seen_ns = now_ns
+        if kind is Kind.STEP or not self.join.live:
+            self.moved_ns = now_ns
+
     def greet(self, hello: Hello, program: Program, *, connecting: bool) -> None:
         """A HELLO: on a new connection, or a change of state or of packs on an old one."""
         if hello.role != "front":
@@ -74,11 +83,11 @@ class Server:
 
     def _rebind(self, hello: Hello, program: Program) -> None:
         """Packs were loaded or swapped: live requests go on under rules for the new columns."""
+        self.join.rebind(len(hello.columns))  # first: it may refuse
         self.features = tuple(column.feature for column in hello.columns)
         unknown = self.engine.rows_unknown
         self.engine = Engine(program)
         self.engine.rows_unknown = unknown
-        self.join.rebind(len(self.features))
         for request in self.following.values():
             request.follow_ups.clear()  # the codes that would complete them are of other columns
         self.following.clear()

@@ -11,6 +11,7 @@ import ctypes
 import gc
 import logging
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver, SocketError
 from dosimeter.monitor.rulebook import Rulebook
+from dosimeter.monitor.standing import Standing
 from dosimeter.monitor.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -58,12 +60,19 @@ def run_line(
         with LedgerReader(config.ledger_path) as reader:
             accounts = {account.epoch: account for account in reader.accounts()}
         receiver = Receiver(config.socket_path)
+        standing = Standing(config.socket_path), Standing(config.ledger_path)
         writer = Writer(ledger, Refused.beside(config.ledger_path))
         rulebook = Rulebook(config.rules, config.calibrations)
         pipeline = Pipeline(receiver, rulebook, writer, accounts)
 
         def read() -> dict[str, Any]:
-            found = status.line_status(pipeline, started_ns=started_ns)
+            found = status.line_status(
+                pipeline,
+                started_ns=started_ns,
+                expected=config.expect,
+                socket=standing[0],
+                ledger=standing[1],
+            )
             return found | {"delivery": _delivery(config)}
 
         health = Health(config.http.host, config.http.port, lambda: status.alive(pipeline), read)
@@ -137,7 +146,7 @@ def _delivery(config: Config) -> dict[str, Any]:
         return {"sinks": {}}
     try:
         return delivery_status(config.ledger_path, config.deliver_path, now_ns=time.time_ns())
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, sqlite3.Error) as error:
         return {"sinks": {}, "error": str(error)}
 
 

@@ -14,22 +14,41 @@ from dosimeter.monitor.coverage import Account
 from dosimeter.monitor.history.records import Account as StoredAccount
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.servers import Server
+from dosimeter.monitor.standing import Standing
 
 STUCK_S = 5.0
+SILENT_S = 4.0
+"""A tap beats once a second."""
+IDLE_S = 6.0
+"""Requests are open and no step has come: longer than any step should take."""
 T = TypeVar("T")
 
 
-def line_status(pipeline: Pipeline, *, started_ns: int) -> dict[str, Any]:
-    """The state of the line. started_ns: monotonic."""
+def line_status(
+    pipeline: Pipeline,
+    *,
+    started_ns: int,
+    expected: int = 0,
+    socket: Standing | None = None,
+    ledger: Standing | None = None,
+) -> dict[str, Any]:
+    """The state of the line.
+
+    started_ns      monotonic
+    expected        servers that have to be live
+    socket, ledger  their files, to say if they are lost
+    """
     now_ns = pipeline.monotonic_ns()
     total = coverage(pipeline)
     seconds = max((now_ns - started_ns) / 1e9, 1e-9)
     servers = _steady(lambda: list(pipeline.servers.values()))
+    taps = [_server(server, now_ns) for server in servers]
     return {
         "version": version("dosimeter"),
         "uptime_s": round(seconds, 3),
         "coverage": total.as_dict(),
-        "taps": [_server(server, now_ns) for server in servers],
+        "servers": _expected(expected, sum(tap["state"] == "live" for tap in taps)),
+        "taps": taps,
         "alerts": [
             {"rule": rule, "severity": severity, "decision": decision, "count": count}
             for (rule, severity, decision), count in _steady(
@@ -47,6 +66,7 @@ def line_status(pipeline: Pipeline, *, started_ns: int) -> dict[str, Any]:
             "refused": pipeline.writer.refused,
             "refused_path": str(pipeline.writer.refused_path),
             "stalled": pipeline.writer.stalled,
+            "lost": ledger.lost if ledger is not None else None,
         },
         "socket": {
             "path": str(pipeline.receiver.path),
@@ -55,7 +75,9 @@ def line_status(pipeline: Pipeline, *, started_ns: int) -> dict[str, Any]:
             "failed": pipeline.receiver.failed,
             "refused": pipeline.receiver.refused,
             "last_refusal": pipeline.receiver.last_refusal,
+            "lost": socket.lost if socket is not None else None,
         },
+        "clock": {"jumps": pipeline.clock.jumps, "last_s": pipeline.clock.last_s},
     }
 
 
@@ -94,8 +116,27 @@ def rules_status(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
+def _expected(expected: int, live: int) -> dict[str, Any]:
+    missing = f"{live} of {expected} are live" if live < expected else None
+    return {"expected": expected, "live": live, "missing": missing}
+
+
+def _state(server: Server, now_ns: int) -> tuple[str, str | None]:
+    """What the tap says of itself, unless it says nothing, or nothing comes of what the server runs."""
+    hello, quiet_s = server.hello, (now_ns - server.seen_ns) / 1e9
+    if not server.connections:
+        return "absent", hello.reason or "not connected"
+    if quiet_s > SILENT_S:
+        return "silent", "connected, and says nothing: a tap beats once a second"
+    idle_s = (now_ns - server.moved_ns) / 1e9
+    if hello.state == "live" and server.join.live and idle_s > IDLE_S:
+        return "idle", "requests are open, and no step has come for long"
+    return hello.state, hello.reason
+
+
 def _server(server: Server, now_ns: int) -> dict[str, Any]:
     hello, join = server.hello, server.join
+    state, reason = _state(server, now_ns)
     return {
         "epoch": server.name,
         "server": dict(hello.server),
@@ -103,8 +144,8 @@ def _server(server: Server, now_ns: int) -> dict[str, Any]:
         "pid": hello.pid,
         "features": [column.feature for column in hello.columns],
         "packs": sorted({column.pack_name for column in hello.columns}),
-        "state": hello.state if server.connections else "absent",
-        "reason": hello.reason,
+        "state": state,
+        "reason": reason,
         "connections": len(server.connections),
         "last_message_s": round((now_ns - server.seen_ns) / 1e9, 3),
         "requests_live": len(join.live),
@@ -114,6 +155,7 @@ def _server(server: Server, now_ns: int) -> dict[str, Any]:
         "counted_twice": join.excess,
         "rows_not_evaluated": server.engine.rows_unknown,
         "rows_error": sum(counters["rows_error"] for counters in join.stated.values()),
+        "rows_dropped": sum(counters["rows_dropped"] for counters in join.stated.values()),
         "records_lost": sum(counters["control_dropped"] for counters in join.stated.values()),
         "records_cut": server.records_cut,
         "errors": hello.errors,

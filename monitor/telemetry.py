@@ -87,7 +87,7 @@ METRICS = {
             Kind.GAUGE,
             "1",
             ("state",),
-            "1 for the state the tap is in (live, blind, no-pack, absent), else 0",
+            "1 for the state the tap is in (live, blind, no-pack, idle, silent, absent), else 0",
         ),
         Metric(
             "dosimeter.ledger.stalled",

@@ -23,7 +23,7 @@ class Waiting:
 
     def add(self, key: int, row: npt.NDArray[np.void], codes: Codes, frame: StepFrame) -> None:
         """Keep a copy of one row entry of `frame`. codes: int16 [n, F]."""
-        if len(codes) > LIMIT:
+        if not 0 < len(codes) <= LIMIT:
             self.dropped += len(codes)
             return
         while self._rows + len(codes) > LIMIT:

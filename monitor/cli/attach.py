@@ -1,7 +1,8 @@
-"""`dosimeter attach -- transformers serve …`: start a model server with tap and front in it, unchanged.
+"""`dosimeter attach -- transformers serve …`, `… -- vllm serve …`: start a model server with tap and front in it.
 
 The command is found on PATH and replaces this process, so its pid, signals, output and exit code stay the
-server's own. All that is added is one environment variable and one folder on PYTHONPATH.
+server's own. All that is added is one environment variable and one folder on PYTHONPATH; for vLLM, which has
+a plugin system, the variable and one option.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from dosimeter.monitor.taps.settings import DEFAULT_LABELS, TapSettings
 
+FRONT = "dosimeter.monitor.taps.vllm_front.Front"
+PLUGIN = "dosimeter"
 SITE = Path(__file__).resolve().parent.parent / "taps" / "site"
 
 
@@ -105,6 +108,27 @@ def elsewhere(settings: TapSettings, tree: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{site}{os.pathsep}{tree}", **settings.to_env()}
 
 
+def is_vllm(command: list[str]) -> bool:
+    """`vllm …`, or `python -m vllm…`."""
+    module = command[2] if command[1:2] == ["-m"] and len(command) > 2 else ""
+    return Path(command[0]).name == "vllm" or module.split(".")[0] == "vllm"
+
+
+def with_front(command: list[str]) -> list[str]:
+    """A `vllm serve` with our middleware as its last, and so outermost; another command as it is."""
+    named = any(word in (FRONT, f"--middleware={FRONT}") for word in command)
+    return command if named or "serve" not in command else [*command, "--middleware", FRONT]
+
+
+def vllm_environment(settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
+    """What vLLM is started with. It finds our plugin itself, unless told which ones to load."""
+    env = {**base, **settings.to_env()}
+    named = base.get("VLLM_PLUGINS")
+    if named is not None and PLUGIN not in named.split(","):
+        env["VLLM_PLUGINS"] = ",".join([*filter(None, [named]), PLUGIN])
+    return env
+
+
 def environment(settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
     """What the server is started with."""
     path = os.pathsep.join([str(SITE), *filter(None, [base.get("PYTHONPATH")])])
@@ -130,7 +154,15 @@ def run(args: argparse.Namespace) -> int:
             return 2
         print(*(f"{k}={v}" for k, v in elsewhere(settings, args.print_env).items()), sep="\n")
         return 0
+    if is_vllm(command) and settings.content_tenants:
+        print(
+            "attach: --content-tenant: no text leaves vLLM, for nobody\n  hint: leave it out",
+            file=sys.stderr,
+        )
+        return 2
     program = shutil.which(command[0])
+    if program is not None and is_vllm(command):
+        os.execve(program, with_front(command), vllm_environment(settings, dict(os.environ)))
     if program is not None:
         os.execve(program, command, environment(settings, dict(os.environ)))  # does not return
     print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)

@@ -13,6 +13,7 @@ from typing import Any
 from dosimeter.monitor.bench.child import BenchError
 
 BENCHES = {
+    "hook": "what the tap takes of a model server's forward",
     "line": "hook to decision and decision to durable, through the whole sidecar",
     "wire": "how long a model server's thread is held by a send",
 }

@@ -22,6 +22,9 @@ COMMANDS = {
     "kafka": "prepare a Kafka cluster for alerts",
     "demo": "a server, traffic and alerts on this machine",
     "bench": "measure the figures we state",
+    "chaos": "attack a stage of its own and see whether the monitor notices",
+    "conformance": "prove on a server that every row finds its request",
+    "doctor": "check that a model server here can be watched",
     "completion": "print a completion script for bash or zsh",
 }
 USAGE = 2

@@ -67,6 +67,7 @@ class Stage:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._calibrations, self._rules, self._absent = calibrations, rules, absent
         self._environment = environment
+        self.expect = 1  # servers that the sidecar, when it starts next, is told to miss
 
     @property
     def url(self) -> str:
@@ -165,6 +166,7 @@ class Stage:
             ),
             http=HttpConfig(port=self._http_port),
             telemetry=self.viewer.endpoint,
+            expect=self.expect,
         )
         self.config_path.write_text(as_yaml(config))
         self._say("sidecar: line and delivery, two processes under one supervisor")

@@ -40,6 +40,9 @@ def put(
     packs = fitting_packs(model, folder, pack_folders, state)
     if not packs:
         return None
+    if server.tapped(model):
+        state.state, state.reason = "blind", "another tap is on this model"
+        return None
     return _install(model, packs, sink, state)
 
 
@@ -146,10 +149,10 @@ def _watched(
 ) -> Iterator[Seen]:
     seen = Seen()
     with server.installed(Requests(seen.control, time.time_ns)):
-        op.install(server.blocks(model))
         seen.tap = Tap(op, seen.sink, cache=cache)
         server.put_tap(model, seen.tap)
         try:
+            op.install(server.blocks(model))
             yield seen
         finally:
             server.drop_tap(model)

@@ -27,6 +27,7 @@ TAIL_BYTES = 64 * 1024
 MAX_COUNT = 1 << 31
 MAX_LABEL = 256
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_ERROR = re.compile(rb'"error"\s*:\s*(?!\s|null)')
 
 
 class Front:
@@ -58,13 +59,19 @@ class Front:
         tail = bytearray()
         failed = False
 
-        async def watched(message: Scope) -> None:
+        def note(message: Scope) -> None:
             nonlocal failed
             if message["type"] == "http.response.start":
                 failed = message.get("status", 200) >= 400
             elif message["type"] == "http.response.body":
-                tail.extend(message.get("body", b""))
+                tail.extend(message.get("body", b"")[-TAIL_BYTES:])
                 del tail[:-TAIL_BYTES]
+
+        async def watched(message: Scope) -> None:
+            try:
+                note(message)
+            except Exception as error:  # whatever the app sends is the server's to judge
+                self._requests.failed(error)
             await send(message)
 
         token = self._ticket.set(ticket)
@@ -109,9 +116,13 @@ class Front:
 def usage_of(tail: bytes) -> tuple[int, int] | None:
     """(prompt tokens, completion tokens) from the end of a reply, JSON or server-sent events; else None.
 
-    Of an event only its own `usage` counts, or that of the `response` in it, and an event with an `error`
-    has none: the server writes error texts into it unescaped, and a client can have a say in them.
+    Of an event only its own `usage` counts, or that of the `response` in it. A reply with an error anywhere
+    in it has no count: the server writes error texts unescaped, and a client can have a say in them, also
+    in what looks like the event after. Inside a JSON string quotes are escaped, so nothing that a client or
+    a model says looks like either key.
     """
+    if _ERROR.search(tail):
+        return None
     lines = [line for line in tail.split(b"\n") if line.startswith(b"data: {")]
     last = lines[-1][len(b"data: ") :] if lines else tail
     try:
@@ -120,7 +131,7 @@ def usage_of(tail: bytes) -> tuple[int, int] | None:
         if len(tail) < TAIL_BYTES:
             return None
         return _usage_at_the_end(last)  # its beginning is lost: only so long a reply is searched
-    if not isinstance(event, dict) or event.get("error") is not None:
+    if not isinstance(event, dict):
         return None
     response = event.get("response")
     found = event.get("usage")
@@ -128,11 +139,10 @@ def usage_of(tail: bytes) -> tuple[int, int] | None:
 
 
 def _usage_at_the_end(text: bytes) -> tuple[int, int] | None:
-    """Inside a JSON string quotes are escaped, so no text of a client or a model looks like this."""
     found = None
     for match in _USAGE.finditer(text):
         found = match
-    if found is None or b'"error"' in text[found.end() :]:
+    if found is None:
         return None
     usage, _ = json.JSONDecoder().raw_decode(text[found.end() :].decode("utf-8", "replace"))
     return _counts(usage)

@@ -7,19 +7,29 @@ traced side effect would recompile the server's graph. Such a step is then found
 
 from __future__ import annotations
 
-import threading
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import get_ident
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.compiler import is_dynamo_compiling
 
 from dosimeter.detectors.bank import ProbeBank
 
 Array = npt.NDArray[np.float32]
+
+STAGED_VALUES = 1 << 22
+"""Activations of a step, T * L * D, up to which it is staged."""
+BLOCK_ROWS = 256
+"""Rows of a large step that are multiplied at once."""
+NEXT_TO_NOTHING = 2.0**-80
+"""Stands for a weight of zero: lost in any score, and infinite times infinity."""
 
 
 class HookError(RuntimeError):
@@ -81,7 +91,7 @@ class _Hooked(ABC):
 
     def begin(self) -> None:
         self._calls, self._error, self._stream = 0, None, None
-        self._owner = threading.get_ident()
+        self._owner = get_ident()
 
     def feed(self, index: int, hidden: torch.Tensor) -> None:
         """Take activations [T, D] as if tapped block `index` had put them out: for self-tests."""
@@ -89,8 +99,9 @@ class _Hooked(ABC):
         self._calls += 1
 
     def _hook(self, index: int) -> Callable[[nn.Module, Any, Any], None]:
+        # Every call counts: between two blocks of a server this code has left all caches.
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            if torch.compiler.is_compiling() or self._owner != threading.get_ident():
+            if is_dynamo_compiling() or self._owner != get_ident():
                 return
             try:
                 if index != self._calls:
@@ -98,8 +109,9 @@ class _Hooked(ABC):
                 hidden = self._residual(output)
                 if hidden.is_cuda:  # the scores must be read where they were computed
                     self._stream = torch.cuda.current_stream(hidden.device)
-                with torch.no_grad():
-                    self.take(index, hidden.detach().reshape(-1, hidden.shape[-1]))  # [T, D]
+                if hidden.requires_grad:
+                    hidden = hidden.detach()
+                self.take(index, hidden)
                 self._calls += 1
             except Exception as error:  # the server's forward must go on
                 self._error = error
@@ -108,7 +120,7 @@ class _Hooked(ABC):
 
     @abstractmethod
     def take(self, index: int, hidden: torch.Tensor) -> None:
-        """Read one tapped block: hidden [T, D], blocks in the order of `layers`."""
+        """Read one tapped block: hidden [..., D], of one shape in a step; blocks in the order of `layers`."""
 
     def _check(self) -> None:
         """A step is readable when every tapped block was called once: fewer means the hooks did not run."""
@@ -122,46 +134,104 @@ class _Hooked(ABC):
         if calls != len(self.layers):
             raise HookError(f"{calls} of {len(self.layers)} tapped blocks were seen in this step")
 
+    def _on_stream(self) -> AbstractContextManager[Any]:
+        """Where the hooks ran; torch's own context for "nowhere" would cost more than all the rest of a read."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
 
 class ProbeOp(_Hooked):
-    """Scores in benign sd: buffer[t] = Σ_l h_l[t]·W_lᵀ + b, accumulated in float32.
+    """Scores in benign sd: buffer[t] = Σ_l h_l[t]·W_lᵀ + b, weights and sums in float32.
 
-    One column more than the bank's sums the activations: it is finite only where all of them are, also
-    for a probe that does not read the layer where one is not.
+    Small steps (decoding) are staged: a hook copies its rows beside those of the other layers, and the last
+    one multiplies all of them at once, since Σ_l is one product over L * D. Large steps are multiplied layer
+    by layer, in blocks that stay in the processor's cache.
     """
 
     def __init__(self, bank: ProbeBank, device: torch.device, residual: Residual = first) -> None:
         super().__init__(bank.layers, device, residual)
-        layers, _, width = bank.weights.shape
-        weights = np.concatenate([bank.weights, np.ones((layers, 1, width), np.float32)], axis=1)
-        self._weights = torch.tensor(weights, device=device)  # [L, F + 1, D]
-        self._bias = torch.tensor([*bank.bias.tolist(), 0.0], device=device)  # [F + 1]
-        self._buffer = torch.empty((0, len(bank.columns) + 1), device=device)
+        layers, features, width = bank.weights.shape
+        # No weight is zero: one activation that is not finite then leaves no column finite, also of a probe
+        # that does not read its layer. Some BLAS skip zeros, where inf * 0 would have said so.
+        weights = np.where(bank.weights == 0, np.float32(NEXT_TO_NOTHING), bank.weights)
+        self._side_by_side = torch.tensor(  # [F, L * D]
+            weights.transpose(1, 0, 2).reshape(features, layers * width), device=device
+        )
+        self._weights = self._side_by_side.view(features, layers, width).transpose(0, 1)  # a view
+        self._bias = torch.tensor(bank.bias, device=device)  # [F]
+        self._packed: list[torch.Tensor] = []  # [F, D] a layer: oneDNN is slow on strided weights
+        if device.type == "cpu":
+            self._block = torch.empty((BLOCK_ROWS, width))
+            if torch.backends.mkldnn.is_available():
+                self._packed = [weight.contiguous() for weight in self._weights]
+        self._buffer = torch.empty((0, features), device=device)
+        self._stage = torch.empty(0, device=device)
         self._rows = 0
+        self._shape: tuple[int, ...] = ()
+        self._slots: tuple[torch.Tensor, ...] = ()
 
     def take(self, index: int, hidden: torch.Tensor) -> None:
-        rows = hidden.shape[0]
-        if self._calls and rows != self._rows:
-            raise HookError(f"{rows} rows in one tapped block, {self._rows} in those before it")
-        if rows > self._buffer.shape[0]:
-            self._buffer = self._buffer.new_empty((rows, self._buffer.shape[1]))
-        out = self._buffer[:rows]
-        if self._calls == 0:
-            self._rows = rows
-            torch.addmm(self._bias, hidden.float(), self._weights[index].t(), out=out)
-        else:
-            out.addmm_(hidden.float(), self._weights[index].t())
+        if hidden.shape != self._shape:
+            if self._calls:
+                raise HookError(
+                    f"{hidden.shape} in a tapped block, {self._shape} in those before it"
+                )
+            self._lay_out(hidden.shape)
+        if not self._slots:
+            self._add(index, hidden.reshape(self._rows, -1))
+            return
+        self._slots[index].copy_(hidden)
+        if index == len(self._slots) - 1:
+            torch.addmm(self._bias, self._staged, self._side_by_side.t(), out=self._out)
+
+    def _lay_out(self, shape: tuple[int, ...]) -> None:
+        """Places for a step of this shape; the next one of the same, as in decoding, finds them made.
+
+        Not as tensors of inference mode: those could not be written outside it, where a self-test runs.
+        """
+        layers, features, width = self._weights.shape
+        rows = math.prod(shape[:-1])
+        size = rows * layers * width
+        with torch.inference_mode(False):
+            if rows > self._buffer.shape[0]:
+                self._buffer = self._buffer.new_empty((rows, features))
+            self._out = self._buffer[:rows]
+            self._slots = ()
+            if rows < BLOCK_ROWS and size <= STAGED_VALUES:
+                if size > self._stage.shape[0]:
+                    self._stage = self._stage.new_empty(size)
+                self._staged = self._stage[:size].view(rows, layers * width)
+                self._slots = tuple(
+                    slot.view(shape) for slot in self._staged.view(rows, layers, width).unbind(1)
+                )
+        self._rows, self._shape = rows, shape
+
+    def _add(self, index: int, hidden: torch.Tensor) -> None:
+        """One layer's share of a large step. hidden [T, D]."""
+        if index == 0:
+            self._out.copy_(self._bias)
+        if self.device.type != "cpu":
+            self._out.addmm_(hidden.float(), self._weights[index].t())
+            return
+        for out, part in zip(self._out.split(BLOCK_ROWS), hidden.split(BLOCK_ROWS), strict=True):
+            block = self._block[: len(part)].copy_(part)
+            if self._packed and len(part) == BLOCK_ROWS:
+                # oneDNN and not MKL, which leaves AVX-512 unused on AMD; one shape, so that it compiles once.
+                out += torch.ops.mkldnn._linear_pointwise(
+                    block, self._packed[index], None, "none", [], ""
+                )
+            else:
+                out.addmm_(block, self._weights[index].t())
 
     def read(self, n: int, select: npt.NDArray[np.int64] | None = None) -> Array:
         """float32 [n, F]: the first n rows (the rest is padding), or the rows `select` names."""
         self._check()
         if n > self._rows:
             raise HookError(f"row map names {n} rows, the step ran {self._rows}")
-        with torch.cuda.stream(self._stream):  # nothing where there is none
-            found: Array = self._buffer[: self._rows].cpu().numpy()
-        found = found[:n] if select is None else found[select]
-        scores = found[:, :-1].copy()
-        scores[~np.isfinite(found[:, -1])] = np.nan
+        with self._on_stream():
+            found: Array = self._out.cpu().numpy()
+        scores = found[:n].copy() if select is None else found[select]
+        if not math.isfinite(np.vdot(scores, scores)):  # one pass, where all is well
+            scores[~np.isfinite(scores)] = np.nan
         return scores
 
 
@@ -177,12 +247,12 @@ class CaptureOp(_Hooked):
         self._hidden = []
 
     def take(self, index: int, hidden: torch.Tensor) -> None:
-        self._hidden.append(hidden.float().clone())
+        self._hidden.append(hidden.reshape(-1, hidden.shape[-1]).float().clone())
 
     def read(self, n: int, select: npt.NDArray[np.int64] | None = None) -> Array:
         """float32 [n, L * D]: one row per token, layers side by side."""
         self._check()
-        with torch.cuda.stream(self._stream):
+        with self._on_stream():
             stacked: Array = torch.cat(self._hidden, dim=1).cpu().numpy()
         self._hidden = []
         return stacked[:n] if select is None else stacked[select]

@@ -17,25 +17,26 @@ from dosimeter.monitor.taps.settings import TapSettings
 _told: Sender | None = None
 
 
-def say(reason: str) -> None:
+def say(reason: str, server: str = "transformers") -> None:
     """Keep telling the sidecar that nothing of this server is seen. A second reason adds nothing."""
     global _told
     settings = TapSettings.from_env()
     if settings is None or _told is not None:
         return
-    record = greeting(reason)
+    record = greeting(reason, server)
     _told = Sender(settings.socket, secrets.randbits(63) | 1, lambda: record, list).start()
 
 
-def greeting(reason: str) -> dict[str, Any]:
+def greeting(reason: str, server: str = "transformers") -> dict[str, Any]:
+    """server: the name of its distribution."""
     try:
-        release = version("transformers")
+        release = version(server)
     except PackageNotFoundError:
         release = "unknown"
     return {
         "role": "tap+front",
         "pid": os.getpid(),
-        "server": {"kind": "transformers", "version": release},
+        "server": {"kind": server, "version": release},
         "model": {"name": "", "digest": ""},
         "columns": [],
         "state": "blind",

@@ -85,9 +85,10 @@ class Runtime:
         """A model was loaded. From here on its tokens are scored, or the reason they are not is known."""
         try:
             scored = self._scored() if self._scored is not None else None
-            if scored is not None and scored is not model:
-                # One bank a process: its columns are in the greeting, and its scores are on the way.
-                self._reasons[model] = "unsupported"
+            if scored is not None:
+                if scored is not model:
+                    # One bank a process: its columns are in the greeting, and its scores are on the way.
+                    self._reasons[model] = "unsupported"
                 return
             self._scored = None
             tapping.install(self.requests)

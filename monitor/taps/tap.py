@@ -200,13 +200,13 @@ class Tap:
     def _after(self, step: Step) -> None:
         if not step.rows:
             return
-        entries = [entered(row) for row in step.rows]
+        rows, entries, kept = self._entered(step.rows)
         if not step.armed:
             self._unread(entries, step.reason)
             return
         try:
             read = self.op.read(sum(row.n for row in step.rows), step.select)
-            values = self._encode(read)
+            values = self._encode(read if kept is None else read[kept])
         except Exception as error:
             self._unread(entries, step.reason)
             self._failed(error)
@@ -217,9 +217,33 @@ class Tap:
             if was_open:
                 self._tell(self._changed_why)
         if self.cache is not None:
-            entries, values = self._with_reused(self.cache, step.rows, entries, values)
+            entries, values = self._with_reused(self.cache, rows, entries, values)
         self._charge_lost(entries)
         self._emit(entries, values)
+
+    def _entered(
+        self, rows: Sequence[Rows]
+    ) -> tuple[Sequence[Rows], list[Entry], npt.NDArray[np.bool_] | None]:
+        """Rows whose request could note them, and which of the step's those are; None: all.
+
+        A request that our bookkeeping fails on costs its own rows, never those of the others, and opens no
+        breaker: a client may have a say in what it is.
+        """
+        noted: list[Rows] = []
+        entries: list[Entry] = []
+        kept: list[bool] = []
+        for row in rows:
+            try:
+                entries.append(entered(row))
+            except Exception:
+                row.request.miss("tap_error", row.n)
+                self._count_unread(row.n)
+            kept.append(len(entries) > len(noted))
+            if kept[-1]:
+                noted.append(row)
+        if all(kept):
+            return rows, entries, None
+        return noted, entries, np.repeat(kept, [row.n for row in rows])
 
     def _with_reused(
         self, cache: ScoreCache, rows: Sequence[Rows], entries: list[Entry], values: Values

@@ -15,6 +15,7 @@ import transformers
 from torch import nn
 
 from dosimeter.monitor.taps import continuous, generate, seams
+from dosimeter.monitor.taps.probe_op import HookError
 from dosimeter.monitor.taps.requests import Requests
 from dosimeter.monitor.taps.tap import Tap
 
@@ -35,7 +36,9 @@ def blocks(model: nn.Module) -> Sequence[nn.Module]:
 
 
 def put_tap(model: nn.Module, tap: Tap) -> None:
-    drop_tap(model)
+    """Raises HookError if there is one: it would go blind, and not know it."""
+    if tapped(model):
+        raise HookError("another tap is on this model")
     _hooks[model] = generate.watch_forward(model)
     seams.taps[model] = tap
 

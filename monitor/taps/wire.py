@@ -57,7 +57,8 @@ COUNTERS = np.dtype(
         ("time_ns", "<u8"),
     ]
 )
-COUNTER_LIMIT = 1 << 62
+CLOCK_LIMIT = 1 << 62
+COUNTER_LIMIT = 1 << 48
 """No counter reaches it, and what a receiver adds up of several speakers still fits 64 bits."""
 STEP_HEAD = struct.Struct("<IIHH")  # R, T, F, 0
 PREFIX = struct.Struct(f"{HEADER.format}{len(COUNTERS.names or ())}Q")
@@ -180,9 +181,9 @@ def unpack(data: bytes) -> Message:
         raise WireError(f"message kind {kind} is unknown") from None
     block = np.frombuffer(data, COUNTERS, 1, HEADER.size)[0]
     counters = {name: int(block[name]) for name in COUNTERS.names or ()}
-    if max(counters.values()) >= COUNTER_LIMIT:
-        large = max(counters, key=counters.__getitem__)
-        raise WireError(f"counter `{large}` is {counters[large]}, out of range")
+    for name, value in counters.items():
+        if value >= (CLOCK_LIMIT if name.endswith("_ns") else COUNTER_LIMIT):
+            raise WireError(f"counter `{name}` is {value}, out of range")
     body = data[PREFIX_BYTES:]
     parsed = _step(body, counters) if known is Kind.STEP else _control(body)
     return Message(known, epoch, seq, counters, parsed)

@@ -154,3 +154,11 @@ def test_layers_of_a_probe_ascend_from_zero(layers: tuple[int, ...]) -> None:
 def test_a_bank_without_packs_scores_nothing() -> None:
     bank = ProbeBank(())
     assert bank.codes(ActivationFrame(np.zeros((1, 3, 8), np.float32), (0,))).shape == (3, 0)
+
+
+def test_a_small_pack_that_would_take_all_memory_when_stacked_is_refused() -> None:
+    """Each probe reads a layer of its own: 4 MiB of weights, and 16 GiB of mostly zeros in the server."""
+    row = np.zeros((1, 256), np.float32)
+    entries = [(Column(f"f{i}", "p", "p"), Probe(f"f{i}", (i,), row, 0.0)) for i in range(4096)]
+    with pytest.raises(BankError, match="take 17179869184 bytes stacked"):
+        ProbeBank(entries)

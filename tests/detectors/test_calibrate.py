@@ -186,6 +186,7 @@ def test_an_edited_card_is_refused(tmp_path: Path, old: bytes, new: bytes, words
     [
         ("offsets", np.array([0, 2, 1, 3]), "must not descend"),
         ("offsets", np.array([0, 2]), "must run from 0 to 3"),
+        ("offsets", np.array([0, 2**63 - 1, 4 - 2**63, 3]), "must not descend"),  # differences wrap
         ("offsets", np.array([], dtype=np.int64), "must run from 0 to 3"),
         ("scopes", np.array([3, 3, 9], dtype=np.uint8), "scope 9 is not known"),
         ("scopes", np.array([3], dtype=np.uint8), "scopes uint8"),

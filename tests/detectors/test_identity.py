@@ -127,6 +127,10 @@ def test_a_small_file_is_read_whole() -> None:
     assert sampled_offsets("x", 0) == []
 
 
+def header(raw: bytes) -> bytes:
+    return len(raw).to_bytes(8, "little") + raw
+
+
 @pytest.mark.parametrize(
     ("name", "raw", "words"),
     [
@@ -136,14 +140,46 @@ def test_a_small_file_is_read_whole() -> None:
         ("model.safetensors", b"\xff" * 8, "safetensors header of"),
         ("model.safetensors", b"\x02" + b"\0" * 7 + b"[]", "no readable safetensors header"),
         ("model.safetensors", b"", "no readable safetensors header"),
+        ("config.json", b'{"hidden_size": 9e9}', "`hidden_size` is"),
+        ("config.json", b'{"hidden_size": ' + b"9" * 4000 + b"}", "`hidden_size` is `9999"),
+        (
+            "config.json",
+            b'{"hidden_size": 8, "architectures": [[]]}',
+            "`architectures` is not a name",
+        ),
+        ("config.json", b'{"hidden_size": 8, "dtype": "\\ud800"}', "`dtype` is not a name"),
+        ("config.json", b'{"hidden_size": 8, "dtype": "\\u001b[2J"}', "`dtype` is not a name"),
+        ("model.safetensors", header(b'{"a": {"dtype": "F32", "shape": [1e999]}}'), "no readable"),
+        ("model.safetensors", header(b'{"a": {"dtype": "F32", "shape": [true]}}'), "no readable"),
+        (
+            "model.safetensors",
+            header(b'{"\\ud800": {"dtype": "F32", "shape": [1]}}'),
+            "no readable",
+        ),
+        ("chat_template.jinja", b"\xff", "a template that is not text"),
     ],
 )
 def test_a_broken_folder_is_refused_in_words(
     model_folder: Path, name: str, raw: bytes, words: str
 ) -> None:
+    """Found 2026-11-20 by fuzzing: an infinite shape, an empty list of architectures and half a character
+    each raised an error of another kind, inside the server that loads the model."""
     (model_folder / name).write_bytes(raw)
     with pytest.raises(InputError, match=words):
         ModelIdentity.from_folder(model_folder)
+
+
+@pytest.mark.parametrize("raw", [b'{"chat_template": "\\ud800"}', b'{"chat_template": [NaN]}'])
+def test_a_template_without_a_digest_is_refused(model_folder: Path, raw: bytes) -> None:
+    (model_folder / "chat_template.jinja").unlink()
+    (model_folder / "tokenizer_config.json").write_bytes(raw)
+    with pytest.raises(InputError, match="a template that is not text"):
+        ModelIdentity.from_folder(model_folder)
+
+
+def test_a_model_that_names_no_architecture_is_still_a_model(model_folder: Path) -> None:
+    (model_folder / "config.json").write_text('{"hidden_size": 8, "architectures": []}')
+    assert ModelIdentity.from_folder(model_folder).architecture == "unknown"
 
 
 def test_a_folder_without_safetensors_says_what_to_do(model_folder: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_link_out_of_the_folder_is_refused(pack: Pack, tmp_path: Path, name: s
     save_pack(pack, tmp_path / "p")
     (tmp_path / "p" / name).rename(tmp_path / "outside")
     (tmp_path / "p" / name).symlink_to(tmp_path / "outside")
-    with pytest.raises(InputError, match="cannot be opened"):
+    with pytest.raises(InputError, match="is a link"):
         load_pack(tmp_path / "p")
 
 
@@ -193,5 +193,5 @@ def test_no_flipped_byte_breaks_the_loader(data: st.DataObject) -> None:
 
 
 def test_a_missing_folder_is_an_error_of_the_pack(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         load_pack(tmp_path / "nowhere")

@@ -58,3 +58,20 @@ def test_errors_refuse_and_warnings_do_not() -> None:
     reader.error(node("1"), "wrong")
     with pytest.raises(InputError, match="wrong"):
         reader.refuse_if_wrong()
+
+
+@pytest.mark.parametrize("escape", ["\\0", "\\e[2J", "\\x9b31m", "\\r", "\\u202e", "\\u2028"])
+def test_a_control_character_is_refused_also_as_an_escape(escape: str) -> None:
+    """Text of a rule or a configuration goes to terminals, headers and paths; escapes hide what it does there."""
+    reader = Reader()
+    assert reader.text(load(f'"a{escape}b"', "f.yaml")) is None
+    (finding,) = reader.findings
+    assert (finding.code, finding.place.line) == ("control", 1)
+
+
+@pytest.mark.parametrize("kept", ["\u0646\u200c\u0645", "\U0001f468\u200d\U0001f469", "a\n\tb"])
+def test_joiners_and_line_breaks_are_text(kept: str) -> None:
+    """Persian needs the non-joiner, and many an emoji the joiner."""
+    reader = Reader()
+    assert reader.text(Node("text", load("a", "f.yaml").place, kept)) == kept
+    assert reader.findings == []

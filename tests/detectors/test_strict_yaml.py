@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dosimeter.detectors import strict_yaml
 from dosimeter.detectors.findings import Finding, InputError, Place
 from dosimeter.detectors.strict_yaml import MAX_BYTES, MAX_DEPTH, dump, load, load_file
 
@@ -200,3 +202,21 @@ def test_what_is_written_reads_back_equal(data: dict[str, Any]) -> None:
     again = load(dump(data), "c").plain()
     assert again == data
     assert repr(again) == repr(data)  # 1 is not True, and 1.0 is not 1
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, strict_yaml._Loader])
+@pytest.mark.parametrize("escape", ["\\ud800", "\\UFFFFFFFF"])
+def test_an_escape_that_is_no_character_is_refused_by_either_parser(
+    monkeypatch: pytest.MonkeyPatch, loader: type, escape: str
+) -> None:
+    """Found 2026-11-20 by fuzzing: where PyYAML comes without libyaml, the first passed and broke whatever
+    encoded it, and the second was an OverflowError."""
+    monkeypatch.setattr(strict_yaml, "_Loader", loader)
+    code, _ = refused(f'a: "{escape}"')
+    assert code in ("encoding", "syntax")
+
+
+def test_what_is_missing_at_the_end_is_placed_at_the_end() -> None:
+    """Found 2026-11-20 by fuzzing: one parser puts it on the line after the last, where no editor can go."""
+    assert refused("a: 1\nb") == ("syntax", "2:2")
+    assert str(load("# no value\n---", "f.yaml").place) == "f.yaml:2:4"

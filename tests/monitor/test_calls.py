@@ -10,7 +10,7 @@ import pytest
 from dosimeter.detectors.frames import ROWS, StepFrame
 from dosimeter.monitor.join import Join
 from dosimeter.monitor.records import Close, Open, Usage
-from dosimeter.monitor.taps.wire import COUNTERS
+from dosimeter.monitor.taps.wire import COUNTERS, WireError
 
 PROMPT = 4
 
@@ -95,3 +95,16 @@ def test_without_the_other_half_the_taps_count_stands() -> None:
     assert line.join.account.as_dict()["served_by"] == {"tap": 6}
     line.join.usage(Usage("of another call", 100, 100))
     assert line.join.account.served == 6
+
+
+def test_a_reply_that_was_cut_off_has_no_count_and_the_taps_stands() -> None:
+    """A front says so of every client that hangs up: refusing it once cost the front its connection."""
+    line = Line({1: 3})
+    line.rows()
+    line.join.usage(Usage.parse({"call": "c", "outcome": "cancelled"}))
+    line.close(1)
+    line.reconcile()
+    assert line.join.account.as_dict()["served_by"] == {"tap": 6}
+    assert line.join.account.unaccounted == 0
+    with pytest.raises(WireError, match="completion_tokens"):
+        Usage.parse({"call": "c", "prompt_tokens": 4})

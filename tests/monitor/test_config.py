@@ -131,3 +131,57 @@ def test_credentials_are_hidden_from_whoever_prints_the_settings() -> None:
     shown = as_yaml(without_secrets(config))
     assert "s3cret" not in shown
     assert shown.count("(hidden)") == 3
+
+
+HOSTILE = {
+    "a zero byte": ('rules: ["a\\0b"]', "control character `\\x00`"),
+    "nobody's home": ("rules: [~nobody-of-this-name/x]", "is nobody's folder"),
+    "a header in a header": (
+        'sinks: {otlp: {endpoint: "http://a", headers: {a: "x\\r\\ny: z"}}}',
+        "control",
+    ),
+    "a line break": (
+        'sinks: {otlp: {endpoint: "http://a", headers: {a: "x\\ny: z"}}}',
+        "not one line",
+    ),
+    "a line break in a name": (
+        'sinks: {otlp: {endpoint: "http://a", headers: {"a\\nb": c}}}',
+        "not one line",
+    ),
+    "a header of nothing": (
+        'sinks: {otlp: {endpoint: "http://a", headers: {a: ~}}}',
+        "not one line",
+    ),
+    "an argument of the client": (
+        "sinks: {kafka: {bootstrap: a, security: {bootstrap_servers: b}}}",
+        "`bootstrap_servers` is no security setting",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_value_that_would_break_something_later_is_refused_where_it_stands(
+    tmp_path: Path, name: str
+) -> None:
+    """Found 2026-11-20 by fuzzing: the first two ended the sidecar with a traceback, the others would have
+    failed in delivery."""
+    text, words = HOSTILE[name]
+    with pytest.raises(InputError) as caught:
+        load_config(written(tmp_path, f"version: 1\n{text}\n"))
+    assert words in str(caught.value)
+    assert "sidecar.yaml:2:" in str(caught.value)
+
+
+def test_text_that_looks_like_a_number_is_printed_as_text(tmp_path: Path) -> None:
+    """`topic: "1e3"` was printed without its quotes, and did not read back."""
+    kafka, otlp = '{bootstrap: a, topic: "1e3"}', '{endpoint: "http://a", headers: {b: 0o17}}'
+    text = f"version: 1\nsinks: {{kafka: {kafka}, otlp: {otlp}}}\n"
+    config = load_config(written(tmp_path, text))
+    again = load_config(written(tmp_path, as_yaml(config)))
+    assert again.sinks == config.sinks
+    assert KafkaConfig(bootstrap=("a",), topic="1e3") in again.sinks
+    assert OtlpConfig(endpoint="http://a", headers={"b": "0o17"}) in again.sinks
+
+
+def test_paths_are_printed_so_that_they_hold_from_any_folder(tmp_path: Path) -> None:
+    assert f"data-dir: {Path.cwd() / '.dosimeter'}\n" in as_yaml(Config())

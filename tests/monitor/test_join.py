@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dosimeter.detectors.frames import CODE_UNSCORED, ROWS, Scope, ScoreFrame, StepFrame
 from dosimeter.monitor.coverage import Account
-from dosimeter.monitor.join import Join
+from dosimeter.monitor.join import MAX_HOLES, Join
 from dosimeter.monitor.records import Close, Open
 from dosimeter.monitor.taps.wire import COUNTER_LIMIT, COUNTERS, WireError
 
@@ -218,6 +218,60 @@ def test_counters_of_several_roles_may_not_add_up_beyond_what_can_be_stored() ->
     with pytest.raises(WireError, match="2 roles add up beyond"):
         join.counters("front", stated(1, 1))
     assert join.account.served == COUNTER_LIMIT - 1
+
+
+def test_a_request_with_more_holes_than_are_kept_comes_up_short_and_no_other_does() -> None:
+    """Every second position alone is a hole each: without a bound one request grew for as long as it ran."""
+    join = Join(F, None)
+    for key in (1, 2):
+        join.open(opened(key, 1), "tap")
+    sent = MAX_HOLES + 100
+    for i in range(sent):
+        join.step(frame((1, 2 * i, 1)))
+    join.step(frame((2, 0, 1), (2, 3, 1)))
+    join.close(closed(2, 4, 2))
+    assert (join.account.scored, join.account.unaccounted) == (2, 2)
+    join.close(closed(1, 2 * sent, sent))
+    # Positions 0 and one after each of the holes: what is beyond the last of them was not taken.
+    assert join.account.scored == 2 + 1 + MAX_HOLES
+
+
+def test_unscored_rows_side_by_side_are_one_hole() -> None:
+    """A model that answers with NaN for an hour is one fact, whatever the number of steps."""
+    join = Join(F, None)
+    join.open(opened(1, 1), "tap")
+    for at in range(0, 40, 2):
+        step = frame((1, at, 2))
+        step.codes.setflags(write=True)
+        step.codes[:] = CODE_UNSCORED
+        join.step(step)
+    assert join.positions(join.live[1]).not_finite == [(0, 40)]
+
+
+def test_a_row_entry_without_rows_does_not_wait() -> None:
+    """Four million of them once waited, 500 bytes each, since none counted against the bound on rows."""
+    join = Join(F, None)
+    for key in range(100):
+        assert join.step(frame((key, 0, 0), (key + 100, 5, 0))) is None
+    assert all(join.waiting.take(key) == [] for key in range(200))
+
+
+def test_a_bank_of_many_columns_has_fewer_live_requests() -> None:
+    """2 MiB of last codes a request: not 65,536 of them."""
+    join = Join(4096, None)
+    for key in range(512):
+        join.open(opened(key, 1), "tap")
+    with pytest.raises(WireError, match="more than 512 requests are open"):
+        join.open(opened(512, 1), "tap")
+
+
+def test_columns_that_would_not_fit_the_live_requests_are_refused() -> None:
+    join = Join(1, None)
+    for key in range(513):
+        join.open(opened(key, 1), "tap")
+    with pytest.raises(WireError, match="4096 columns are too many for 513 open requests"):
+        join.rebind(4096)
+    assert join.features == 1
 
 
 def test_slots_grow_and_are_used_again() -> None:

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.receive import MESSAGES_PER_TURN, Receiver, SocketError
+from dosimeter.monitor.receive import (
+    MAX_CONNECTIONS,
+    MESSAGES_PER_TURN,
+    TURN_NS,
+    Receiver,
+    SocketError,
+)
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.wire import Kind
 
@@ -73,6 +79,19 @@ def test_one_that_says_much_does_not_keep_the_others_from_being_heard(receiver: 
         assert sorted(turn) == [1] * MESSAGES_PER_TURN + [2]
 
 
+def test_one_whose_messages_take_long_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    """128 KiB can be made to cost the line half a second; eight in a row would be taken for its death."""
+    clock = iter(range(0, 1 << 62, TURN_NS // 3))
+    receiver = Receiver(tmp_path / "tap.sock", monotonic_ns=lambda: next(clock))
+    with speaker(receiver) as slow, speaker(receiver) as other:
+        for seq in range(8):
+            slow.send(beat(seq))
+        other.send(beat(0))
+        turn = [connection.number for connection, _ in receiver.poll(0)]
+        assert sorted(turn) == [1] * 4 + [2]  # a third of its time each: the fourth is past it
+    receiver.close()
+
+
 def test_skipped_numbers_are_counted(receiver: Receiver) -> None:
     with speaker(receiver) as one:
         for seq in (3, 4, 9):
@@ -102,3 +121,37 @@ def test_after_stopping_nobody_can_connect_and_who_is_there_is_still_heard(
         assert not receiver.path.exists()
         one.send(beat(1))
         assert len(list(receiver.poll(0))) == 1
+
+
+def test_what_a_refusal_quotes_is_harmless_and_short(receiver: Receiver) -> None:
+    """It goes to the log and to `/status`: a name of 128 KiB with escape codes in it once did so whole."""
+    with speaker(receiver):
+        receiver.refuse(receiver.connections[0], wire.WireError("\x1b[2J\n" * 10_000))
+    said = str(receiver.last_refusal)
+    assert said.isprintable()
+    assert len(said) < 400
+
+
+def test_connections_that_never_greet_give_way_to_new_ones(receiver: Receiver) -> None:
+    """Sixty-four silent connections would otherwise keep every server out for ever."""
+    silent = [speaker(receiver) for _ in range(MAX_CONNECTIONS)]
+    receiver.connections[0].role = "tap"
+    with speaker(receiver) as late:
+        late.send(beat(1))
+        assert [c.number for c, _ in receiver.poll(0)] == [MAX_CONNECTIONS + 1]
+    assert len(receiver.connections) == MAX_CONNECTIONS
+    assert [c.number for c in receiver.connections][:2] == [1, 3]  # the one that greeted stays
+    assert receiver.refused == 1
+    for one in silent:
+        one.close()
+
+
+def test_where_all_have_greeted_one_more_is_refused(receiver: Receiver) -> None:
+    known = [speaker(receiver) for _ in range(MAX_CONNECTIONS)]
+    for connection in receiver.connections:
+        connection.role = "tap"
+    with speaker(receiver):
+        assert len(receiver.connections) == MAX_CONNECTIONS
+        assert receiver.refused == 1
+    for one in known:
+        one.close()

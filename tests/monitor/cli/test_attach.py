@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dosimeter.monitor.cli.attach import FRONT, is_vllm, vllm_environment, with_front
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.taps.settings import DEFAULT_LABELS, ENV, TapSettings
 
@@ -71,3 +72,49 @@ def test_a_wrong_option_exits_2_and_starts_nothing(
 ) -> None:
     assert main(["attach", *options]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["vllm", "serve", "m"], True),
+        (["/opt/venv/bin/vllm", "serve", "m"], True),
+        (["python3", "-m", "vllm.entrypoints.cli.main", "serve", "m"], True),
+        (["transformers", "serve", "vllm"], False),
+        (["sh", "-c", "vllm serve"], False),
+    ],
+)
+def test_vllm_is_known_by_its_program_and_not_by_a_model_of_that_name(
+    command: list[str], expected: bool
+) -> None:
+    assert is_vllm(command) is expected
+
+
+def test_the_front_is_vllms_last_middleware_and_never_a_second_one() -> None:
+    """The last is outermost: it must see a call before anything else answers it."""
+    command = ["vllm", "serve", "m", "--middleware", "other.One"]
+    assert with_front(command) == [*command, "--middleware", FRONT]
+    assert with_front(with_front(command)) == with_front(command)
+    assert with_front(["vllm", "bench", "serve-nothing"]) == ["vllm", "bench", "serve-nothing"]
+
+
+def test_vllm_finds_the_plugin_itself_unless_it_is_told_which_to_load() -> None:
+    settings = TapSettings("/run/tap.sock")
+    env = vllm_environment(settings, {"PATH": "/bin"})
+    assert "VLLM_PLUGINS" not in env  # naming one would leave out all others
+    assert "PYTHONPATH" not in env
+    assert env[ENV] == settings.to_env()[ENV]
+    for named, expected in (
+        ("a,b", "a,b,dosimeter"),
+        ("", "dosimeter"),
+        ("dosimeter", "dosimeter"),
+    ):
+        assert vllm_environment(settings, {"VLLM_PLUGINS": named})["VLLM_PLUGINS"] == expected
+
+
+def test_text_is_not_promised_where_none_leaves(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ["--trust", "tenant", "--content-tenant", "demo", "--socket", str(tmp_path / "s")]
+    assert main(["attach", *options, "--", "vllm", "serve", "m"]) == 2
+    assert "no text leaves vLLM" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import torch
 from dosimeter.detectors.bank import Column, Probe, ProbeBank
 from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.monitor.cli import attach as cli
-from dosimeter.monitor.taps import attach, binding
+from dosimeter.monitor.taps import attach, binding, seams
 from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
 from dosimeter.monitor.taps.transformers import blocks
 
@@ -231,3 +231,13 @@ def test_one_block_run_twice_for_another_that_did_not_run_is_an_error(small: Sma
         hook(model, (), hidden)
     with pytest.raises(HookError, match="ran as number 1"):
         op.read(2)
+
+
+def test_a_second_tap_on_a_model_is_refused_and_the_first_stays(small: Small) -> None:
+    """Found by `dosimeter chaos blind` on 2026-11-20: the second one took the first one's steps, and the first
+    went on saying `live`."""
+    model = small.model()
+    first, _ = put(small, model, [small.pack_folder])
+    second, state = put(small, model, [small.pack_folder])
+    assert (second, state.state, state.reason) == (None, "blind", "another tap is on this model")
+    assert seams.taps[model] is first

@@ -267,3 +267,50 @@ def test_labels_that_cannot_be_read_cost_the_labels_and_never_the_call() -> None
     assert call.requests.errors == 1
     assert call.record("OPEN")["labels"] == {}
     assert call.record("CLOSE")["served_source"] == "usage"
+
+
+FORGED = '{"usage": {"prompt_tokens": 900000000, "completion_tokens": 7}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FORGED,  # in the middle of the error's own event
+        f"x\ndata: {FORGED}\n\n",  # an event of its own, as it seems
+        f"x\r\ndata: {FORGED}\r\n",
+    ],
+)
+@pytest.mark.parametrize("before", [b"", b"data: " + b"z" * TAIL_BYTES + b"\n\n"])
+def test_an_error_text_cannot_forge_a_count_by_length_or_line_breaks(
+    text: str, before: bytes
+) -> None:
+    """Found 2026-11-20 by fuzzing: the error's text is written unescaped, and only its own line was checked,
+    and only where the reply was short enough to be kept whole."""
+    tail = (before + f'data: {{"error": "{text}"}}\n\n'.encode())[-TAIL_BYTES:]
+    assert usage_of(tail) is None
+
+
+def test_an_error_of_null_is_none() -> None:
+    response = {"error": None, "usage": {"input_tokens": 4, "output_tokens": 2}}
+    assert usage_of(b"data: " + json.dumps({"response": response}).encode()) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "http.response.start", "status": None, "headers": []},
+        {"type": "http.response.body", "body": "text"},
+        {"type": "http.response.body", "body": None},
+    ],
+)
+def test_a_reply_of_unusual_types_passes_as_it_is(message: dict[str, Any]) -> None:
+    """What it means is between the app and the server; our reading of it must not end the call."""
+    call = Call(settings())
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(message)
+
+    call.front._app = app
+    call.run({})
+    assert call.sent == [message]
+    assert call.requests.errors == 1

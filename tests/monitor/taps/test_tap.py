@@ -243,3 +243,30 @@ def test_a_model_that_was_changed_is_not_read_and_every_row_says_so(
     why[0] = None
     fixture.step((request, 5, 1))
     assert (request.emitted, fixture.states) == (1, ["weights changed", None])
+
+
+def test_a_request_that_our_bookkeeping_fails_on_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by `dosimeter chaos blind` on 2026-11-20: every step with such a request in it was lost to all, and
+    five of them opened the breaker, so that one client could blind the monitor for everyone."""
+    fixture = Fixture()
+    ill, well = fixture.request(), fixture.request()
+    note = Request.advance
+
+    def advance(self: Request, start: int, n: int) -> tuple[int, bool]:
+        if self is ill:
+            raise RuntimeError("a defect that one request brings out")
+        return note(self, start, n)
+
+    monkeypatch.setattr(Request, "advance", advance)
+    kept: list[object] = []
+    fixture.tap._sink = lambda rows, values, ns: (kept.append(values.tolist()), (len(rows), None))[
+        1
+    ]  # type: ignore[union-attr]
+    for step in range(5):
+        fixture.step((ill, 2 * step, 2), (well, step, 1))
+    assert kept == [[[2.0]]] * 5  # the third row of each step is the other request's
+    assert (ill.unscored, ill.emitted) == ({"tap_error": 10}, 0)
+    assert (well.unscored, well.emitted) == ({}, 5)
+    assert (fixture.tap.rows_error, fixture.states) == (10, [])

@@ -1,0 +1,98 @@
+"""A decoder of 189 M random weights on one thread, and clocks that stop only for this thread's own work.
+
+The forward that hooks are compared with; what its weights say is of no interest here. Shares of a per cent
+drown in what neighbours do to a forward from end to end, so a part is clocked where it runs, by the
+processor time of its thread, beside a forward of the same round.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+LAYERS, WIDTH = 16, 1024
+PROMPT = 128  # tokens of a request that are there before it decodes
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+clock = time.thread_time_ns
+
+
+class Meter:
+    """Adds up the thread's time inside the functions it is put around."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def around(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any) -> Any:
+            began = clock()
+            result = inner(*args)
+            self.ns += clock() - began
+            return result
+
+        return timed
+
+
+class Decoder:
+    """One forward at a time: `batch` requests with their prompt, or with the next token each."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=8000,
+            hidden_size=WIDTH,
+            intermediate_size=2688,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=16,
+            num_key_value_heads=4,
+        )
+        self.model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
+        self.blocks: nn.ModuleList = self.model.model.layers
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+
+    def prefill(self, batch: int) -> Callable[[], None]:
+        ids = self._ids(batch, PROMPT)
+
+        def forward() -> None:
+            with torch.no_grad():
+                self.model(ids, use_cache=True, logits_to_keep=1)
+
+        return forward
+
+    def decode(self, batch: int) -> Callable[[], None]:
+        """The same step again and again: the token that it adds to the cache is taken off."""
+        ids = self._ids(batch, 1)
+        with torch.no_grad():
+            past = self.model(self._ids(batch, PROMPT), logits_to_keep=1).past_key_values
+
+        def forward() -> None:
+            with torch.no_grad():
+                self.model(ids, past_key_values=past, use_cache=True)
+            past.crop(-1)
+
+        return forward
+
+    def _ids(self, batch: int, tokens: int) -> torch.Tensor:
+        return torch.randint(0, self.model.config.vocab_size, (batch, tokens))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For a child to inherit: a second thread of a BLAS would work outside the clock of the first."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

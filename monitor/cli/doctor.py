@@ -1,0 +1,55 @@
+"""`dosimeter doctor`: in the server's environment, what would keep the tap from seeing, and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+SERVERS = ("transformers", "vllm")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "doctor",
+        help="check that a model server here can be watched",
+        description="Check that a model server here can be watched. Run it in the server's environment.",
+        epilog="example: dosimeter doctor --server vllm --model ./model --pack packs/core -- vllm serve ./model",
+    )
+    parser.add_argument("--server", required=True, choices=SERVERS, help="which server")
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="the model it is to serve")
+    parser.add_argument(
+        "--pack",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="a probe pack; repeat for several",
+    )
+    parser.add_argument("--socket", type=Path, metavar="PATH", help="the sidecar's socket")
+    parser.add_argument("--json", action="store_true", help="one object a finding, in a list")
+    parser.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        help="-- and the server's own command: its options are then checked too (vllm)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: nothing found. 1: something would keep the tap from seeing. 2: wrong options."""
+    from dosimeter.monitor.doctor import WRONG, as_lines, examine
+
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if command and args.server != "vllm":
+        print("doctor: only vLLM's command is looked into; leave it out", file=sys.stderr)
+        return 2
+    if command:
+        print("doctor: asking vLLM what these options come to …", file=sys.stderr, flush=True)
+    findings = examine(args.server, args.model, args.pack, args.socket, command)
+    if args.json:
+        print(json.dumps([one.as_dict() for one in findings], indent=2))
+    else:
+        print(*as_lines(findings), sep="\n")
+    return int(any(one.state == WRONG for one in findings))

@@ -1,0 +1,64 @@
+"""How a request of vLLM ended, by its scheduler's own count, told along with the scheduler's next output.
+
+The scheduler lives in the engine's process and the runner perhaps in another: what is put on the output
+travels with it. Nothing of vLLM is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dosimeter.monitor.taps.requests import End, Request
+
+ATTRIBUTE = "dosimeter_ends"
+"""On a scheduler: ends not told yet. On its output: those of the requests this output says are finished."""
+
+Counted = tuple[str, int, int, int]  # status, prompt tokens, generated tokens, positions scheduled
+
+OUTCOMES = {"FINISHED_ABORTED": "cancelled", "FINISHED_ERROR": "failed"}
+"""All other states of a request that is over are ends of its own: stop, length, repetition."""
+
+
+def freeing(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`Scheduler._free_request`: every request that is over passes here, whatever ended it."""
+
+    def _free_request(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            self.__dict__.setdefault(ATTRIBUTE, {})[request.request_id] = (
+                request.status.name,
+                request.num_prompt_tokens,
+                request.num_output_tokens,
+                request.num_computed_tokens,
+            )
+        except Exception:  # then the runner counts for itself, and says so
+            self.__dict__.pop(ATTRIBUTE, None)
+        return original(self, request, *args, **kwargs)
+
+    return _free_request
+
+
+def scheduling(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`Scheduler.schedule`: its output names the requests that are over, and now also how they ended."""
+
+    def schedule(self: Any, *args: Any, **kwargs: Any) -> Any:
+        output = original(self, *args, **kwargs)
+        ends = self.__dict__.get(ATTRIBUTE)
+        if ends:
+            told = {name: ends.pop(name) for name in output.finished_req_ids if name in ends}
+            setattr(output, ATTRIBUTE, told)
+        return output
+
+    return schedule
+
+
+def end_of(request: Request, counted: Counted | None) -> End:
+    """Nothing is run for the last token of an answer; of a request cut short, all that was scheduled ran."""
+    if counted is None:
+        return End("finished", request.prompt_len, 0, request.next_position, "tap")
+    status, prompt, generated, scheduled = counted
+    outcome = OUTCOMES.get(status, "finished")
+    served = prompt + generated - 1 if generated else 0
+    if outcome != "finished":
+        served = max(served, scheduled)
+    return End(outcome, prompt, generated, served, "scheduler")

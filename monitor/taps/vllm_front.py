@@ -1,0 +1,205 @@
+"""The front for vLLM: ASGI middleware that puts who asks into the request itself, and says what was counted.
+
+`vllm serve … --middleware dosimeter.monitor.taps.vllm_front.Front`. The headers of a call end in this process
+and its rows begin in another; what the worker must know travels in the request. It also sends the canary,
+once the engine is there. Without tap settings in the environment it does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dosimeter.detectors.pack import load_pack
+from dosimeter.monitor.taps import front
+from dosimeter.monitor.taps.front import Receive, Scope, Send
+from dosimeter.monitor.taps.requests import Ticket
+from dosimeter.monitor.taps.sender import Sender
+from dosimeter.monitor.taps.settings import TapSettings
+from dosimeter.monitor.taps.vllm_session import KEY, Session, described, without_ours
+from dosimeter.monitor.taps.wire import Kind
+
+CANARY_WAIT_S = 5.0
+"""The server opens its port once the canary is through, or after this long without it."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One HTTP call, as far as it has come. sent: requests of it that went to the engine."""
+
+    sent: int = 0
+    failed: bool = False  # the server answered with an error
+    complete: bool = False  # the whole reply was handed over
+    left: bool = False  # the client hung up before that
+
+    @property
+    def outcome(self) -> str:
+        if self.failed:
+            return "failed"
+        return "finished" if self.complete and not self.left else "cancelled"
+
+
+current_ticket: ContextVar[Ticket | None] = ContextVar("dosimeter_vllm_ticket", default=None)
+current_call: ContextVar[Call | None] = ContextVar("dosimeter_vllm_call", default=None)
+_canary: ContextVar[str | None] = ContextVar("dosimeter_vllm_canary", default=None)
+
+
+class Desk:
+    """One in an API process: the connection of its fronts, and what of theirs went wrong."""
+
+    def __init__(self, settings: TapSettings, session: Session, version: str) -> None:
+        self.settings, self.session = settings, session
+        self.errors = 0
+        self.last_error: str | None = None
+        self._version = version
+        self.sender = Sender(settings.socket, session.epoch, self.hello, list).start()
+
+    def hello(self) -> dict[str, Any]:
+        return {
+            "role": "front",
+            "pid": os.getpid(),
+            "server": {"kind": "vllm", "version": self._version},
+            "model": {"name": "", "digest": ""},
+            "columns": [],
+            "state": "live",
+            "reason": None,
+            "errors": self.errors,
+            "last_error": self.last_error,
+        }
+
+    def failed(self, error: Exception) -> None:
+        self.errors += 1
+        self.last_error = repr(error)
+
+    def front_ended(self, ticket: Ticket, usage: tuple[int, int] | None) -> None:
+        """The reply has left. A call that the engine never heard of has nothing to account for."""
+        call = current_call.get()
+        if call is None or (usage is None and not call.sent):
+            return
+        record: dict[str, Any] = {"call": ticket.call, "outcome": call.outcome}
+        if usage is not None:
+            record["prompt_tokens"], record["completion_tokens"] = usage
+        self.sender.control(Kind.USAGE, record)
+
+    def carry(self, request: Any) -> None:
+        """A request on its way to the engine: ours goes in, and what a client put in our place goes out."""
+        params = request.sampling_params
+        if params is None:
+            return
+        if params.extra_args and KEY in params.extra_args:
+            params.extra_args = without_ours(params.extra_args)
+        ticket, call, canary = current_ticket.get(), current_call.get(), _canary.get()
+        if canary is not None:
+            what: dict[str, Any] = {"canary": canary}
+        elif ticket is not None and call is not None:
+            what = described(ticket, request.prompt_token_ids or ())
+            call.sent += 1
+        else:
+            return
+        params.extra_args = {**(params.extra_args or {}), KEY: self.session.sealed(**what)}
+
+    async def prove(self, engine: Any) -> None:
+        """Send each pack's known tokens through the engine; the worker knows what must come of them."""
+        from vllm import SamplingParams
+
+        for path in self.settings.packs:
+            try:
+                pack = load_pack(Path(path))
+                _canary.set(pack.name)
+                prompt = {
+                    "prompt_token_ids": list(pack.fingerprint.token_ids),
+                    "cache_salt": secrets.token_hex(16),  # all of it must run
+                }
+                params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False)
+                name = f"dosimeter-canary-{secrets.token_hex(8)}"
+                async for _ in engine.generate(prompt, params, name):
+                    pass
+            except Exception as error:  # the tap stays blind, and says that the canary is missing
+                self.failed(error)
+
+
+_desk: Desk | None = None
+
+
+def desk() -> Desk | None:
+    """This process's, made at the first call; None where no tap is wanted, or none could be made."""
+    global _desk
+    if _desk is None:
+        with contextlib.suppress(Exception):
+            settings, session = TapSettings.from_env(), Session.from_env()
+            if settings is not None and session is not None:
+                import vllm
+
+                _desk = Desk(settings, session, vllm.__version__)
+    return _desk
+
+
+class Front(front.Front):
+    """What `--middleware` names. The last of them is outermost, so ours should come last."""
+
+    def __init__(self, app: Any) -> None:
+        self._desk = desk()
+        self._canaries: asyncio.Task[None] | None = None
+        settings = self._desk.settings if self._desk is not None else TapSettings("")
+        super().__init__(app, self._desk, settings, current_ticket)  # type: ignore[arg-type]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._desk is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, self._starting(scope, send))
+        elif scope["type"] != "http" or scope.get("path") not in front.GENERATING:
+            await self._app(scope, receive, send)
+        else:
+            self._prove(scope)
+            await self._served(scope, receive, send)
+
+    async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call()
+
+        async def receiving() -> Scope:
+            message = await receive()
+            if message["type"] == "http.disconnect" and not call.complete:
+                call.left = True
+            return message
+
+        async def sending(message: Scope) -> None:
+            if message["type"] == "http.response.start":
+                call.failed = message.get("status", 200) >= 400
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                call.complete = True
+
+        token = current_call.set(call)
+        try:
+            await super().__call__(scope, receiving, sending)
+        finally:
+            current_call.reset(token)
+
+    def _admit(self, scope: Scope) -> Ticket:
+        ticket = super()._admit(scope)
+        ticket.call = secrets.token_hex(16)
+        return ticket
+
+    def _starting(self, scope: Scope, send: Send) -> Send:
+        async def starting(message: Scope) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._prove(scope)
+                if self._canaries is not None:
+                    await asyncio.wait([self._canaries], timeout=CANARY_WAIT_S)
+            await send(message)
+
+        return starting
+
+    def _prove(self, scope: Scope) -> None:
+        """Once, as soon as there is an engine."""
+        state = getattr(scope.get("app"), "state", None)
+        engine = getattr(state, "engine_client", None)
+        if self._canaries is None and engine is not None and self._desk is not None:
+            self._canaries = asyncio.get_running_loop().create_task(self._desk.prove(engine))

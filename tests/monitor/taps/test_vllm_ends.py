@@ -1,0 +1,86 @@
+"""How a request of vLLM ended: the scheduler's own numbers reach the runner's process with its next output."""
+
+from __future__ import annotations
+
+import enum
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
+from dosimeter.monitor.taps.requests import Request
+from dosimeter.monitor.taps.vllm_ends import ATTRIBUTE, end_of, freeing, scheduling
+
+
+class Status(enum.IntEnum):
+    RUNNING = 5
+    FINISHED_STOPPED = 7
+    FINISHED_ABORTED = 9
+
+
+class Scheduler:
+    """As vLLM's, as far as ends go: who is over is named in the output after that."""
+
+    def __init__(self) -> None:
+        self.finished_req_ids: set[str] = set()
+
+    def _free_request(self, request: Any, delay_free_blocks: bool = False) -> str:
+        self.finished_req_ids.add(request.request_id)
+        return "freed"
+
+    def schedule(self) -> SimpleNamespace:
+        output = SimpleNamespace(finished_req_ids=self.finished_req_ids)
+        self.finished_req_ids = set()
+        return output
+
+
+class Patched(Scheduler):
+    _free_request = freeing(Scheduler._free_request)
+    schedule = scheduling(Scheduler.schedule)
+
+
+def over(name: str, status: Status, generated: int, computed: int) -> SimpleNamespace:
+    return SimpleNamespace(
+        request_id=name,
+        status=status,
+        num_prompt_tokens=10,
+        num_output_tokens=generated,
+        num_computed_tokens=computed,
+    )
+
+
+def request() -> Request:
+    return Request(1, 10, None, [], False, 0, None, next_position=13)
+
+
+def test_ends_travel_with_the_output_that_names_them_also_to_another_process() -> None:
+    scheduler = Patched()
+    assert scheduler._free_request(over("a", Status.FINISHED_STOPPED, 3, 12)) == "freed"
+    first = pickle.loads(pickle.dumps(scheduler.schedule()))
+    assert getattr(first, ATTRIBUTE) == {"a": ("FINISHED_STOPPED", 10, 3, 12)}
+    assert not hasattr(scheduler.schedule(), ATTRIBUTE)  # once, and nothing is kept
+
+
+def test_nothing_is_run_for_the_last_token_of_an_answer() -> None:
+    end = end_of(request(), ("FINISHED_STOPPED", 10, 3, 13))  # one more was scheduled ahead
+    assert (end.outcome, end.prompt_tokens, end.completion_tokens) == ("finished", 10, 3)
+    assert (end.served, end.source) == (12, "scheduler")
+
+
+def test_a_request_cut_short_was_served_what_was_scheduled_for_it() -> None:
+    """Also in the middle of its prompt; a preempted one has nothing scheduled, but an answer to count by."""
+    assert end_of(request(), ("FINISHED_ABORTED", 10, 0, 6)).served == 6
+    assert end_of(request(), ("FINISHED_ABORTED", 10, 3, 13)).served == 13
+    assert end_of(request(), ("FINISHED_ABORTED", 10, 3, 0)).served == 12
+    assert end_of(request(), ("FINISHED_ABORTED", 10, 0, 6)).outcome == "cancelled"
+    assert end_of(request(), ("FINISHED_ERROR", 10, 0, 6)).outcome == "failed"
+
+
+def test_without_the_schedulers_word_the_tap_says_that_it_counted_itself() -> None:
+    end = end_of(request(), None)
+    assert (end.served, end.source) == (13, "tap")
+
+
+def test_a_scheduler_with_other_names_goes_on() -> None:
+    scheduler = Patched()
+    scheduler._free_request(SimpleNamespace(request_id="a"))
+    assert not hasattr(scheduler.schedule(), ATTRIBUTE)

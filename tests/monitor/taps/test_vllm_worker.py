@@ -1,0 +1,299 @@
+"""The tap in vLLM's worker, on a runner made of vLLM's own steps: nothing of ours may break one of them.
+
+vLLM itself is not needed here; `test_vllm_serve` runs the same code inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import nn
+
+from dosimeter.detectors.frames import to_codes
+from dosimeter.monitor.taps.settings import TapSettings
+from dosimeter.monitor.taps.vllm_ends import ATTRIBUTE
+from dosimeter.monitor.taps.vllm_model import blocks
+from dosimeter.monitor.taps.vllm_session import KEY, Session
+from dosimeter.monitor.taps.vllm_worker import Watch, watch_runner
+
+from .conftest import Small, hidden_of
+from .test_vllm_modes import config
+
+SESSION = Session(77, "5e" * 16)
+
+
+class Flat(nn.Module):
+    """As vLLM's models: tokens of a step in one row, blocks under `model.layers`."""
+
+    def __init__(self, small: Small) -> None:
+        super().__init__()
+        self.model = small.model().model
+
+    def forward(self, input_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            found: torch.Tensor = self.model(
+                input_ids=input_ids[None], position_ids=positions[None], use_cache=False
+            ).last_hidden_state
+        return found
+
+
+class Runner:
+    """Runner V1, one request a step: the batch is known only inside `execute_model`."""
+
+    def __init__(self, small: Small, **changes: Any) -> None:
+        self.vllm_config = config(**changes)
+        self.vllm_config.parallel_config.data_parallel_rank = 0
+        self.vllm_config.cache_config.block_size = 16
+        self.vllm_config.model_config.model = str(small.folder)
+        self.vllm_config.model_config.revision = None
+        self.small = small
+        self.input_batch = SimpleNamespace(req_ids=[], num_computed_tokens_cpu=np.zeros(4, int))
+        self.raises: Exception | None = None
+        self.steps = 0
+
+    def load_model(self) -> None:
+        self.model = Flat(self.small)
+
+    def reload_weights(self) -> None:
+        pass
+
+    def get_model(self) -> nn.Module:
+        return self.model
+
+    def execute_model(self, scheduler_output: Any) -> str:
+        scheduled = scheduler_output.num_scheduled_tokens
+        if not scheduled:
+            return "nothing to run"
+        self.input_batch.req_ids = list(scheduled)
+        self._prepare_inputs(scheduler_output, np.array(list(scheduled.values())))
+        if self.raises is not None:
+            raise self.raises
+        ids = torch.tensor(scheduler_output.ids)
+        self.model(input_ids=ids, positions=torch.arange(len(ids)))
+        self.steps += 1
+        return "ran"
+
+    def _prepare_inputs(self, scheduler_output: Any, scheduled: npt.NDArray[np.int64]) -> None:
+        pass
+
+
+class RunnerV2(Runner):
+    """Runner V2: each step's batch is what a method of another name returns."""
+
+    _prepare_inputs = property()  # type: ignore[assignment]
+
+    def execute_model(self, scheduler_output: Any) -> str:
+        scheduled = scheduler_output.num_scheduled_tokens
+        if scheduled:
+            self.prepare_inputs(scheduler_output)
+            ids = torch.tensor(scheduler_output.ids)
+            self.model(input_ids=ids, positions=torch.arange(len(ids)))
+        return "ran"
+
+    def prepare_inputs(self, scheduler_output: Any) -> Any:
+        counts = list(scheduler_output.num_scheduled_tokens.values())
+        return SimpleNamespace(
+            req_ids=list(scheduler_output.num_scheduled_tokens),
+            num_computed_tokens_np=np.zeros(len(counts), int),
+            query_start_loc_np=np.cumsum([0, *counts]),
+        )
+
+
+class Wire:
+    """Stands where the sender does, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.opened: list[dict[str, Any]] = []
+        self.closed: list[dict[str, Any]] = []
+        self.states: list[tuple[str, str | None]] = []
+        self.rows: list[tuple[int, int, int]] = []
+        self.codes: list[npt.NDArray[np.int16]] = []
+
+    def control(self, kind: Any, record: dict[str, Any]) -> None:
+        if kind.name == "HELLO":
+            self.states.append((record["state"], record["reason"]))
+        else:
+            {"OPEN": self.opened, "CLOSE": self.closed}[kind.name].append(record)
+
+    def step(self, rows: Any, codes: Any, hook_ns: int, time_ns: int) -> tuple[int, None]:
+        self.rows += [row[:3] for row in rows.tolist()]
+        self.codes.append(codes)
+        return len(codes), None
+
+    def failed(self, rows: int) -> None:
+        pass
+
+
+class Engine:
+    """A scheduler for one request at a time, and the runner it tells."""
+
+    def __init__(self, runner: Runner, packs: tuple[str, ...]) -> None:
+        self.runner, self.wire = runner, Wire()
+        self.watch: Watch = watch_runner(runner, TapSettings("none.sock", packs), SESSION, "0.32.0")
+        self.watch.sender.close()
+        self.watch.sender = self.wire  # type: ignore[assignment]
+        runner.load_model()
+
+    def run(self, name: str, ids: list[int], **args: Any) -> None:
+        """A whole request: its prompt in one step, one token sampled, and the empty step that says it is over."""
+        params = SimpleNamespace(extra_args={KEY: SESSION.sealed(**args)} if args else None)
+        new = SimpleNamespace(
+            req_id=name, prompt_token_ids=ids, prompt_len=len(ids), sampling_params=params
+        )
+        self.step(SimpleNamespace(new=[new], ended={}, ids=ids, scheduled={name: len(ids)}))
+        ended = {name: ("FINISHED_LENGTH_CAPPED", len(ids), 1, len(ids))}
+        self.step(SimpleNamespace(new=[], ended=ended, ids=[], scheduled={}))
+
+    def step(self, what: SimpleNamespace) -> Any:
+        output = SimpleNamespace(
+            scheduled_new_reqs=what.new,
+            finished_req_ids=set(what.ended),
+            num_scheduled_tokens=what.scheduled,
+            ids=what.ids,
+        )
+        setattr(output, ATTRIBUTE, what.ended)
+        return self.runner.execute_model(output)
+
+    def canary(self, small: Small) -> None:
+        self.run("canary", list(small.pack.fingerprint.token_ids), canary=small.pack.name)
+
+
+@pytest.fixture(params=[Runner, RunnerV2])
+def engine(small: Small, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    return Engine(request.param(small), (str(small.pack_folder),))
+
+
+@pytest.fixture
+def engine_v1(small: Small) -> Engine:
+    return Engine(Runner(small), (str(small.pack_folder),))
+
+
+PROMPT = [1, 40, 41, 42, 43]
+
+
+def test_a_request_after_the_canary_is_scored_and_the_canary_is_nobodys(
+    engine: Engine, small: Small
+) -> None:
+    engine.canary(small)
+    call = {"labels": {"tenant": "acme"}, "trusted": ["tenant"], "call": "c0"}
+    engine.run("a", PROMPT, **call, spans=[[2, 0, 5]], spans_exact=True)
+    assert [state for state, _ in engine.wire.states] == ["blind", "live"]
+    (opened,), (closed,) = engine.wire.opened, engine.wire.closed
+    assert (opened["key"], opened["labels"], opened["call"]) == (1, {"tenant": "acme"}, "c0")
+    assert (opened["spans"], opened["spans_exact"]) == ([[2, 0, 5]], True)
+    assert engine.wire.rows == [(1, 0, 5)]
+    hidden = hidden_of(small.model(), PROMPT)
+    columns = [np.einsum("ltd,ld->t", hidden, p.weights) + p.bias for p in small.pack.probes]
+    expected = to_codes(np.stack(columns, axis=1))
+    assert np.abs(engine.wire.codes[0].astype(int) - expected).max() <= 1
+    assert (closed["served"], closed["emitted"], closed["errors"]) == (5, 5, {})
+    assert (closed["served_source"], closed["call"]) == ("scheduler", "c0")
+
+
+def test_nothing_is_reported_over_a_path_that_is_not_proven(engine_v1: Engine) -> None:
+    """A server started without our front: its tokens are counted, with a reason that says what is missing."""
+    engine_v1.run("a", PROMPT)
+    assert engine_v1.wire.rows == []
+    assert engine_v1.wire.closed[0]["errors"] == {"tap_error": 5}
+    assert "--middleware" in str(engine_v1.wire.states[-1][1])
+
+
+def test_a_canary_with_another_answer_takes_the_hooks_off_and_the_server_goes_on(
+    engine_v1: Engine, small: Small
+) -> None:
+    engine_v1.run("canary", list(range(30, 46)), canary=small.pack.name)
+    state, reason = engine_v1.wire.states[-1]
+    assert state == "blind"
+    assert "differ from the known answer" in str(reason)
+    engine_v1.run("a", PROMPT)
+    assert engine_v1.runner.steps == 2
+    assert engine_v1.wire.closed[0]["errors"] == {"unsupported": 5}
+    assert not any(block._forward_hooks for block in blocks(engine_v1.runner.model))
+
+
+def test_a_forged_canary_proves_nothing(engine_v1: Engine, small: Small) -> None:
+    """`extra_args` is open to clients; without the secret it is a request like any other."""
+    ids = list(small.pack.fingerprint.token_ids)
+    forged = SimpleNamespace(extra_args={KEY: {"secret": "0" * 32, "canary": small.pack.name}})
+    new = SimpleNamespace(
+        req_id="x", prompt_token_ids=ids, prompt_len=len(ids), sampling_params=forged
+    )
+    engine_v1.step(SimpleNamespace(new=[new], ended={}, ids=ids, scheduled={"x": len(ids)}))
+    assert engine_v1.wire.states[-1][0] == "blind"
+    assert engine_v1.wire.opened[0]["labels"] == {}
+
+
+def test_a_refused_mode_is_served_and_counted_with_the_settings_name(small: Small) -> None:
+    engine = Engine(Runner(small, speculative_config=object()), (str(small.pack_folder),))
+    assert engine.wire.states[-1][0] == "blind"
+    assert "start without `--speculative-config`" in str(engine.wire.states[-1][1])
+    engine.run("a", PROMPT)
+    assert engine.runner.steps == 1
+    assert engine.wire.closed[0]["errors"] == {"unsupported": 5}
+
+
+def test_a_pack_of_another_model_refuses_to_score_and_never_to_serve(small: Small) -> None:
+    engine = Engine(Runner(small), ())
+    assert engine.wire.states[-1] == ("no-pack", "no pack is configured for this model")
+    engine.run("a", PROMPT)
+    assert engine.wire.closed[0]["errors"] == {"no_pack": 5}
+
+
+def test_what_the_scheduler_says_otherwise_costs_us_a_request_and_not_the_server_its_step(
+    engine_v1: Engine, small: Small
+) -> None:
+    engine_v1.canary(small)
+    assert engine_v1.runner.execute_model(SimpleNamespace(num_scheduled_tokens={})) is not None
+    assert engine_v1.watch.requests.errors == 1
+    engine_v1.run("a", PROMPT)
+    assert engine_v1.wire.rows == [(1, 0, 5)]
+
+
+def test_an_exception_of_the_server_is_its_own_and_its_rows_were_never_served(
+    engine_v1: Engine, small: Small
+) -> None:
+    engine_v1.canary(small)
+    engine_v1.runner.raises = RuntimeError("out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        engine_v1.run("a", PROMPT)
+    engine_v1.runner.raises = None
+    engine_v1.run("b", PROMPT)
+    assert engine_v1.wire.rows == [(2, 0, 5)]
+
+
+def test_a_forward_outside_a_step_is_nobodys(engine_v1: Engine, small: Small) -> None:
+    """Profiling and warm-up run the model on made-up tokens."""
+    engine_v1.canary(small)
+    engine_v1.runner.model(input_ids=torch.tensor([1, 2]), positions=torch.arange(2))
+    assert engine_v1.wire.rows == []
+    engine_v1.run("a", PROMPT)
+    assert engine_v1.wire.rows == [(1, 0, 5)]
+
+
+def test_an_id_that_comes_again_is_another_request(engine_v1: Engine, small: Small) -> None:
+    """An id may be finished and new in one output of the scheduler: the end is the former's."""
+    engine_v1.canary(small)
+    for ended in ({}, {"a": ("FINISHED_ABORTED", 5, 1, 5)}):
+        params = SimpleNamespace(extra_args=None)
+        new = SimpleNamespace(
+            req_id="a", prompt_token_ids=PROMPT, prompt_len=5, sampling_params=params
+        )
+        engine_v1.step(SimpleNamespace(new=[new], ended=ended, ids=PROMPT, scheduled={"a": 5}))
+    assert [one["key"] for one in engine_v1.wire.opened] == [1, 2]
+    assert [(one["key"], one["outcome"]) for one in engine_v1.wire.closed] == [(1, "cancelled")]
+
+
+def test_weights_that_were_reloaded_are_another_model(engine_v1: Engine, small: Small) -> None:
+    """A trainer puts new weights into a running server: the pack is not bound to those."""
+    engine_v1.canary(small)
+    engine_v1.runner.reload_weights()
+    assert engine_v1.wire.states[-1][0] == "blind"
+    engine_v1.run("a", PROMPT)
+    assert engine_v1.wire.rows == []
+    assert engine_v1.wire.closed[0]["errors"] == {"unsupported": 5}
