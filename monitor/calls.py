@@ -66,7 +66,7 @@ class Calls:
         return found
 
     def _meet(self, call: str, found: _Call) -> Sequence[tuple[Account, Account]]:
-        """Both halves are there: the prompt was served to each request, nothing is run for its last token.
+        """Both halves are there: a prompt was served to each of its answers, nothing is run for a last token.
 
         Of several requests the reply counts only the sum; a difference is charged to the last.
         """
@@ -77,7 +77,7 @@ class Calls:
         if prompt is None or completion is None:
             return ()
         n = len(found.closed)
-        counted = n * prompt + completion - n
+        counted = round(n / found.usage.prompts * prompt) + completion - n
         difference = max(0, counted) - sum(account.served for account, _ in found.closed)
         changes = []
         for index, (account, settled) in enumerate(found.closed):

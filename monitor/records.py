@@ -140,12 +140,14 @@ class Close:
 class Usage:
     """What the server's reply to one call counted, for all of the call's requests.
 
-    Both counts are None where the reply was cut off, or carried none.
+    Both counts are None where the reply was cut off, or carried none. prompts: how many the call had; a reply
+    counts each once, however many answers it gets.
     """
 
     call: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    prompts: int = 1
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Usage:
@@ -154,6 +156,7 @@ class Usage:
             call=_text(body, "call"),
             prompt_tokens=_count(body, "prompt_tokens") if counted else None,
             completion_tokens=_count(body, "completion_tokens") if counted else None,
+            prompts=max(1, _count(body, "prompts", 1)),
         )
 
 

@@ -145,9 +145,9 @@ class Server:
         """Requests that are over without a CLOSE: decided on what was scored, like a cancel."""
         decided: list[Decided] = []
         for request in requests:
-            self.following.pop(request.key, None)
             hits = self.engine.close(request.key, finished=False)
             decided += self._decide(hits, {request.key: request}, time_ns)
+            self.following.pop(request.key, None)  # its slot is another's from now on
         return decided
 
     def evidence_due(self) -> dict[str, bytes]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 VLLM = Path(__file__).parent.parent / ".venv-vllm" / ".ready"
-collect_ignore = [] if VLLM.is_file() else ["monitor/taps/test_vllm_serve.py"]
+NEEDS_VLLM = ["monitor/taps/test_vllm_serve.py", "contracts/test_conformance_vllm.py"]
+collect_ignore = [] if VLLM.is_file() else NEEDS_VLLM
 
 
 def not_shown() -> list[tuple[str, str]]:

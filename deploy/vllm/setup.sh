@@ -15,7 +15,7 @@ grep -qw avx2 /proc/cpuinfo || cannot "vLLM's kernels need a CPU with AVX2"
 
 if [ ! -x $V/bin/python ]; then
   free=$(df -Pk . | awk 'NR==2 {print int($4 / 1048576)}')
-  say "downloads about 3.2 GB (torch with CUDA's libraries is most of it: PyPI has no other), 6.5 GB on disk ($free GB free here), 2 to 5 minutes"
+  say "downloads about 3.2 GB (torch with CUDA's libraries is most of it: PyPI has no other), 6.5 GB on disk ($free GB free here), 2 to 8 minutes"
   [ "$free" -ge 8 ] || cannot "not enough disk"
   "$PY" -m venv $V
 else

@@ -1,8 +1,8 @@
-"""A decoder of 189 M random weights on one thread, and clocks that stop only for this thread's own work.
+"""A decoder of 190 M random weights on one thread, and clocks that count only this thread's own work.
 
-The forward that hooks are compared with; what its weights say is of no interest here. Shares of a per cent
-drown in what neighbours do to a forward from end to end, so a part is clocked where it runs, by the
-processor time of its thread, beside a forward of the same round.
+The forward that a tap is compared with; what it says is of no interest here. Shares of a per cent drown in
+what neighbours do to a forward from end to end, so a part is clocked where it runs, by the processor time of
+its thread, and set against a forward of the same round.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -20,6 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 LAYERS, WIDTH = 16, 1024
 PROMPT = 128  # tokens of a request that are there before it decodes
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+PEAK = 1024  # side of the matrices whose product is the machine's peak
+READ_BYTES = 1 << 28  # larger than any cache
 clock = time.thread_time_ns
 
 
@@ -40,7 +43,7 @@ class Meter:
 
 
 class Decoder:
-    """One forward at a time: `batch` requests with their prompt, or with the next token each."""
+    """One forward at a time: `batch` requests with their prompts, or with the next token each."""
 
     def __init__(self) -> None:
         torch.set_num_threads(1)
@@ -57,8 +60,8 @@ class Decoder:
         self.blocks: nn.ModuleList = self.model.model.layers
         self.parameters = sum(p.numel() for p in self.model.parameters())
 
-    def prefill(self, batch: int) -> Callable[[], None]:
-        ids = self._ids(batch, PROMPT)
+    def prefill(self, batch: int, tokens: int = PROMPT) -> Callable[[], None]:
+        ids = self._ids(batch, tokens)
 
         def forward() -> None:
             with torch.no_grad():
@@ -81,6 +84,27 @@ class Decoder:
 
     def _ids(self, batch: int, tokens: int) -> torch.Tensor:
         return torch.randint(0, self.model.config.vocab_size, (batch, tokens))
+
+
+def flops_a_second(dtype: torch.dtype) -> float:
+    """Of one thread, by a product of square matrices."""
+    square = torch.randn(PEAK, PEAK).to(dtype)
+    return 2 * PEAK**3 / _seconds(lambda: square @ square)
+
+
+def bytes_read_a_second() -> float:
+    """Of one thread, from memory."""
+    values = torch.ones(READ_BYTES // 4)
+    return READ_BYTES / _seconds(values.sum)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    found = []
+    for _ in range(9):
+        began = clock()
+        work()
+        found.append(clock() - began)
+    return float(np.median(found)) / 1e9
 
 
 @contextmanager

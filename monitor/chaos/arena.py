@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import struct
 import tempfile
 import threading
 import time
@@ -87,15 +88,16 @@ class Arena:
 
     def renew(self) -> None:
         """A fresh stage. Raises ArenaError."""
-        self._say("a fresh stage: the one before was not well")
+        self._say("a fresh stage: the one before was not well; the end of its server's log:")
+        self._say(self.stage.log_tail("server", 30))
         self._end()
         self._begin()
 
     def _begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dosimeter-chaos-"))
-        self.rules, self.clock = self.folder / "rules.yaml", self.folder / "clock"
+        self.rules, self._clock = self.folder / "rules.yaml", self.folder / "clock"
         self.rules.write_text(RULES)
-        self.clock.write_bytes(bytes(8))
+        self._clock.write_bytes(bytes(8))
         self._read_to, self._scores = 0, dict[str, int]()
         self._reading = threading.Lock()
         self.stage = Stage(
@@ -138,7 +140,7 @@ class Arena:
         settings = {
             "hand": str(self._hand(name)),
             "fault": fault,
-            "clock": str(self.clock),
+            "clock": str(self._clock),
         }
         return {"PYTHONPATH": path, hand.ENV: json.dumps(settings)}
 
@@ -174,6 +176,11 @@ class Arena:
 
     def mend(self, name: str, server: Server | None = None) -> None:
         hand.ask((server or self.server).hand, "end", name)
+
+    def set_clock(self, seconds: float) -> None:
+        """The clocks of all processes of the stage are off by so much. In place: they have the file mapped."""
+        with self._clock.open("r+b") as file:
+            file.write(struct.pack("<d", seconds))
 
     @property
     def socket(self) -> Path:

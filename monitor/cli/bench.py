@@ -13,6 +13,7 @@ from typing import Any
 from dosimeter.monitor.bench.child import BenchError
 
 BENCHES = {
+    "cache": "what scores for a server's prefix cache cost, in time and memory",
     "hook": "what the tap takes of a model server's forward",
     "line": "hook to decision and decision to durable, through the whole sidecar",
     "wire": "how long a model server's thread is held by a send",

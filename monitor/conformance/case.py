@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from dosimeter.monitor.conformance.compare import Asked, Findings, Read, compare
+from dosimeter.monitor.conformance.asked import Asked, Read
+from dosimeter.monitor.conformance.compare import compare
 from dosimeter.monitor.conformance.ear import Ear
 from dosimeter.monitor.conformance.ear import Sequence as Told
+from dosimeter.monitor.conformance.findings import Findings
 from dosimeter.monitor.conformance.reference import Reference
 
 S = TypeVar("S")

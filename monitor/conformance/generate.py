@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from dosimeter.monitor.conformance.asked import Asked
 from dosimeter.monitor.conformance.case import Case, NotOffered
-from dosimeter.monitor.conformance.compare import Asked
 from dosimeter.monitor.conformance.inside import Inside
 from dosimeter.monitor.conformance.soak import Round, Wish
 

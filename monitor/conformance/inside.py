@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
+from dosimeter.monitor.conformance.asked import Asked
 from dosimeter.monitor.conformance.case import CannotRun
-from dosimeter.monitor.conformance.compare import Asked
 from dosimeter.monitor.conformance.ear import Ear
 from dosimeter.monitor.conformance.ear import Sequence as Told
 from dosimeter.monitor.conformance.reference import Reference
@@ -87,7 +87,9 @@ def watched(
     """Load the model, put the tap on it, and wait until it is live. Raises CannotRun saying why it is not."""
     before = seams.requests
     runtime = Runtime(TapSettings(str(ear.path), (str(pack),)))
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", local_files_only=True
+    ).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     runtime.loaded(model, lambda: folder)
     try:

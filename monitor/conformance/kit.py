@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dosimeter.monitor.conformance import calls, continuous, generate, inside
+from dosimeter.monitor.conformance import continuous, generate, inside, over_http
+from dosimeter.monitor.conformance.asked import Read
+from dosimeter.monitor.conformance.calls import Calls, reader
 from dosimeter.monitor.conformance.case import MIXED, CannotRun, Case, Outcome, S, carry_out
-from dosimeter.monitor.conformance.compare import Read
 from dosimeter.monitor.conformance.ear import Ear
 from dosimeter.monitor.conformance.planted import plant
 from dosimeter.monitor.conformance.reference import Reference
@@ -51,6 +52,8 @@ class Kit:
 
     def __init__(self, wanted: Wanted, folder: Path, say: Callable[[str], None]) -> None:
         self._wanted, self._folder, self._say = wanted, folder, say
+        if not (wanted.model / "config.json").is_file():
+            raise CannotRun(f"{wanted.model}: no model's folder: no `config.json` in it")
         say(f"reading {wanted.model}")
         try:
             self._reference = Reference(wanted.model)
@@ -83,9 +86,11 @@ class Kit:
                 command, self._wanted.model, self._folder / "pack", ear, self._say
             ) as answering,
         ):
-            site = calls.Calls(answering, texts, self._reference.context, self._wanted.seed)
-            read = calls.reader(texts)
-            return self._outcomes(server, calls.CASES, site, calls.traffic, site.context, ear, read)
+            site = Calls(answering, texts, self._reference.context, self._wanted.seed)
+            read = reader(texts)
+            return self._outcomes(
+                server, over_http.CASES, site, over_http.traffic, site.context, ear, read
+            )
 
     def _outcomes(
         self,

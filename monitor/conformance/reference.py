@@ -29,7 +29,9 @@ class Reference:
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Raises OSError or ValueError where transformers cannot load a decoder from `folder`."""
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        self.model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype="auto", local_files_only=True
+        ).eval()
         self.model.to(device)
         self.dtype = str(self.model.dtype).removeprefix("torch.")
         self.probes: tuple[Probe, ...] = ()

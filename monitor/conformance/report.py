@@ -60,6 +60,9 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
         f"{cases} cases, {served:,} tokens served, {compared:,} positions compared, "
         f"largest difference {worst} code{'s' * (worst != 1)} ({worst / CODES_PER_SD:.4f} sd)"
     )
+    beyond = sum(found.beyond for found in done)
+    if beyond:
+        end += f"; {beyond:,} rows not compared: the server alone knew their tokens"
     if conforms(outcomes):
         return f"conforms: {end}"
     if not cases:

@@ -14,15 +14,18 @@ from typing import TypeVar
 
 import numpy as np
 
+from dosimeter.monitor.conformance.asked import Asked, Read
 from dosimeter.monitor.conformance.case import Outcome, heard
-from dosimeter.monitor.conformance.compare import Asked, Findings, Read
 from dosimeter.monitor.conformance.ear import Ear
+from dosimeter.monitor.conformance.findings import Findings
 from dosimeter.monitor.conformance.reference import Reference
 
 SAMPLE = 500
 """Requests compared position by position in a soak of any length."""
 ROUND = 60
 """Requests in flight or waiting at a time."""
+USUAL = 150
+"""Tokens of a request, about."""
 SAY_S = 5.0
 LIMIT = 4
 """So many times the tokens are served at most, where clients do not come to be cut off."""
@@ -40,11 +43,11 @@ class Wish:
     leave: float | None  # 0 to 1: how far into its answer
 
 
-def wishes(rng: np.random.Generator, context: int, leaving: int) -> list[Wish]:
+def wishes(rng: np.random.Generator, context: int, count: int, leaving: int) -> list[Wish]:
     """A round: short, middle and long prompts, some with a prefix that others have too."""
     found = []
     longest = max(8, min(context, 768) - 64)
-    for number in range(ROUND):
+    for number in range(count):
         low, high = [(2, 24), (2, 24), (24, longest // 3), (longest // 3, longest)][rng.integers(4)]
         length = int(rng.integers(low, max(low + 1, high)))
         shares = None
@@ -52,7 +55,7 @@ def wishes(rng: np.random.Generator, context: int, leaving: int) -> list[Wish]:
             shares = (int(rng.integers(4)), int(rng.integers(2, length)))
         leave = float(rng.random()) if number < leaving else None
         found.append(Wish(length, int(rng.integers(1, 48)), shares, leave))
-    return [found[index] for index in rng.permutation(ROUND)]
+    return [found[index] for index in rng.permutation(count)]
 
 
 Round = Callable[[Sequence[Wish]], list[Asked]]
@@ -67,11 +70,22 @@ class Amount:
     cancels: int
 
     def reached(self, found: Findings) -> bool:
+        if found.served >= self.tokens and found.gone >= self.cancels:
+            return True
         if found.served > LIMIT * (self.tokens + 10_000):
             raise RuntimeError(
                 f"{found.gone:,} of {self.cancels:,} clients could go early: answers end too soon"
             )
-        return found.served >= self.tokens and found.gone >= self.cancels
+        return False
+
+    def leaving(self, found: Findings) -> int:
+        """Clients that should go in the next round, with some to spare: not each is in time."""
+        due = round(self.cancels * self.share(found)) - found.gone
+        return min(ROUND // 2, due + 3) if due > 0 else 0
+
+    def round(self, found: Findings) -> int:
+        """Requests of the next round: fewer where little is left to serve."""
+        return max(2 * self.leaving(found), 8, min(ROUND, (self.tokens - found.served) // USUAL))
 
     def share(self, found: Findings) -> float:
         """Of the way that is gone, and a little more: what must be done by now."""
@@ -99,8 +113,7 @@ def soak(
         refusals = ear.refusals
         with traffic(site) as go:
             while not amount.reached(total):
-                due = round(amount.cancels * amount.share(total)) - total.gone
-                asked = go(wishes(rng, context, min(ROUND // 2, max(0, due))))
+                asked = go(wishes(rng, context, amount.round(total), amount.leaving(total)))
                 wanted = round(SAMPLE * amount.share(total)) - total.compared_requests
                 total.add(heard(_sampled(asked, wanted), ear, reference, read))
                 if ear.failure is not None or ear.refusals > refusals:

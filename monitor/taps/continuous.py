@@ -47,9 +47,12 @@ def _of(state: RequestState) -> Request | None:
 def _end_of(state: RequestState, outcome: str) -> End:
     initial = state._true_initial_tokens or len(state.initial_tokens)
     generated = list(state.initial_tokens[initial:]) + list(state.generated_tokens)
-    # Offsets are advanced before a step; what the server then could not run, it did not serve.
-    ran = state.position_offset - state._dosimeter.undone
-    served = initial + len(generated) - 1 if outcome == "finished" else ran
+    served = initial + len(generated) - 1
+    if outcome != "finished":
+        # Offsets are advanced before a step; what the server then could not run, it did not serve. They begin
+        # again at 0 when a request is put off, and it may end before it runs again.
+        ran = state.position_offset - state._dosimeter.undone
+        served = max(ran, state._dosimeter.next_position, served if generated else 0)
     return End(outcome, initial, len(generated), max(0, served), "scheduler", generated)
 
 

@@ -35,6 +35,8 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "vllm.v1.worker.gpu.model_runner:GPUModelRunner.load_model": ("self",),
     "vllm.v1.core.sched.scheduler:Scheduler.schedule": ("self",),
     "vllm.v1.core.sched.scheduler:Scheduler._free_request": ("self", "request"),
+    "vllm.v1.core.sched.scheduler:Scheduler.finish_requests": ("self", "request_ids"),
+    "vllm.v1.engine.output_processor:OutputProcessor.process_outputs": ("self",),
     "vllm.v1.engine.input_processor:InputProcessor.assign_request_id": ("request",),
     "vllm.renderers.hf:HfRenderer.render_messages_async": ("self", "messages", "params"),
     "vllm.renderers.hf:safe_apply_chat_template": ("model_config", "tokenizer", "conversation"),
@@ -74,12 +76,15 @@ def _patch(settings: TapSettings, session: Session) -> None:
     from vllm.renderers import hf
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.engine.input_processor import InputProcessor
+    from vllm.v1.engine.output_processor import OutputProcessor
     from vllm.v1.worker.worker_base import WorkerWrapperBase
 
     seams: list[tuple[Any, str, Make]] = [
         (WorkerWrapperBase, "init_device", _watching(settings, session, vllm.__version__)),
         (Scheduler, "_free_request", vllm_ends.freeing),
         (Scheduler, "schedule", vllm_ends.scheduling),
+        (Scheduler, "finish_requests", vllm_ends.finishing(session.secret)),
+        (OutputProcessor, "process_outputs", vllm_ends.stopping(session.secret)),
         (InputProcessor, "assign_request_id", _carrying),
         (hf.HfRenderer, "render_messages_async", _rendering(hf.safe_apply_chat_template)),
     ]

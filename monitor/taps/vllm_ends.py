@@ -13,6 +13,8 @@ from dosimeter.monitor.taps.requests import End, Request
 
 ATTRIBUTE = "dosimeter_ends"
 """On a scheduler: ends not told yet. On its output: those of the requests this output says are finished."""
+STOPPED = "dosimeter_stopped"
+"""On a scheduler: requests that its API process has stopped, told apart from those whose client left."""
 
 Counted = tuple[str, int, int, int]  # status, prompt tokens, generated tokens, positions scheduled
 
@@ -20,13 +22,52 @@ OUTCOMES = {"FINISHED_ABORTED": "cancelled", "FINISHED_ERROR": "failed"}
 """All other states of a request that is over are ends of its own: stop, length, repetition."""
 
 
+def stopping(secret: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`OutputProcessor.process_outputs`: an answer that met a stop string is aborted in the engine, as one whose
+    client left is. Its id goes along once more, with the server's secret before it, which no request has."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def process_outputs(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, *args, **kwargs)
+            if result.reqs_to_abort:
+                result.reqs_to_abort += [f"{secret}:{name}" for name in result.reqs_to_abort]
+            return result
+
+        return process_outputs
+
+    return make
+
+
+def finishing(secret: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`Scheduler.finish_requests`: passes over ids that it does not know; here the marked ones are taken note of."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def finish_requests(self: Any, request_ids: Any, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(request_ids, (list, set, tuple)):
+                marked = [
+                    n for n in request_ids if isinstance(n, str) and n.startswith(f"{secret}:")
+                ]
+                self.__dict__.setdefault(STOPPED, set()).update(
+                    n[len(secret) + 1 :] for n in marked
+                )
+            try:
+                return original(self, request_ids, *args, **kwargs)
+            finally:
+                self.__dict__.pop(STOPPED, None)
+
+        return finish_requests
+
+    return make
+
+
 def freeing(original: Callable[..., Any]) -> Callable[..., Any]:
     """`Scheduler._free_request`: every request that is over passes here, whatever ended it."""
 
     def _free_request(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
+            stopped = request.request_id in self.__dict__.get(STOPPED, ())
             self.__dict__.setdefault(ATTRIBUTE, {})[request.request_id] = (
-                request.status.name,
+                "FINISHED_STOPPED" if stopped else request.status.name,
                 request.num_prompt_tokens,
                 request.num_output_tokens,
                 request.num_computed_tokens,

@@ -12,7 +12,6 @@ import contextlib
 import os
 import secrets
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,7 @@ CANARY_WAIT_S = 5.0
 """The server opens its port once the canary is through, or after this long without it."""
 
 
-@dataclass(slots=True)
-class Call:
-    """One HTTP call, as far as it has come. sent: requests of it that went to the engine."""
-
-    sent: int = 0
-    failed: bool = False  # the server answered with an error
-    complete: bool = False  # the whole reply was handed over
-    left: bool = False  # the client hung up before that
-
-    @property
-    def outcome(self) -> str:
-        if self.failed:
-            return "failed"
-        return "finished" if self.complete and not self.left else "cancelled"
-
-
 current_ticket: ContextVar[Ticket | None] = ContextVar("dosimeter_vllm_ticket", default=None)
-current_call: ContextVar[Call | None] = ContextVar("dosimeter_vllm_call", default=None)
 _canary: ContextVar[str | None] = ContextVar("dosimeter_vllm_canary", default=None)
 
 
@@ -78,14 +60,15 @@ class Desk:
         self.last_error = repr(error)
 
     def front_ended(self, ticket: Ticket, usage: tuple[int, int] | None) -> None:
-        """The reply has left. A call that the engine never heard of has nothing to account for."""
-        call = current_call.get()
-        if call is None or (usage is None and not call.sent):
-            return
-        record: dict[str, Any] = {"call": ticket.call, "outcome": call.outcome}
-        if usage is not None:
-            record["prompt_tokens"], record["completion_tokens"] = usage
-        self.sender.control(Kind.USAGE, record)
+        """The reply has left. Where it counted nothing, the scheduler's own count stands."""
+        if usage is not None and ticket.call is not None:
+            record = {
+                "call": ticket.call,
+                "prompts": max(1, ticket.prompts),
+                "prompt_tokens": usage[0],
+                "completion_tokens": usage[1],
+            }
+            self.sender.control(Kind.USAGE, record)
 
     def carry(self, request: Any) -> None:
         """A request on its way to the engine: ours goes in, and what a client put in our place goes out."""
@@ -94,12 +77,12 @@ class Desk:
             return
         if params.extra_args and KEY in params.extra_args:
             params.extra_args = without_ours(params.extra_args)
-        ticket, call, canary = current_ticket.get(), current_call.get(), _canary.get()
+        ticket, canary = current_ticket.get(), _canary.get()
         if canary is not None:
             what: dict[str, Any] = {"canary": canary}
-        elif ticket is not None and call is not None:
+        elif ticket is not None:
             what = described(ticket, request.prompt_token_ids or ())
-            call.sent += 1
+            ticket.prompts += 1
         else:
             return
         params.extra_args = {**(params.extra_args or {}), KEY: self.session.sealed(**what)}
@@ -158,29 +141,7 @@ class Front(front.Front):
             await self._app(scope, receive, send)
         else:
             self._prove(scope)
-            await self._served(scope, receive, send)
-
-    async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call()
-
-        async def receiving() -> Scope:
-            message = await receive()
-            if message["type"] == "http.disconnect" and not call.complete:
-                call.left = True
-            return message
-
-        async def sending(message: Scope) -> None:
-            if message["type"] == "http.response.start":
-                call.failed = message.get("status", 200) >= 400
-            await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                call.complete = True
-
-        token = current_call.set(call)
-        try:
-            await super().__call__(scope, receiving, sending)
-        finally:
-            current_call.reset(token)
+            await super().__call__(scope, receive, send)
 
     def _admit(self, scope: Scope) -> Ticket:
         ticket = super()._admit(scope)

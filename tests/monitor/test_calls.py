@@ -108,3 +108,15 @@ def test_a_reply_that_was_cut_off_has_no_count_and_the_taps_stands() -> None:
     assert line.join.account.unaccounted == 0
     with pytest.raises(WireError, match="completion_tokens"):
         Usage.parse({"call": "c", "prompt_tokens": 4})
+
+
+def test_a_call_of_several_prompts_counts_each_of_them_once() -> None:
+    """Two prompts, one answer each: a sum taken for one prompt of two answers once counted both twice."""
+    line = Line({1: 3, 2: 5})
+    line.rows()
+    line.close(1)
+    line.close(2)
+    line.join.usage(Usage("c", 2 * PROMPT, 8, prompts=2))
+    line.reconcile()
+    account = line.join.account
+    assert (account.served, account.scored, account.unaccounted) == (14, 14, 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import struct
 import threading
 import time
 from collections.abc import Generator
@@ -68,9 +67,9 @@ def line_killed(arena: Arena) -> Generator[None]:
 
 def clock_set(seconds: float) -> Act:
     def act(arena: Arena) -> Generator[None]:
-        arena.clock.write_bytes(struct.pack("<d", seconds))
+        arena.set_clock(seconds)
         yield
-        arena.clock.write_bytes(bytes(8))
+        arena.set_clock(0)
 
     return act
 

@@ -25,6 +25,15 @@ def made(fault: str) -> Act:
     return act
 
 
+def compiled_after(arena: Arena) -> Generator[None]:
+    """Nothing is served while the model is being compiled: it takes effect with the first answer after that."""
+    arena.fault("compiled-after")
+    arena.attacker.ask(arena.server.url)
+    arena.in_effect()
+    yield
+    arena.mend("compiled-after")
+
+
 def frozen(arena: Arena) -> Generator[None]:
     os.kill(arena.server.pid, signal.SIGSTOP)
     yield
@@ -50,6 +59,8 @@ def weights_changed(how: str) -> Act:
 
 def front_passed_by(arena: Arena) -> Generator[None]:
     """Calls that no front has seen are scored all the same: what is lost is who asked."""
+    arena.note = str(by_scheduler(arena))
+    arena.attacker.replies.clear()
     arena.fault("front-passed-by", argument="attacker")
     arena.attacker.ask(arena.server.url)
     yield
@@ -75,11 +86,15 @@ def refused_and_scored(arena: Arena) -> str | None:
 
 
 def counted_by_the_scheduler(arena: Arena) -> str | None:
+    """The calls' tokens are in the account, by the server's other count, and none of them is a gap."""
+    tokens = sum(reply.tokens for reply in answered(arena.attacker.replies))
+    seen = tokens and by_scheduler(arena) >= int(arena.note) + tokens and not arena.unaccounted()
+    return f"saw it all: {tokens} tokens, counted by the server's scheduler" if seen else None
+
+
+def by_scheduler(arena: Arena) -> int:
     status = arena.stage.status()
-    if status is None or arena.unaccounted():
-        return None
-    counted = status["coverage"]["served_by"].get("scheduler", 0)
-    return f"saw it all: {counted} tokens, counted by the server's scheduler" if counted else None
+    return 0 if status is None else int(status["coverage"]["served_by"].get("scheduler", 0))
 
 
 CHANGED = r"tap of pid \d+: blind: .*changed|coverage\.unscored\.model_changed"
@@ -97,7 +112,7 @@ ATTACKS = (
     Attack(
         "compiled-after",
         "the model is compiled after the tap has hooked in",
-        made("compiled-after"),
+        compiled_after,
         BLIND,
         others="counted",
         fake=INSIDE,

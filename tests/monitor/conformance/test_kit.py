@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dosimeter.monitor.conformance import kit, report
-from dosimeter.monitor.conformance.compare import Findings
+from dosimeter.monitor.conformance.findings import Findings
 from dosimeter.monitor.taps import continuous, generate, requests
 from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
 from dosimeter.monitor.taps.rows import Rows

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
+from dosimeter.monitor.conformance import continuous, generate, over_http
 from dosimeter.monitor.conformance.case import Outcome
-from dosimeter.monitor.conformance.compare import Findings
+from dosimeter.monitor.conformance.findings import Findings
 from dosimeter.monitor.conformance.report import as_json, as_table, conforms
 
 GOOD = Outcome("serve", "packing", "", 1.0, Findings(3, compared=40, served=40, worst=1), {})
@@ -54,3 +57,16 @@ def test_as_json_every_figure_is_there() -> None:
     assert [case["verdict"] for case in found["cases"]] == ["conforms", "FAILS", "not offered"]
     assert found["cases"][1]["faults"] == {"missing": 1}
     assert found["cases"][0]["worst_sd"] == 1 / 256
+
+
+def test_every_case_is_documented() -> None:
+    """A case that no page names is a claim that nobody can read."""
+    text = (Path(__file__).parents[3] / "docs" / "conformance.md").read_text()
+    for title, cases in (
+        ("`generate`", generate.CASES),
+        ("`continuous`", continuous.CASES),
+        ("over HTTP", over_http.CASES),
+    ):
+        table = text.split(f"| {title} | |\n")[1].split("\n\n")[0]
+        named = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:]
+        assert ", ".join(named) == ", ".join(case.name for case in cases)

@@ -8,7 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from dosimeter.monitor.taps.requests import Request
-from dosimeter.monitor.taps.vllm_ends import ATTRIBUTE, end_of, freeing, scheduling
+from dosimeter.monitor.taps.vllm_ends import (
+    ATTRIBUTE,
+    end_of,
+    finishing,
+    freeing,
+    scheduling,
+    stopping,
+)
 
 
 class Status(enum.IntEnum):
@@ -22,6 +29,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.finished_req_ids: set[str] = set()
+        self.alive = {"a", "b"}
 
     def _free_request(self, request: Any, delay_free_blocks: bool = False) -> str:
         self.finished_req_ids.add(request.request_id)
@@ -32,10 +40,16 @@ class Scheduler:
         self.finished_req_ids = set()
         return output
 
+    def finish_requests(self, request_ids: Any, finished_status: Status) -> None:
+        for name in request_ids:
+            if name in self.alive:  # vLLM's, too, passes over ids that it does not know
+                self._free_request(over(name, finished_status, 3, 12))
+
 
 class Patched(Scheduler):
     _free_request = freeing(Scheduler._free_request)
     schedule = scheduling(Scheduler.schedule)
+    finish_requests = finishing("5ec2e7")(Scheduler.finish_requests)
 
 
 def over(name: str, status: Status, generated: int, computed: int) -> SimpleNamespace:
@@ -84,3 +98,28 @@ def test_a_scheduler_with_other_names_goes_on() -> None:
     scheduler = Patched()
     scheduler._free_request(SimpleNamespace(request_id="a"))
     assert not hasattr(scheduler.schedule(), ATTRIBUTE)
+
+
+class Outputs:
+    """The API process's end: answers that met a stop string are aborted in the engine."""
+
+    def process_outputs(self, met: list[str]) -> SimpleNamespace:
+        return SimpleNamespace(reqs_to_abort=list(met))
+
+
+def test_an_answer_that_met_a_stop_string_is_no_client_that_left() -> None:
+    """vLLM aborts both in the engine with one call, and tells it of no difference."""
+    process = stopping("5ec2e7")(Outputs.process_outputs)
+    assert process(Outputs(), []).reqs_to_abort == []
+    scheduler = Patched()
+    scheduler.finish_requests(process(Outputs(), ["a"]).reqs_to_abort, Status.FINISHED_ABORTED)
+    scheduler.finish_requests(["b"], Status.FINISHED_ABORTED)
+    ends = getattr(scheduler.schedule(), ATTRIBUTE)
+    assert ends == {"a": ("FINISHED_STOPPED", 10, 3, 12), "b": ("FINISHED_ABORTED", 10, 3, 12)}
+
+
+def test_all_requests_at_once_are_finished_as_ever() -> None:
+    """At a reset the engine names none of them."""
+    told: list[Any] = []
+    finishing("5ec2e7")(lambda self, names, status: told.append(names))(Patched(), None, 9)
+    assert told == [None]

@@ -88,7 +88,7 @@ def test_who_asked_goes_into_the_request_and_the_reply_s_count_to_the_sidecar(de
             "USAGE",
             {
                 "call": carried["call"],
-                "outcome": "finished",
+                "prompts": 1,
                 "prompt_tokens": 7,
                 "completion_tokens": 3,
             },
@@ -103,11 +103,11 @@ def test_two_calls_are_two_whatever_the_client_calls_them(desk: Desk) -> None:
     assert server.carried[0][KEY]["call"] != server.carried[1][KEY]["call"]
 
 
-def test_a_client_that_hung_up_and_a_reply_that_failed_are_told_apart(desk: Desk) -> None:
-    call(Front(Server(desk, left=True)))
-    assert [record["outcome"] for _, record in desk.said] == ["cancelled"]  # type: ignore[attr-defined]
-    call(Front(Server(desk, status=400)))
-    assert len(desk.said) == 1  # type: ignore[attr-defined]  # the engine never heard of it
+@pytest.mark.parametrize("change", [{"left": True}, {"status": 400}])
+def test_a_reply_without_a_count_says_none(desk: Desk, change: dict[str, Any]) -> None:
+    """A client that hung up, a call that was refused: the scheduler's own count stands alone."""
+    call(Front(Server(desk, **change)))
+    assert desk.said == []  # type: ignore[attr-defined]
 
 
 def test_other_paths_get_nothing_but_lose_what_is_not_theirs(desk: Desk) -> None:
@@ -122,11 +122,9 @@ def test_other_paths_get_nothing_but_lose_what_is_not_theirs(desk: Desk) -> None
 def test_a_clients_own_extras_are_left_alone(desk: Desk) -> None:
     """They are arguments of somebody's logits processor; ours stands beside them."""
     token = vllm_front.current_ticket.set(Ticket({}, frozenset(), call="c"))
-    also = vllm_front.current_call.set(vllm_front.Call())
     one = request({"mine": 1})
     desk.carry(one)
     vllm_front.current_ticket.reset(token)
-    vllm_front.current_call.reset(also)
     assert one.sampling_params.extra_args["mine"] == 1
     assert SESSION.opened(one.sampling_params.extra_args)["call"] == "c"
 
@@ -134,11 +132,9 @@ def test_a_clients_own_extras_are_left_alone(desk: Desk) -> None:
 def test_spans_are_those_of_the_prompt_that_the_engine_runs(desk: Desk) -> None:
     ticket = Ticket({}, frozenset(), call="c", spans=lambda ids: ([(2, 0, len(ids))], True))
     token = vllm_front.current_ticket.set(ticket)
-    also = vllm_front.current_call.set(vllm_front.Call())
     one = request(ids=(5, 6, 7, 8))
     desk.carry(one)
     vllm_front.current_ticket.reset(token)
-    vllm_front.current_call.reset(also)
     assert one.sampling_params.extra_args[KEY]["spans"] == [[2, 0, 4]]
     assert one.sampling_params.extra_args[KEY]["spans_exact"] is True
 

@@ -67,8 +67,8 @@ class Both(Listener):
         elif message.kind is wire.Kind.USAGE:
             self.usages[body["call"]] = body
 
-    def keys_of(self, request_id: str, n: int) -> list[int]:
-        """Keys of the client's request id, once n of them have closed and their call's usage is there."""
+    def keys_of(self, request_id: str, n: int, *, counted: bool = True) -> list[int]:
+        """Keys of the client's request id, once n of them have closed; counted: and their calls' usage is there."""
 
         def found() -> list[int]:
             return [
@@ -76,7 +76,7 @@ class Both(Listener):
                 for key, opened in self.opened.items()
                 if opened["labels"].get("request_id") == request_id
                 and key in self.closed
-                and opened["call"] in self.usages
+                and (opened["call"] in self.usages or not counted)
             ]
 
         with self.changed:
@@ -289,13 +289,35 @@ def test_each_answer_of_one_call_is_a_request_of_its_own(server: Server) -> None
 @pytest.mark.parts
 def test_a_client_that_hangs_up_is_accounted_for_to_the_token(server: Server) -> None:
     server.stream("cut", 6, prompt="hello", max_tokens=200, ignore_eos=True)
-    (key,) = server.listener.keys_of("cut", 1)
+    (key,) = server.listener.keys_of("cut", 1, counted=False)
     close = server.listener.closed[key]
     assert close["outcome"] == "cancelled"
     assert close["served"] == close["emitted"] == len(server.codes_of(key))
+    assert server.listener.opened[key]["call"] not in server.listener.usages
+
+
+@pytest.mark.parts
+def test_an_answer_that_met_a_stop_string_has_finished_and_was_not_cut_short(
+    server: Server,
+) -> None:
+    """vLLM's API process finds stop strings, and aborts the request in the engine as if the client had left.
+    Taken for a cancelled one, no rule on a whole answer would ever decide."""
+    (letter,) = server.small.tokenizer()("q", add_special_tokens=False)["input_ids"]
+    options = {"max_tokens": 30, "allowed_token_ids": [letter], "stop": ["qqqq"]}
+    reply = server.post("stop", "/v1/completions", prompt="hello", **options)
+    choice = reply["choices"][0]
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", "qqqq")
+    (key,) = server.listener.keys_of("stop", 1)
+    close = server.listener.closed[key]
+    assert close["outcome"] == "finished"
+    assert reply["usage"]["completion_tokens"] == 4
+    # The engine may have run on until it heard of it; those rows are scored too, and the reply's count decides.
+    found = server.codes_of(key)
+    assert len(found) >= close["served"] >= len(choice["prompt_token_ids"]) + 4 - 1
+    expected = server.expected(choice["prompt_token_ids"] + [letter] * 30)[: len(found)]
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
     usage = server.listener.usages[server.listener.opened[key]["call"]]
-    assert usage["outcome"] == "cancelled"
-    assert "completion_tokens" not in usage
+    assert usage["completion_tokens"] == 4 <= close["completion_tokens"]
 
 
 @pytest.mark.parts

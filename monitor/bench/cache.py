@@ -1,0 +1,144 @@
+"""`dosimeter bench cache`: what keeping scores for a server's prefix cache costs, in time and in memory.
+
+The score cache's part of a step, clocked inside the tap, beside the forward of that step: prompts whose
+tokens are new, decoding, and prompts of which all but the end is cached. The tap without a cache runs in the
+same rounds. Memory is what Python's allocator holds for a cache that is full.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.monitor.bench.child import Child
+from dosimeter.monitor.bench.decoder import PROMPT, WIDTH, Decoder, Meter, one_thread
+from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
+from dosimeter.monitor.bench.variants import (
+    Forward,
+    Nothing,
+    Tapped,
+    bank_of,
+    going_on,
+    median_ratio,
+    request,
+    rounds_of,
+)
+from dosimeter.monitor.taps.rows import Rows
+from dosimeter.monitor.taps.score_cache import Ids, ScoreCache
+
+FEATURES = 16
+LAYERS = (8,)
+BATCH = 8
+TAIL = 16  # tokens of a prompt that the server's cache does not hold
+VOCABULARY = 8000
+FULL_BYTES = 8 << 20  # what a cache may hold that is filled to be weighed
+ROUNDS = {"new prompts": 9, "decoding": 41, "cached prompts": 15}
+
+
+def run() -> Result:
+    undisturbed()
+    with one_thread(), Child(_measure) as child:
+        result: Result = child.hear()
+    return result
+
+
+class Cached(Tapped):
+    """The tap with a cache, whose part of each step is noted."""
+
+    def __init__(self, cache: ScoreCache, rows: Callable[[], list[Rows]]) -> None:
+        super().__init__(bank_of(FEATURES, LAYERS, WIDTH), rows, cache)
+        self._meter = Meter()
+        self.tap._with_reused = self._meter.around(self.tap._with_reused)  # type: ignore[method-assign]
+        self.spent: list[int] = []
+
+    def after(self, before: Any) -> None:
+        self._meter.ns = 0
+        super().after(before)
+        self.spent.append(self._meter.ns)
+        if self.tap.cache is None:
+            raise RuntimeError(f"the cache failed: {self.tap.cache_error}")
+
+
+def _measure(pipe: Connection) -> None:
+    decoder = Decoder()
+    figures: list[Figure] = []
+    for what, forward, n, rows_of in (
+        ("new prompts", decoder.prefill(BATCH), PROMPT, new_prompts),
+        ("decoding", decoder.decode(BATCH), 1, decoding),
+        ("cached prompts", decoder.prefill(BATCH, TAIL), TAIL, cached_prompts),
+    ):
+        print(f"bench cache: {what}", file=sys.stderr, flush=True)
+        cache = ScoreCache(b"bench", FEATURES)
+        figures += _compared(decoder, what, forward, n, Cached(cache, rows_of(cache)))
+        figures.append(Figure(f"{what}: tokens reused", cache.reused, "tokens"))
+    figures.append(Figure("memory of a full cache", bytes_a_token(), "bytes a token", "<= 80"))
+    pipe.send(Result("cache", tuple(figures)))
+
+
+def _compared(
+    decoder: Decoder, what: str, forward: Forward, n: int, cached: Cached
+) -> list[Figure]:
+    variants = {
+        "bare": Nothing(),
+        "without": Tapped(bank_of(FEATURES, LAYERS, WIDTH), going_on(BATCH, n)),
+        "with": cached,
+    }
+    found = rounds_of(decoder.blocks, forward, variants, ROUNDS[what])
+    whole = [t.whole for t in found["bare"]]
+    without = median_ratio([t.ours for t in found["without"]], whole)
+    share = median_ratio(cached.spent[1:], whole)
+    return [
+        Figure(f"{what}: forward", float(np.median(whole)) / 1e6, "ms"),
+        Figure(f"{what}: the tap without a cache", 100 * without, "% of forward"),
+        Figure(f"{what}: the cache", 100 * share, "% of forward", "<= 2"),
+    ]
+
+
+def new_prompts(cache: ScoreCache) -> Callable[[], list[Rows]]:
+    """Every step brings prompts that nobody has sent before."""
+    rng = np.random.default_rng(0)
+    return lambda: [Rows(request(n, PROMPT), 0, PROMPT, _ids(rng, PROMPT)) for n in range(BATCH)]
+
+
+def decoding(cache: ScoreCache) -> Callable[[], list[Rows]]:
+    """The same requests get one row more in every step."""
+    rng = np.random.default_rng(0)
+    streams = [(request(n, PROMPT), _ids(rng, 1024)) for n in range(BATCH)]
+    return lambda: [Rows(one, one.next_position, 1, ids) for one, ids in streams]
+
+
+def cached_prompts(cache: ScoreCache) -> Callable[[], list[Rows]]:
+    """Every step brings the same prompts again, and the server runs their ends."""
+    rng = np.random.default_rng(0)
+    prompts = [_ids(rng, PROMPT) for _ in range(BATCH)]
+    for ids in prompts:
+        cache.add(cache.chain(), 0, np.zeros((PROMPT, FEATURES), np.int16), ids)
+    start = PROMPT - TAIL
+    return lambda: [Rows(request(n, PROMPT), start, TAIL, prompts[n]) for n in range(BATCH)]
+
+
+def _ids(rng: np.random.Generator, tokens: int) -> Ids:
+    ids: npt.NDArray[np.int32] = rng.integers(0, VOCABULARY, tokens, np.int32)
+    return lambda start, stop: ids[start:stop]  # type: ignore[return-value]
+
+
+def bytes_a_token() -> float:
+    """What was allocated and is still held when a cache has taken all it may, by the tokens in it."""
+    rng = np.random.default_rng(0)
+    scores = np.zeros((PROMPT, FEATURES), np.int16)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        cache = ScoreCache(b"bench", FEATURES, limit_bytes=FULL_BYTES)
+        while not cache.evicted:
+            cache.add(cache.chain(), 0, scores, _ids(rng, PROMPT))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return (held - before) / len(cache)

@@ -1,0 +1,175 @@
+"""The cases over HTTP: the same for every server, as its clients would ask."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+
+from dosimeter.monitor.conformance.asked import Asked
+from dosimeter.monitor.conformance.calls import Calls
+from dosimeter.monitor.conformance.case import Case, NotOffered
+from dosimeter.monitor.conformance.generate import around
+from dosimeter.monitor.conformance.soak import Round, Wish
+
+LONG = 60
+"""Tokens of an answer that its client will not wait for."""
+
+
+def one_token(site: Calls) -> list[Asked]:
+    return site.together(
+        [site.complete("one", site.texts.words(n), 1, stream=n % 2 == 0) for n in (2, 3, 5, 16, 40)]
+    )
+
+
+def mixed(site: Calls) -> list[Asked]:
+    """Streaming and not, at once."""
+    lengths = [int(n) for n in site.rng.integers(2, 60, 24)]
+    return site.together(
+        [
+            site.complete("mixed", site.texts.words(n), 4 + i % 20, stream=i % 2 == 0)
+            for i, n in enumerate(lengths)
+        ]
+    )
+
+
+def chat(site: Calls) -> list[Asked]:
+    """Turns of a conversation: each sends all of those before it again."""
+    asked: list[Asked] = []
+    for conversation in range(3):
+        messages = [{"role": "user", "content": site.texts.words(6 + conversation)}]
+        for turn in range(4):
+            found, reply = site.chat("chat", messages, 16, stream=turn % 2 == 0)()
+            asked += found
+            messages += [
+                {"role": "assistant", "content": reply.text},
+                {"role": "user", "content": site.texts.words(5)},
+            ]
+    return asked
+
+
+def shared(site: Calls) -> list[Asked]:
+    """The first is in the cache when the others come, one by one and then at once."""
+    prefix = site.texts.words(50)
+    asked, _ = site.complete("first", prefix, 8)()
+    for length in (53, 60, 75):
+        found, _ = site.complete("shares", site.texts.words(length, prefix), 8)()
+        asked += found
+    return asked + site.together(
+        [site.complete("at once", site.texts.words(52 + n, prefix), 8) for n in range(8)]
+    )
+
+
+def turns(site: Calls) -> list[Asked]:
+    """A cached prefix that holds generated text."""
+    asked: list[Asked] = []
+    for _ in range(3):
+        text = site.texts.words(20)
+        for _ in range(4):
+            found, reply = site.complete("turn", text, 24)()
+            asked += found
+            text += reply.text + site.texts.words(4)
+    return asked
+
+
+def same_id(site: Calls) -> list[Asked]:
+    asked: list[Asked] = []
+    for n in (4, 9, 20):
+        found, _ = site.complete("same", site.texts.words(n), 8, request_id="the-clients-own")()
+        asked += found
+    return asked
+
+
+def same_id_at_once(site: Calls) -> list[Asked]:
+    if site.continuous and not site.gives_ids:
+        raise NotOffered("two at once end this server's worker, with a tap or without")
+    return site.together(
+        [site.complete("twins", site.texts.words(4 + n), 16, request_id="twins") for n in range(4)]
+    )
+
+
+def lengths(site: Calls) -> list[Asked]:
+    """One by one, then several of the longest at once: more rows than one frame of the wire."""
+    asked: list[Asked] = []
+    for length in around(site.context, (16, 32, 256)):
+        if length > 3:
+            found, _ = site.complete("length", site.texts.words(length), 2)()
+            asked += found
+    longest = [site.complete("longest", site.texts.words(site.context - 2), 2) for _ in range(5)]
+    return asked + site.together(longest)
+
+
+def hang_ups(site: Calls) -> list[Asked]:
+    """In the middle of a stream, and before anything of a reply was read."""
+    calls = []
+    for i in range(24):
+        leave_after = 0 if i % 4 < 2 else int(site.rng.integers(1, 12))
+        text = site.texts.words(int(site.rng.integers(3, 60)))
+        calls.append(site.complete("gone", text, 60, stream=i % 4 != 0, leave_after=leave_after))
+    return [*site.together(calls), *last(site)]
+
+
+def last(site: Calls) -> list[Asked]:
+    """A call that is answered: whatever was asked before it has had its turn."""
+    return site.complete("last", site.texts.words(3), 2)()[0]
+
+
+def several(site: Calls) -> list[Asked]:
+    if not site.gives_ids:
+        raise NotOffered("this server ignores `n`")
+    return site.together([site.complete("several", site.texts.words(n), 12, n=3) for n in (5, 33)])
+
+
+def beams(site: Calls) -> list[Asked]:
+    if site.continuous:
+        raise NotOffered("vLLM's beams are not tried" if site.gives_ids else "no beams in a batch")
+    end = site.texts.tokenizer.eos_token_id
+    config = {"num_beams": 2, "eos_token_id": end, "pad_token_id": end or 0, "max_new_tokens": 8}
+    call = site.complete(
+        "beams", site.texts.words(9), 8, scored=False, generation_config=json.dumps(config)
+    )
+    return call()[0]
+
+
+@contextlib.contextmanager
+def traffic(site: Calls) -> Iterator[Round]:
+    """Completions by all clients at once, every other one a stream; who goes does so within a stream."""
+    prefixes = [site.texts.words(site.context) for _ in range(4)]
+
+    def prompt(wish: Wish) -> str:
+        if wish.shares is None:
+            return site.texts.words(wish.length)
+        which, length = wish.shares
+        return site.texts.words(wish.length, prefixes[which][: 3 * length])
+
+    def go(wishes: Sequence[Wish]) -> list[Asked]:
+        made = []
+        for number, wish in enumerate(wishes):
+            leave = None if wish.leave is None else 1 + int(wish.leave * wish.new)
+            made.append(
+                site.complete(
+                    "traffic",
+                    prompt(wish),
+                    wish.new if leave is None else LONG,
+                    stream=leave is not None or number % 2 == 0,
+                    leave_after=leave,
+                )
+            )
+        return [*site.together(made), *last(site)]
+
+    yield go
+
+
+CASES: tuple[Case[Calls], ...] = (
+    Case("one-token answers", "its token has no row, so all of it is prompt", one_token),
+    Case("mixed, at once", "8 clients, streaming and not", mixed),
+    Case("chat", "turns that send all turns before them again", chat),
+    Case("shared prefixes", "prompts that the cache holds in part", shared),
+    Case("turns", "a cached prefix that holds generated text", turns),
+    Case("repeated ids", "one `x-request-id` again and again", same_id),
+    Case("repeated ids at once", "four calls with one `x-request-id`", same_id_at_once),
+    Case("lengths", "up to the longest context, around 16, 32, 64 …", lengths),
+    Case("hang-ups", "clients that go, in a stream or before a reply", hang_ups),
+    Case("several answers", "`n` of 3", several),
+    Case("beams", "refused, counted", beams, scored=False),
+)
