@@ -24,6 +24,7 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 
 from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.sinks import semconv
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
 
@@ -156,9 +157,9 @@ def kafka_record(alert: StoredAlert) -> dict[str, Any]:
         ("content-type", b"application/json"),
         ("schema", SCHEMA),
     ]
-    traceparent = alert.labels.get("traceparent")
-    if traceparent:
-        headers.append(("traceparent", traceparent.encode("utf-8", "replace")))
+    trace = semconv.TRACEPARENT.fullmatch(alert.labels.get("traceparent", ""))
+    if trace:  # anything else is a client's text, and no header
+        headers.append(("traceparent", trace[0].encode()))
     return {"key": key.encode("utf-8", "replace"), "value": alert.core, "headers": headers}
 
 

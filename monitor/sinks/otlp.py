@@ -7,7 +7,6 @@ record. It owns the mapping to the protocol and the meaning of replies; names ar
 
 from __future__ import annotations
 
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +35,6 @@ from dosimeter.monitor.sinks.config import OtlpConfig
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
 
 MAX_REPLY = 1 << 16
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 TOO_LARGE, BAD_REQUEST, UNPROCESSABLE = 413, 400, 422
 
@@ -175,7 +173,7 @@ def log_record(alert: StoredAlert) -> LogRecord:
         body=AnyValue(string_value=summary),
         attributes=_attributes(found),
     )
-    trace = TRACEPARENT.fullmatch(alert.labels.get("traceparent", ""))
+    trace = semconv.TRACEPARENT.fullmatch(alert.labels.get("traceparent", ""))
     if trace is not None and int(trace[1], 16) and int(trace[2], 16):
         log.trace_id, log.span_id = bytes.fromhex(trace[1]), bytes.fromhex(trace[2])
         log.flags = int(trace[3], 16)

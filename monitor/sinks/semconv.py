@@ -8,6 +8,11 @@ rename here only. No package ships these names any more; the constants of
 
 from __future__ import annotations
 
+import re
+
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+"""W3C Trace Context: version, trace id, span id, flags. A client may send anything under this name."""
+
 EVENT_NAME = "gen_ai.evaluation.result"
 
 EVALUATION_NAME = "gen_ai.evaluation.name"  # the feature

@@ -57,6 +57,9 @@ def sink_over(*producers: FakeProducer) -> KafkaSink:
     return KafkaSink(KafkaConfig(), connect=lambda config: waiting.pop(0))
 
 
+TRACE = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01"
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -66,7 +69,7 @@ def results(outcomes: list[Outcome]) -> list[str]:
 
 
 def test_the_record_is_the_ledgers_bytes_keyed_by_conversation(stored_of: StoredOf) -> None:
-    alert = stored_of(7, labels={"conversation": "c-1", "traceparent": "00-aa-bb-01"})
+    alert = stored_of(7, labels={"conversation": "c-1", "traceparent": TRACE})
     record = kafka_record(alert)
     assert record["value"] is alert.core
     assert record["key"] == b"c-1"
@@ -74,13 +77,20 @@ def test_the_record_is_the_ledgers_bytes_keyed_by_conversation(stored_of: Stored
         ("event_id", f"{7:032x}".encode()),
         ("content-type", b"application/json"),
         ("schema", b"dosimeter.alert.v1"),
-        ("traceparent", b"00-aa-bb-01"),
+        ("traceparent", TRACE.encode()),
     ]
 
 
 def test_without_a_conversation_the_request_is_the_key(stored_of: StoredOf) -> None:
     record = kafka_record(stored_of(7, labels={}))
     assert record["key"] == b"00000000000000aa/0000000000000007"
+    assert "traceparent" not in dict(record["headers"])
+
+
+@pytest.mark.parametrize("label", ["garbage", TRACE + "\r\nx: y", TRACE.upper()])
+def test_a_label_that_is_no_traceparent_becomes_no_header(stored_of: StoredOf, label: str) -> None:
+    """The label is what a client sent under that name."""
+    record = kafka_record(stored_of(7, labels={"traceparent": label}))
     assert "traceparent" not in dict(record["headers"])
 
 
