@@ -26,7 +26,8 @@ run: setup ## the product at its main job: a real server watched, alerts read ba
 demo-once: setup ## the same, once through, as JSON
 	@$(V) -m dosimeter.monitor.cli.main demo --once --json
 
-test: setup ## all tests: the unit tier, then those that start real parts
+test: setup ## all tests: the unit tier, then those that start real parts; installs vLLM where it can
+	@$(MAKE) --no-print-directory setup-vllm || echo "test: no vLLM on this machine; its tests are listed as not shown"
 	@$(V) -m pytest -m "not parts"
 	@$(V) -m pytest -m parts
 
@@ -43,9 +44,9 @@ format: setup ## rewrite the sources as `check` wants them
 	@$(V) -m ruff check --fix .
 	@$(V) -m ruff format .
 
-bench: setup ## the figures of the wire and the line, against their goals
-	@$(V) -m dosimeter.monitor.cli.main bench wire
-	@$(V) -m dosimeter.monitor.cli.main bench line
+bench: setup ## the figures we state, against their goals (about six minutes)
+	@status=0; for name in wire cache hook line; do \
+		$(V) -m dosimeter.monitor.cli.main bench $$name || status=1; done; exit $$status
 
 chaos: setup ## every way we know to blind the monitor, tried on a stage of its own (about 8 minutes)
 	@$(V) -m dosimeter.monitor.cli.main chaos blind

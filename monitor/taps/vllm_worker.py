@@ -29,6 +29,7 @@ from dosimeter.monitor.taps.score_cache import ScoreCache
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.settings import TapSettings
 from dosimeter.monitor.taps.tap import Step, Tap
+from dosimeter.monitor.taps.unchanged import Unchanged
 from dosimeter.monitor.taps.vllm_canary import CANARY_KEY, WAITING, Canary
 from dosimeter.monitor.taps.vllm_model import blocks, folder_of, residual
 from dosimeter.monitor.taps.vllm_session import Session, ticket_of
@@ -126,6 +127,7 @@ class Watch:
             on_unread=self.sender.failed,
             encode=to_codes,
             cache=cache,
+            changed=Unchanged(model),
         )
         model.register_forward_pre_hook(self._before, with_kwargs=True)
         model.register_forward_hook(self._after)
