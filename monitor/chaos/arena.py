@@ -11,10 +11,8 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import struct
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +23,6 @@ from typing import Any
 
 from dosimeter.monitor import lab
 from dosimeter.monitor.chaos.callers import (
-    RULE,
     RULES,
     Caller,
     Reply,
@@ -34,9 +31,8 @@ from dosimeter.monitor.chaos.callers import (
     scored,
 )
 from dosimeter.monitor.chaos.inside import hand
+from dosimeter.monitor.chaos.scores import Scores
 from dosimeter.monitor.chaos.voice import NO_GAP, Look
-from dosimeter.monitor.history.ledger import LedgerError
-from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.lab.stage import Stage
 
 SITE = Path(__file__).parent / "inside" / "site"
@@ -98,8 +94,6 @@ class Arena:
         self.rules, self._clock = self.folder / "rules.yaml", self.folder / "clock"
         self.rules.write_text(RULES)
         self._clock.write_bytes(bytes(8))
-        self._read_to, self._scores = 0, dict[str, int]()
-        self._reading = threading.Lock()
         self.stage = Stage(
             lab.MODEL,
             packs=[lab.PACK],
@@ -112,6 +106,7 @@ class Arena:
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
+        self.scores = Scores(self.ledger)
         pid = self.stage.pid("server")
         self.server = Server("server", self.stage.url, pid, self._hand("server"))
         self.others: list[Server] = []  # further ones that have to be live for all to be well
@@ -245,14 +240,7 @@ class Arena:
         return self.scored(expected)
 
     def scored(self, replies: Sequence[Reply]) -> int:
-        return scored(replies, self._tokens_of())
-
-    def alerts(self, request_id: str) -> list[dict[str, object]]:
-        """Records of one call."""
-        with contextlib.suppress(LedgerError, sqlite3.Error), self._reader() as reader:
-            found = reader.alerts_since(0, limit=100_000)
-            return [a.record for a in found if a.labels.get("request_id") == request_id]
-        return []
+        return scored(replies, self.scores.tokens_of())
 
     def unscored(self) -> Counter[str]:
         """Tokens without a score, by reason, of all servers this sidecar has met."""
@@ -274,24 +262,6 @@ class Arena:
 
     def _any_scored(self, replies: Sequence[Reply]) -> bool:
         return bool(replies) and self.scored(replies) > 0
-
-    def _reader(self) -> contextlib.closing[LedgerReader]:
-        return contextlib.closing(LedgerReader(self.ledger))
-
-    def _tokens_of(self) -> Callable[[str], int]:
-        """Answer tokens with a score, by request id, from the alerts committed so far."""
-        with (
-            self._reading,
-            contextlib.suppress(LedgerError, sqlite3.Error),
-            self._reader() as reader,
-        ):
-            while found := reader.alerts_since(self._read_to, limit=500):
-                self._read_to = found[-1].seq
-                for alert in found:
-                    if alert.record["rule"] == RULE:
-                        name = alert.labels.get("request_id", "")
-                        self._scores[name] = int(alert.record["tokens_scored"])
-        return lambda request_id: self._scores.get(request_id, 0)
 
     @staticmethod
     def _until(ready: Callable[[], bool], patience_s: float) -> bool:

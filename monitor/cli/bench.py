@@ -36,5 +36,9 @@ def run(args: argparse.Namespace) -> int:
     except BenchError as error:
         print(f"dosimeter bench {args.bench}: {error}", file=sys.stderr)
         return 3
+    except ModuleNotFoundError as error:
+        print(f"dosimeter bench {args.bench}: {error}", file=sys.stderr)
+        print("  hint: run it in the environment of the model server", file=sys.stderr)
+        return 3
     print(result.as_json() if args.json else result.as_table())
     return 0 if result.met else 1

@@ -165,6 +165,7 @@ def traffic(site: Inside) -> Iterator[Round]:
     def go(wishes: Sequence[Wish]) -> list[Asked]:
         asked: list[Asked] = []
         staying = [wish for wish in wishes if wish.leave is None]
+        staying.sort(key=lambda wish: wish.length)  # else nearly all that is computed is padding
         for low in range(0, len(staying), BATCH):
             batch = staying[low : low + BATCH]
             new = max(wish.new for wish in batch)

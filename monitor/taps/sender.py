@@ -234,12 +234,11 @@ class Sender:
 
         It waits, up to 0.1 s, so it is for our own thread and never for a hook.
         """
-        with self._lock:
-            here = self._socket
-            if here is None or self._flush(CONTROLS_PER_STEP):
-                return False
         waiting = select.poll()
-        waiting.register(here, select.POLLOUT)
+        with self._lock:
+            if self._flush(CONTROLS_PER_STEP) or self._socket is None:
+                return False
+            waiting.register(self._socket, select.POLLOUT)  # nobody hangs up under the lock
         return bool(waiting.poll(100))
 
     # --- under the lock

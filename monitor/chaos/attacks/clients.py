@@ -62,7 +62,9 @@ def seen_with(
         if seen is None:
             return None
         found = [
-            alert for r in answered(arena.attacker.replies) for alert in arena.alerts(r.request_id)
+            alert
+            for r in answered(arena.attacker.replies)
+            for alert in arena.scores.alerts(r.request_id)
         ]
         more = check(found) if found else None
         return None if more is None else f"{seen}; {more}"

@@ -177,7 +177,15 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(
-    ("plant", "server", "case"), DEFECTS, ids=[f"{d.__name__}, {s}" for d, s, _ in DEFECTS]
+    ("plant", "server", "case"),
+    [
+        pytest.param(
+            *defect,
+            id=f"{defect[0].__name__}, {defect[1]}",
+            marks=[pytest.mark.parts] if defect[1] == "continuous" else [],  # a manager of its own
+        )
+        for defect in DEFECTS
+    ],
 )
 def test_a_planted_defect_is_found(
     plant: Callable[[Patch], None],
@@ -191,6 +199,7 @@ def test_a_planted_defect_is_found(
     assert findings.examples or set(faults) == {"twice"}  # and the reader is told where
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize("case", ["packing", "turns"])
 def test_without_a_defect_the_same_cases_conform(case: str) -> None:
     """Else the finding above would say nothing."""
@@ -199,6 +208,7 @@ def test_without_a_defect_the_same_cases_conform(case: str) -> None:
     assert findings.compared >= findings.served > 100
 
 
+@pytest.mark.parts
 def test_rows_of_two_requests_swapped_are_named_as_each_others(monkeypatch: Patch) -> None:
     swapped(monkeypatch)
     _, faults, findings = run("continuous", "packing")

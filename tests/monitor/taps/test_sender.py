@@ -316,3 +316,17 @@ def test_a_large_step_is_cut_and_nothing_is_lost_or_moved() -> None:
 def test_a_record_too_large_for_a_message_loses_its_text_first() -> None:
     record = {"key": 1, "served": 5, "text": "x" * 200_000, "labels": {"tenant": "a"}}
     assert wire.shrink(record) == b'{"key":1,"served":5,"labels":{"tenant":"a"},"cut":["text"]}'
+
+
+def test_a_sidecar_that_hangs_up_while_records_wait_is_no_error(listener: Listener) -> None:
+    """Waiting for room in a socket that the flush before it had closed raised in every such tick, and said so."""
+    sender = sender_at(listener.path)
+    sender.control(Kind.CLOSE, {"key": 1, "served": 3})  # waits for a connection
+    sender._connect()
+    connection, _ = listener.socket.accept()
+    connection.close()
+    sender.tick()
+    assert not sender.connected
+    sender.tick()
+    kinds = [message.kind for message in listener.read_until(2)]
+    assert kinds[:2] == [Kind.HELLO, Kind.CLOSE]
