@@ -195,6 +195,16 @@ def _ids(state: RequestState, start: int, stop: int) -> list[int]:
     return prompt[start:] + rest[max(0, start - len(prompt)) : stop - len(prompt)]
 
 
+def _known(state: RequestState) -> Request | None:
+    """Whose rows these are; None for a warm-up, and for one whose opening failed: its count comes up short."""
+    try:
+        return _of(state)
+    except Exception as error:
+        if seams.requests is not None:
+            seams.requests.failed(error)
+        return None
+
+
 def _packed_rows(
     runner: ModelRunner, salt: bytes
 ) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
@@ -204,7 +214,7 @@ def _packed_rows(
         io = io.io_pairs[io.current_pair].host_io
     rows, skipped, at = [], [], 0
     for future in io.requests_in_batch:
-        request, n = _of(future.state), future.query_length
+        request, n = _known(future.state), future.query_length
         if request is None:
             skipped.append((at, at + n))
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ class Request:
     cached: int = 0  # positions the server never ran for this request, and no score is known of
     reused: int = 0  # of `emitted`: never run, with the scores the same tokens had before
     chain: Chain | None = None  # its place in the score cache
+    uncached: bool = False  # the score cache failed on it
+    opened_s: float = field(default_factory=time.monotonic)
     undone: int = 0  # rows of steps that the server itself could not finish
     held: int = 0  # live objects of the server that stand for this request
     unscored: dict[str, int] = field(default_factory=dict)  # reason -> distinct positions

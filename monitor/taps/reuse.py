@@ -12,7 +12,7 @@ import numpy as np
 
 from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED
 from dosimeter.monitor.taps.rows import Entry, Rows
-from dosimeter.monitor.taps.score_cache import Chain, Ids, ScoreCache, Values
+from dosimeter.monitor.taps.score_cache import ScoreCache, Values
 
 
 def with_reused(
@@ -20,24 +20,38 @@ def with_reused(
 ) -> tuple[list[Entry], Values]:
     """entries: one for each of `rows`; values: [T, F] of this step."""
     found: dict[int, list[tuple[int, Values]]] = {}
-    begun: list[tuple[int, Rows, Values, Chain, Ids]] = []
+    begun: list[tuple[int, Rows, Values]] = []
     at = 0
     for index, row in enumerate(rows):
-        mine, at, ids = values[at : at + row.n], at + row.n, row.ids
-        if ids is None:
+        mine, at = values[at : at + row.n], at + row.n
+        if row.ids is None or row.request.uncached:
             continue
-        if row.request.chain is None:
-            row.request.chain = cache.chain(row.salt)
-        chain = row.request.chain
         if entries[index].flags & ROW_FIRST and row.start:
-            begun.append((index, row, mine, chain, ids))
+            begun.append((index, row, mine))
         else:
-            cache.add(chain, row.start, mine, ids)
+            _known(cache, row, mine)
     # After what others ran in this very step: a server may share that already.
-    for index, row, mine, chain, ids in begun:
-        found[index] = cache.prefix(chain, row.start, ids)
-        cache.add(chain, row.start, mine, ids)
+    for index, row, mine in begun:
+        found[index] = _known(cache, row, mine, prefix=True)
     return _spliced(entries, values, found) if any(found.values()) else (entries, values)
+
+
+def _known(
+    cache: ScoreCache, row: Rows, values: Values, prefix: bool = False
+) -> list[tuple[int, Values]]:
+    """Keep a request's rows; what is known of the positions before them. One that fails is left out from then on."""
+    request, found = row.request, list[tuple[int, Values]]()
+    try:
+        if row.ids is None:
+            return found
+        if request.chain is None:
+            request.chain = cache.chain(row.salt)
+        if prefix:
+            found = cache.prefix(request.chain, row.start, row.ids)
+        cache.add(request.chain, row.start, values, row.ids)
+    except Exception:  # its tokens stay `prefix_cache`, and everybody else's cache goes on
+        request.uncached, request.chain, found = True, None, []
+    return found
 
 
 def _spliced(

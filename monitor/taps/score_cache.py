@@ -185,8 +185,8 @@ class ScoreCache:
         else:
             _, slot = self._slots.popitem(last=False)
             self.evicted += self.block
+        self._at(slot)[:] = rows  # before it can be found
         self._slots[chain.digest] = slot
-        self._at(slot)[:] = rows
         self.stored += self.block
         return True
 

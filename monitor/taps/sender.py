@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.5
 BEAT_EVERY = 2  # ticks of RETRY_S
 LOCK_WAIT_S = 0.0015
-"""A hook gives up on the lock after this long: its rows are dropped and counted."""
+"""A hook gives up on the lock after this long: whoever takes it next sends the step."""
+LATE_STEPS = 32
+"""Steps that may wait for that; one more is dropped and counted."""
 CONTROLS_PER_STEP = 8
 """Queued control records a hook sends before its own frame, so that its time stays bounded."""
 SEND_BUFFER = 1 << 20
@@ -79,6 +81,7 @@ class Sender:
         self._greeted = b""  # the last HELLO
         self._seq = 0
         self._counts = [0] * len(COUNTER)
+        self._late: deque[tuple[npt.NDArray[np.void], Codes, int, int]] = deque()
         # Steps (rows, frames) that found the lock busy, and rows nobody could read: any thread adds.
         self._missed: deque[tuple[int, int, int]] = deque()
         self._ticks = 0
@@ -95,27 +98,16 @@ class Sender:
 
     def step(self, rows: npt.NDArray[np.void], codes: Codes, hook_ns: int, time_ns: int) -> Sent:
         """Send one engine step, cut into frames that fit. rows: ROWS [R]; codes: int16 [T, F]."""
-        total, features = codes.shape
+        total = len(codes)
         if not self._lock.acquire(False) and not self._lock.acquire(timeout=LOCK_WAIT_S):
-            self._missed.append((total, 1, 0))
-            return Sent(0, "dropped")
+            if len(self._late) >= LATE_STEPS:
+                self._missed.append((total, 1, 0))
+                return Sent(0, "dropped")
+            self._late.append((rows, codes, hook_ns, time_ns))
+            return Sent(total, None)
         try:
-            self._settle()
-            counts = self._counts
-            counts[EMITTED] += total
-            counts[HOOK], counts[TIME] = hook_ns, time_ns
-            whole = 2 * total * features + wire.ROW_BYTES * len(rows) <= ROOM
-            sent, reason = 0, None
-            for part in ((rows, codes),) if whole else wire.cut(rows, codes):
-                if reason is None:
-                    reason = self._send_step(*part)
-                if reason is None:
-                    sent += part[1].shape[0]
-                else:
-                    self._seq += 1
-                    counts[DROPPED] += part[1].shape[0]
-                    counts[FRAMES_DROPPED] += 1
-            return Sent(sent, reason)
+            self._catch_up()
+            return self._step(rows, codes, hook_ns, time_ns)
         finally:
             self._lock.release()
 
@@ -128,6 +120,7 @@ class Sender:
         """
         body = wire.shrink(record)
         with self._lock:
+            self._catch_up()
             if kind is Kind.CLOSE:
                 self._counts[SERVED] += wire.served(record)
                 self._counts[CLOSED] += 1
@@ -153,7 +146,7 @@ class Sender:
 
     def counters(self) -> dict[str, int]:
         with self._lock:
-            self._settle()
+            self._catch_up()
             return dict(zip(COUNTER, self._counts, strict=True))
 
     def close(self, patience_s: float = 0.5) -> None:
@@ -236,12 +229,41 @@ class Sender:
         """
         waiting = select.poll()
         with self._lock:
+            self._catch_up()
             if self._flush(CONTROLS_PER_STEP) or self._socket is None:
                 return False
             waiting.register(self._socket, select.POLLOUT)  # nobody hangs up under the lock
         return bool(waiting.poll(100))
 
     # --- under the lock
+
+    def _catch_up(self) -> None:
+        """Send the steps that found the lock busy, before anything else is said: a CLOSE counts on them.
+
+        One that cannot be sent ends the connection: only that tells the receiver that rows may be missing.
+        """
+        self._settle()
+        while self._late:
+            if self._step(*self._late.popleft()).reason is not None:
+                self._disconnect()
+
+    def _step(self, rows: npt.NDArray[np.void], codes: Codes, hook_ns: int, time_ns: int) -> Sent:
+        total, features = codes.shape
+        counts = self._counts
+        counts[EMITTED] += total
+        counts[HOOK], counts[TIME] = hook_ns, time_ns
+        whole = 2 * total * features + wire.ROW_BYTES * len(rows) <= ROOM
+        sent, reason = 0, None
+        for part in ((rows, codes),) if whole else wire.cut(rows, codes):
+            if reason is None:
+                reason = self._send_step(*part)
+            if reason is None:
+                sent += part[1].shape[0]
+            else:
+                self._seq += 1
+                counts[DROPPED] += part[1].shape[0]
+                counts[FRAMES_DROPPED] += 1
+        return Sent(sent, reason)
 
     def _send_step(self, rows: npt.NDArray[np.void], codes: Codes) -> str | None:
         if self._queue:

@@ -8,6 +8,7 @@ knows nothing of any server: a row map says which rows belong to which request.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -108,7 +109,6 @@ class Tap:
         self.op = op
         self._encode = encode
         self.cache = cache
-        self.cache_error: str | None = None  # why there is none any more
         self._sink = sink
         self._self_test = self_test
         self.on_state = on_state
@@ -120,7 +120,7 @@ class Tap:
         self._changed = changed
         self._changed_why: str | None = None
         self._ask_at = 0.0
-        self._lost_ns = -1  # wall clock of the last step whose rows nobody could name
+        self._lost_s = -math.inf  # when a step last ran whose rows nobody could name
 
     def step(self, row_map: RowMap, forward: Callable[[], R]) -> R:
         """Run `forward`, whose exceptions are the server's own and pass through; ours stay here."""
@@ -139,7 +139,7 @@ class Tap:
             rows, select = row_map()
         except Exception as error:
             # Whose rows these were cannot be told: the requests come up short against the server's count.
-            self._lost_ns = time.time_ns()
+            self._lost_s = time.monotonic()
             self._failed(error)
             return Step((), None, False)
         armed = bool(rows) and self._arm()
@@ -207,6 +207,8 @@ class Tap:
         try:
             read = self.op.read(sum(row.n for row in step.rows), step.select)
             values = self._encode(read if kept is None else read[kept])
+            if self.cache is not None:
+                entries, values = with_reused(self.cache, rows, entries, values)
         except Exception as error:
             self._unread(entries, step.reason)
             self._failed(error)
@@ -216,8 +218,6 @@ class Tap:
             self.breaker.passed()
             if was_open:
                 self._tell(self._changed_why)
-        if self.cache is not None:
-            entries, values = self._with_reused(self.cache, rows, entries, values)
         self._charge_lost(entries)
         self._emit(entries, values)
 
@@ -245,24 +245,11 @@ class Tap:
             return rows, entries, None
         return noted, entries, np.repeat(kept, [row.n for row in rows])
 
-    def _with_reused(
-        self, cache: ScoreCache, rows: Sequence[Rows], entries: list[Entry], values: Values
-    ) -> tuple[list[Entry], Values]:
-        """Keep the scores of this step, and put those of a cached prefix before a request's first rows."""
-        try:
-            return with_reused(cache, rows, entries, values)
-        except Exception as error:
-            self.cache, self.cache_error = (
-                None,
-                repr(error),
-            )  # its tokens are `prefix_cache` from now
-            return entries, values
-
     def _charge_lost(self, entries: Sequence[Entry]) -> None:
         """A step whose rows had no name may have been a request's first: then no cache of the server held them."""
         for entry in entries:
             request = entry.request
-            if entry.flags & ROW_FIRST and request.opened_ns <= self._lost_ns:
+            if entry.flags & ROW_FIRST and request.opened_s <= self._lost_s:
                 request.miss("tap_error", request.cached)
                 request.cached = 0
 

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dosimeter.monitor.taps.requests import Requests
+from dosimeter.monitor.taps.reuse import with_reused
+from dosimeter.monitor.taps.rows import Rows, entered
 from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, ScoreCache
 
 F = 2
@@ -159,3 +162,26 @@ def test_what_was_used_least_recently_goes_first_and_is_counted() -> None:
     held = [bool(cache.prefix(cache.chain(), 16, known(tokens))) for tokens in prompts]
     assert held == [True, False, True]
     assert (cache.stored, cache.evicted, len(cache)) == (48, 16, 32)
+
+
+def test_a_request_that_the_cache_fails_on_costs_no_other_its_scores() -> None:
+    """One bad sequence once turned the cache off for everybody, for good."""
+    requests = Requests(lambda kind, record: None, lambda: 0)
+    cache, tokens = ScoreCache(b"m", F), [1] * 16
+    cache.add(cache.chain(), 0, rows(tokens, 0, 16), known(tokens))
+
+    def broken(start: int, stop: int) -> Sequence[int]:
+        raise ZeroDivisionError("injected")
+
+    bad, good = (requests.open([*tokens, 2], None) for _ in range(2))
+    step = [Rows(bad, 16, 1, broken), Rows(good, 16, 1, known([*tokens, 2]))]
+    entries, values = with_reused(
+        cache, step, [entered(row) for row in step], np.zeros((2, F), np.int16)
+    )
+    assert [(e.request, e.start, e.n) for e in entries] == [
+        (bad, 16, 1),
+        (good, 0, 16),
+        (good, 16, 1),
+    ]
+    np.testing.assert_array_equal(values[1:17], rows(tokens, 0, 16))
+    assert (bad.cached, good.cached) == (16, 0)
