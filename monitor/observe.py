@@ -70,6 +70,11 @@ class Observer:
         states = {tap["state"] for tap in found["taps"]} or {"absent"}
         for state in STATES:
             record("dosimeter.tap.state", float(state in states), {"state": state})
+        servers = found["servers"]
+        record("dosimeter.servers.missing", max(0, servers["expected"] - servers["live"]))
+        for file in ("socket", "ledger"):
+            record("dosimeter.files.lost", float(found[file]["lost"] is not None), {"file": file})
+        record("dosimeter.clock.jumps", found["clock"]["jumps"])
         record("dosimeter.ledger.stalled", float(found["ledger"]["stalled"] is not None))
         for alert in found["alerts"]:
             who = (alert["rule"], alert["severity"], alert["decision"])

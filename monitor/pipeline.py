@@ -20,22 +20,17 @@ from dosimeter.monitor.alerts import Decided
 from dosimeter.monitor.clock import ClockWatch
 from dosimeter.monitor.history.records import Account
 from dosimeter.monitor.latency import Latency
-from dosimeter.monitor.mute import Mute
 from dosimeter.monitor.receive import Connection, Receiver
 from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
+from dosimeter.monitor.roster import Roster
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.servers import Server
-from dosimeter.monitor.speakers import may_say
-from dosimeter.monitor.taps.wire import Kind, Message, WireError
+from dosimeter.monitor.taps.wire import Kind, Message
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules.program import Program
 
 WAIT_S = 0.1  # longest sleep of a turn, so that the loop is seen to live
 HOUSEKEEPING_NS = 500_000_000
-GONE_NS = 60 * 1_000_000_000
-"""A server without any connection for this long is taken for dead, and its requests for over."""
-MAX_SERVERS = 128
-"""Of them at most as many are connected as there are connections; the longest gone gives way."""
 Tally = Counter[tuple[str, str, str]]  # rule, severity, decision
 
 
@@ -53,13 +48,14 @@ class Pipeline:
     alerts: Tally = field(default_factory=Counter)
     decision: Latency = field(default_factory=Latency)  # hook -> decision, every frame
     clock: ClockWatch = field(init=False)
-    mute: Mute = field(default_factory=Mute)
+    roster: Roster = field(init=False)
     turned_ns: int = 0
     _next_ns: int = 0
     _rules_version: int = 0
 
     def __post_init__(self) -> None:
         self.clock = ClockWatch(self.monotonic_ns, self.time_ns)
+        self.roster = Roster(self.servers, self.accounts, self._program, self._end)
 
     def turn(self, wait_s: float = WAIT_S) -> int:
         """One round: read, decide, hand over. Returns how many messages there were."""
@@ -80,16 +76,13 @@ class Pipeline:
         return messages
 
     def _take(self, connection: Connection, message: Message) -> None:
-        server, body = self.servers.get(message.epoch), message.body
+        now_ns, body = self.monotonic_ns(), message.body
         if message.kind is Kind.HELLO and isinstance(body, dict):
-            self._greet(connection, message.epoch, Hello.parse(body))
+            hello = Hello.parse(body)
+            self.roster.greet(self.receiver, connection, message.epoch, hello, now_ns)
             return
-        role = connection.role
-        if server is None or role is None or connection.number not in server.connections:
-            raise WireError(f"`{message.kind.name.lower()}` before `hello`")
-        if not may_say(role, message.kind):
-            raise WireError(f"`{message.kind.name.lower()}` of a front")
-        server.heard(message.kind, self.monotonic_ns())
+        server, role = self.roster.speaking(connection, message)
+        server.heard(message.kind, now_ns)
         if isinstance(body, dict):
             if message.kind is Kind.OPEN:
                 self._hand_over(server.open(Open.parse(body), role))
@@ -105,23 +98,6 @@ class Pipeline:
             # Hold our totals against the speaker's own; requests it no longer names are over.
             orphans = server.reconcile(role, message.counters)
             self._hand_over(server.end(orphans, self.time_ns()))
-
-    def _greet(self, connection: Connection, epoch: int, hello: Hello) -> None:
-        if connection.epoch not in (None, epoch) or connection.role not in (None, hello.role):
-            raise WireError("a connection speaks for one server, in one role")
-        server = self.servers.get(epoch)
-        if server is not None:
-            server.speakers.admit(hello.role, connection.peer)
-        program = self._program(hello.columns)
-        if server is None:
-            self._make_room()
-            stored = self.accounts.get(f"{epoch:016x}")
-            server = self.servers[epoch] = Server.begin(epoch, hello, program, stored)
-            server.speakers.admit(hello.role, connection.peer)
-        server.greet(hello, program, connecting=connection.role is None)
-        server.heard(Kind.HELLO, self.monotonic_ns())
-        server.connections.add(connection.number)
-        connection.role, connection.epoch = hello.role, epoch
 
     def _hand_over(
         self, decided: Sequence[Decided], evidence: Mapping[str, bytes] | None = None
@@ -147,41 +123,19 @@ class Pipeline:
 
     def _housekeeping(self) -> None:
         self.clock.look()
-        for mute in self.mute.overdue(self.receiver.connections, self.turned_ns):
-            self.receiver.refuse(mute, WireError("no greeting for 5 s"))
-        for server in self._unconnected():
-            if self.turned_ns - server.seen_ns > GONE_NS:
-                self._forget(server)
+        self.roster.tidy(self.receiver, self.turned_ns)
         self.flush()
         if self.rulebook.version != self._rules_version:
             self._rules_version = self.rulebook.version
             for server in self.servers.values():
                 server.engine.swap(self._program(server.columns))
 
-    def _unconnected(self) -> list[Server]:
-        """Servers that nobody speaks for now, the longest silent first."""
-        while self.receiver.closed:
-            gone = self.receiver.closed.popleft()
-            if gone.epoch in self.servers:
-                self.servers[gone.epoch].connections.discard(gone.number)
-        found = [server for server in self.servers.values() if not server.connections]
-        return sorted(found, key=lambda server: server.seen_ns)
-
-    def _forget(self, server: Server) -> None:
+    def _end(self, server: Server) -> None:
+        """Its process is gone: what is open is over, and its account is final."""
         self._hand_over(server.end(server.join.abandon(), self.time_ns()))
         stored = server.stored_account()
-        if stored.served or stored.requests:  # else there is nothing to say of it
-            self.accounts[server.name] = stored
+        if stored.served or stored.requests:
             self.writer.put(accounts=[stored])
-        del self.servers[server.epoch]
-
-    def _make_room(self) -> None:
-        """For one more server. There are fewer connections than servers may be, so one is gone."""
-        if len(self.servers) >= MAX_SERVERS:
-            silent = self._unconnected()
-            if not silent:
-                raise WireError(f"more than {MAX_SERVERS} servers are connected")
-            self._forget(silent[0])
 
     def _program(self, columns: tuple[Column, ...]) -> Program:
         """The rules for a bank; what its alerts will name by hash is stored before the first."""

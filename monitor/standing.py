@@ -1,4 +1,4 @@
-"""Whether a file that we hold open still stands at its path: moved or replaced, it is written to or listened at in vain.
+"""Whether a file that we hold open still stands at its path: moved or replaced, it is used in vain.
 
 It looks at names only, never into a file.
 """

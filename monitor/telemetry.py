@@ -90,6 +90,27 @@ METRICS = {
             "1 for the state the tap is in (live, blind, no-pack, idle, silent, absent), else 0",
         ),
         Metric(
+            "dosimeter.servers.missing",
+            Kind.GAUGE,
+            "{server}",
+            (),
+            "servers that are expected and not live; page on this",
+        ),
+        Metric(
+            "dosimeter.files.lost",
+            Kind.GAUGE,
+            "1",
+            ("file",),
+            "1 while the socket or the ledger was moved away or replaced, else 0",
+        ),
+        Metric(
+            "dosimeter.clock.jumps",
+            Kind.TOTAL,
+            "{jump}",
+            (),
+            "times the wall clock was set under the sidecar",
+        ),
+        Metric(
             "dosimeter.ledger.stalled",
             Kind.GAUGE,
             "1",

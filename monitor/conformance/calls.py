@@ -19,6 +19,8 @@ from dosimeter.monitor.conformance.server import Reply, Running
 from dosimeter.monitor.conformance.texts import Texts
 
 CLIENTS = 8
+Call = Callable[[], tuple[list[Asked], Reply]]
+"""A call to be made: on any thread, once."""
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 
 
@@ -45,23 +47,19 @@ class Calls:
         self._calls += 1
         return f"{name}-{self._calls}"
 
-    def complete(
-        self, name: str, text: str, new: int, **how: Any
-    ) -> Callable[[], tuple[list[Asked], Reply]]:
+    def complete(self, name: str, text: str, new: int, **how: Any) -> Call:
         """A call with a plain prompt, to be made later, on any thread."""
         ids = self.texts.ids(text)
         body = {"prompt": ids if self.gives_ids else text}
         return self._prepared(name, COMPLETIONS, body, ids, new, **how)
 
-    def chat(
-        self, name: str, messages: Sequence[dict[str, str]], new: int, **how: Any
-    ) -> Callable[[], tuple[list[Asked], Reply]]:
+    def chat(self, name: str, messages: Sequence[dict[str, str]], new: int, **how: Any) -> Call:
         ids = self.texts.chat(messages)
         if ids is None:
             raise NotOffered("the model has no chat template")
         return self._prepared(name, CHAT, {"messages": list(messages)}, ids, new, **how)
 
-    def together(self, calls: Sequence[Callable[[], tuple[list[Asked], Reply]]]) -> list[Asked]:
+    def together(self, calls: Sequence[Call]) -> list[Asked]:
         """All at once, as many as there are clients."""
         return [one for asked, _ in self._pool.map(lambda call: call(), calls) for one in asked]
 
@@ -79,7 +77,7 @@ class Calls:
         n: int = 1,
         scored: bool = True,
         **more: Any,
-    ) -> Callable[[], tuple[list[Asked], Reply]]:
+    ) -> Call:
         label = self.label(name)
         headers = {"x-conversation-id": label, "x-request-id": request_id or label}
         body = {**body, "max_tokens": new, "temperature": 0, "stream": stream, **more}

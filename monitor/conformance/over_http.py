@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 
 from dosimeter.monitor.conformance.asked import Asked
-from dosimeter.monitor.conformance.calls import Calls
+from dosimeter.monitor.conformance.calls import Call, Calls
 from dosimeter.monitor.conformance.case import Case, NotOffered
 from dosimeter.monitor.conformance.generate import around
 from dosimeter.monitor.conformance.soak import Round, Wish
 
-LONG = 60
+LONG = 300
 """Tokens of an answer that its client will not wait for."""
 
 
@@ -105,8 +105,15 @@ def hang_ups(site: Calls) -> list[Asked]:
     for i in range(24):
         leave_after = 0 if i % 4 < 2 else int(site.rng.integers(1, 12))
         text = site.texts.words(int(site.rng.integers(3, 60)))
-        calls.append(site.complete("gone", text, 60, stream=i % 4 != 0, leave_after=leave_after))
+        calls.append(abandoned(site, "gone", text, leave_after, stream=i % 4 != 0))
     return [*site.together(calls), *last(site)]
+
+
+def abandoned(site: Calls, name: str, text: str, leave_after: int, *, stream: bool = True) -> Call:
+    """A long answer whose client goes early: where the server can be told so, it does not end by itself."""
+    more = {"ignore_eos": True} if site.gives_ids else {}
+    new = min(LONG, site.context - len(site.texts.ids(text)))
+    return site.complete(name, text, new, stream=stream, leave_after=leave_after, **more)
 
 
 def last(site: Calls) -> list[Asked]:
@@ -145,16 +152,11 @@ def traffic(site: Calls) -> Iterator[Round]:
     def go(wishes: Sequence[Wish]) -> list[Asked]:
         made = []
         for number, wish in enumerate(wishes):
-            leave = None if wish.leave is None else 1 + int(wish.leave * wish.new)
-            made.append(
-                site.complete(
-                    "traffic",
-                    prompt(wish),
-                    wish.new if leave is None else LONG,
-                    stream=leave is not None or number % 2 == 0,
-                    leave_after=leave,
-                )
-            )
+            text = prompt(wish)
+            if wish.leave is None:
+                made.append(site.complete("traffic", text, wish.new, stream=number % 2 == 0))
+            else:
+                made.append(abandoned(site, "traffic", text, 1 + int(wish.leave * wish.new)))
         return [*site.together(made), *last(site)]
 
     yield go

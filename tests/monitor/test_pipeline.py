@@ -17,8 +17,9 @@ from dosimeter.monitor import alerts, status
 from dosimeter.monitor.history.evidence import decode_evidence
 from dosimeter.monitor.history.records import Account, LedgerRecord
 from dosimeter.monitor.history.refused import Refused
-from dosimeter.monitor.pipeline import GONE_NS, Pipeline
+from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver
+from dosimeter.monitor.roster import GONE_NS
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.wire import Kind

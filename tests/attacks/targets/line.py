@@ -12,7 +12,7 @@ import json
 import numpy as np
 
 from dosimeter.monitor import status
-from dosimeter.monitor.pipeline import GONE_NS
+from dosimeter.monitor.roster import GONE_NS
 from dosimeter.monitor.taps.wire import Kind
 from targets.scene import (
     COLUMN,
