@@ -48,7 +48,7 @@ bench: setup ## the figures we state, against their goals (about six minutes)
 	@status=0; for name in wire cache hook line; do \
 		$(V) -m dosimeter.monitor.cli.main bench $$name || status=1; done; exit $$status
 
-chaos: setup ## every way we know to blind the monitor, tried on a stage of its own (about 8 minutes)
+chaos: setup ## every way we know to blind the monitor, tried on a stage of its own (about 6 minutes)
 	@$(V) -m dosimeter.monitor.cli.main chaos blind
 
 fuzz: setup ## coverage-guided attacks from the kept corpus, a minute each; TARGET=rules SECONDS=300

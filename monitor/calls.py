@@ -29,7 +29,6 @@ class Settled(Protocol):
 
 @dataclass(slots=True)
 class _Call:
-    open: int = 0  # requests that have not closed
     closed: list[tuple[Account, Settled]] = field(default_factory=list)
     usage: Usage | None = None
 
@@ -40,14 +39,10 @@ class Calls:
     def __init__(self) -> None:
         self._calls: OrderedDict[str, _Call] = OrderedDict()
 
-    def opened(self, call: str) -> None:
-        self._of(call).open += 1
-
     def closed(
         self, call: str, account: Account, settled: Settled
     ) -> Sequence[tuple[Account, Account]]:
         found = self._of(call)
-        found.open -= 1
         found.closed.append((account, settled))
         if len(found.closed) > MAX_REQUESTS:
             del self._calls[call]
@@ -68,9 +63,10 @@ class Calls:
     def _meet(self, call: str, found: _Call) -> Sequence[tuple[Account, Account]]:
         """Both halves are there: a prompt was served to each of its answers, nothing is run for a last token.
 
-        Of several requests the reply counts only the sum; a difference is charged to the last.
+        Of several requests the reply counts only the sum; a difference is charged to the last. A sum for
+        requests that have not all closed here, or that closed before this process began, says nothing.
         """
-        if found.usage is None or found.open > 0 or not found.closed:
+        if found.usage is None or len(found.closed) != found.usage.requests:
             return ()
         self._calls.pop(call, None)
         prompt, completion = found.usage.prompt_tokens, found.usage.completion_tokens

@@ -50,7 +50,7 @@ class Request:
     role: str  # whose connection announced it
     loss_reason: str | None  # why sent rows may have been lost on the way; None: they may not
     positions: Positions = field(default_factory=Positions)
-    announced: int = 0  # the connect at which it was last named
+    announced: int = 0  # the connect of its role at which it was last named
     follow_ups: list[FollowUp] = field(default_factory=list)
 
     @property
@@ -85,7 +85,7 @@ class Join:
         self.calls = Calls()
         self.restated = 0  # tokens that a front counted beyond the tap's CLOSE records
         self._closed: OrderedDict[int, None] = OrderedDict()
-        self._connects = 0
+        self._connects: dict[str, int] = {}  # role -> how often it connected
         self._unsettled: set[str] = set()  # roles that connected and have not finished announcing
         self.stated: dict[str, Mapping[str, int]] = {}  # role -> its counters as of last
 
@@ -101,7 +101,7 @@ class Join:
 
     def connect(self, role: str) -> None:
         """A HELLO on a new connection: everything alive will be named again, then rows follow."""
-        self._connects += 1
+        self._connects[role] = self._times(role) + 1
         self._unsettled.add(role)
         for request in self.live.values():
             if request.role == role and request.loss_reason is None:
@@ -111,17 +111,15 @@ class Join:
         """A request begins; returns its rows that came before. Named again, it keeps its state."""
         known = self.live.get(record.key)
         if known is not None:
-            known.announced = self._connects
+            known.announced = self._times(role)
             return []
         if record.key in self._closed:
             return []
         if len(self.live) >= _most_live(self.features):
             raise WireError(f"more than {len(self.live)} requests are open")
-        if record.call:
-            self.calls.opened(record.call)
         slot = self.slots.take(record.key, record.prompt_len)
         loss = "sidecar_restart" if record.again else None
-        self.live[record.key] = Request(record, slot, role, loss, announced=self._connects)
+        self.live[record.key] = Request(record, slot, role, loss, announced=self._times(role))
         early = self.waiting.take(record.key)
         return [joined for frame in early if (joined := self.step(frame)) is not None]
 
@@ -176,7 +174,7 @@ class Join:
             orphans = [
                 request
                 for request in self.live.values()
-                if request.role == role and request.announced < self._connects
+                if request.role == role and request.announced < self._times(role)
             ]
             for request in orphans:
                 self._forget(request.key)
@@ -184,7 +182,7 @@ class Join:
         self.excess = max(0, -missing)
         if missing > 0:
             closes = max(0, requests - self.account.requests)
-            unscored, by = {self._lost_close(): missing}, {"counters": missing}
+            unscored, by = {self._lost_close(role): missing}, {"counters": missing}
             self.account.add(Account(missing, 0, unscored, 0, closes, by))
         return orphans
 
@@ -296,11 +294,14 @@ class Join:
         if len(self._closed) > REMEMBERED:
             self._closed.popitem(last=False)
 
-    def _lost_close(self) -> str:
-        """Why a CLOSE never came to this process."""
+    def _times(self, role: str) -> int:
+        return self._connects.get(role, 0)
+
+    def _lost_close(self, role: str) -> str:
+        """Why a CLOSE of this role never came to this process."""
         if self.returned:
             return "sidecar_restart"
-        return "no_sidecar" if self._connects <= 1 else "dropped"
+        return "no_sidecar" if self._times(role) <= 1 else "dropped"
 
 
 def _most_live(features: int) -> int:

@@ -141,13 +141,14 @@ class Usage:
     """What the server's reply to one call counted, for all of the call's requests.
 
     Both counts are None where the reply was cut off, or carried none. prompts: how many the call had; a reply
-    counts each once, however many answers it gets.
+    counts each once, however many answers it gets. requests: how many answers that makes.
     """
 
     call: str
     prompt_tokens: int | None
     completion_tokens: int | None
     prompts: int = 1
+    requests: int = 1
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Usage:
@@ -157,6 +158,7 @@ class Usage:
             prompt_tokens=_count(body, "prompt_tokens") if counted else None,
             completion_tokens=_count(body, "completion_tokens") if counted else None,
             prompts=max(1, _count(body, "prompts", 1)),
+            requests=max(1, _count(body, "requests", 1)),
         )
 
 

@@ -38,6 +38,7 @@ class Ticket:
     reason: str | None = None  # why the model of this call is not scored; None: it is
     call: str | None = None  # joins both halves where they are in two processes: random, ours
     prompts: int = 0  # of this call, sent to an engine in another process
+    answers: int = 0  # asked for there, of all prompts: each will be a request
     ended: bool = False
     usage: tuple[int, int] | None = None  # prompt, completion tokens of the server's reply
 

@@ -94,12 +94,15 @@ def scheduling(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def end_of(request: Request, counted: Counted | None) -> End:
-    """Nothing is run for the last token of an answer; of a request cut short, all that was scheduled ran."""
+    """Nothing is run for the last token of an answer; of a request cut short, all that was scheduled ran.
+
+    The scheduler begins to count anew when it puts a request off, and that may be cut short before it runs again.
+    """
     if counted is None:
         return End("finished", request.prompt_len, 0, request.next_position, "tap")
     status, prompt, generated, scheduled = counted
     outcome = OUTCOMES.get(status, "finished")
     served = prompt + generated - 1 if generated else 0
     if outcome != "finished":
-        served = max(served, scheduled)
+        served = max(served, scheduled, request.next_position)
     return End(outcome, prompt, generated, served, "scheduler")

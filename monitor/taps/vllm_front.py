@@ -49,8 +49,9 @@ class Desk:
             "server": {"kind": "vllm", "version": self._version},
             "model": {"name": "", "digest": ""},
             "columns": [],
-            "state": "live",
-            "reason": None,
+            # What is said of the server until its tap has greeted: a call here proves nothing of rows there.
+            "state": "blind",
+            "reason": "its API process is connected, and the tap of its worker is not",
             "errors": self.errors,
             "last_error": self.last_error,
         }
@@ -65,6 +66,7 @@ class Desk:
             record = {
                 "call": ticket.call,
                 "prompts": max(1, ticket.prompts),
+                "requests": max(1, ticket.answers),
                 "prompt_tokens": usage[0],
                 "completion_tokens": usage[1],
             }
@@ -81,8 +83,9 @@ class Desk:
         if canary is not None:
             what: dict[str, Any] = {"canary": canary}
         elif ticket is not None:
+            ticket.prompts += 1  # first: the reply counts it, whatever becomes of the rest
+            ticket.answers += params.n
             what = described(ticket, request.prompt_token_ids or ())
-            ticket.prompts += 1
         else:
             return
         params.extra_args = {**(params.extra_args or {}), KEY: self.session.sealed(**what)}

@@ -105,6 +105,12 @@ REFUSED = (
         "start without `--kv-transfer-config`",
     ),
     Refused(
+        "weight_transfer_config",
+        lambda value: value is not None,
+        "a trainer replaces the weights a pack is bound to",
+        "start without `--weight-transfer-config`",
+    ),
+    Refused(
         "cache_config.kv_sharing_fast_prefill",
         _is_there,
         "some blocks skip the prompt",

@@ -129,6 +129,8 @@ class Watch:
             cache=cache,
             changed=Unchanged(model),
         )
+        # What a trainer sends a running server goes in here, and past torch's own count of writes.
+        _first(model, "load_weights", lambda: self.guarded(self.reloaded))
         model.register_forward_pre_hook(self._before, with_kwargs=True)
         model.register_forward_hook(self._after)
         self._take_off = op.remove
@@ -164,8 +166,8 @@ class Watch:
         args = new.sampling_params.extra_args if new.sampling_params is not None else None
         found = self.session.opened(args)
         if "canary" in found:
-            if self.canary is None or self.alive.canary is not None:
-                return  # of another API process at the same time: one is enough
+            if self.canary is None or self.canary.passed or self.alive.canary is not None:
+                return  # of another API process, at the same time or later: one is enough
             self.alive.canary = new.req_id
             request = self.canary.begin(str(found["canary"]), len(ids))
         else:
@@ -267,17 +269,23 @@ def watch_runner(runner: Any, settings: TapSettings, session: Session, version: 
             watch.guarded(watch.step_over)
 
     runner.load_model, runner.execute_model = loading, executing
-    reload_weights = getattr(runner, "reload_weights", None)
-    if reload_weights is not None:
-
-        @functools.wraps(reload_weights)
-        def reloading(*args: Any, **kwargs: Any) -> Any:
-            watch.guarded(watch.reloaded)
-            return reload_weights(*args, **kwargs)
-
-        runner.reload_weights = reloading
+    _first(runner, "reload_weights", lambda: watch.guarded(watch.reloaded))
     _follow_batches(runner, watch)
     return watch
+
+
+def _first(owner: Any, name: str, do: Callable[[], None]) -> None:
+    """Before this object runs that method, if it has it."""
+    original = getattr(owner, name, None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        do()
+        return original(*args, **kwargs)
+
+    setattr(owner, name, method)
 
 
 def _follow_batches(runner: Any, watch: Watch) -> None:

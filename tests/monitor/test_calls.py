@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dosimeter.detectors.frames import ROWS, StepFrame
+from dosimeter.monitor.calls import MAX_REQUESTS
 from dosimeter.monitor.join import Join
 from dosimeter.monitor.records import Close, Open, Usage
 from dosimeter.monitor.taps.wire import COUNTERS, WireError
@@ -22,13 +23,19 @@ class Line:
         self.join = Join(1, None)
         self.answers = answers
         for key in answers:
-            self.join.open(Open.parse({"key": key, "prompt_len": PROMPT, "call": "c"}), "tap")
+            self.open(key)
+
+    def open(self, key: int) -> None:
+        self.join.open(Open.parse({"key": key, "prompt_len": PROMPT, "call": "c"}), "tap")
 
     def rows(self) -> None:
         for key in self.answers:
-            n = self.ran(key)
-            table = np.array([(key, 0, n, 0, 1)], ROWS)
-            self.join.step(StepFrame(table, np.zeros((n, 1), np.int16), 1, 1))
+            self.row(key)
+
+    def row(self, key: int) -> None:
+        n = self.ran(key)
+        table = np.array([(key, 0, n, 0, 1)], ROWS)
+        self.join.step(StepFrame(table, np.zeros((n, 1), np.int16), 1, 1))
 
     def ran(self, key: int) -> int:
         return PROMPT + self.answers[key] - 1
@@ -40,6 +47,7 @@ class Line:
 
     def usage(self, completion: int, prompt: int = PROMPT) -> None:
         body = {"call": "c", "prompt_tokens": prompt, "completion_tokens": completion}
+        body["requests"] = len(self.answers)
         self.join.usage(Usage.parse(body))
 
     def reconcile(self) -> None:
@@ -116,7 +124,48 @@ def test_a_call_of_several_prompts_counts_each_of_them_once() -> None:
     line.rows()
     line.close(1)
     line.close(2)
-    line.join.usage(Usage("c", 2 * PROMPT, 8, prompts=2))
+    line.join.usage(Usage("c", 2 * PROMPT, 8, prompts=2, requests=2))
     line.reconcile()
     account = line.join.account
     assert (account.served, account.scored, account.unaccounted) == (14, 14, 0)
+
+
+def test_a_sum_waits_for_requests_that_have_not_even_begun() -> None:
+    """The two halves come on two connections: a sum held against the first of two answers counted the second twice."""
+    line = Line({})
+    line.answers = {1: 3, 2: 5}
+    for key in line.answers:
+        if key == 2:
+            line.usage(3 + 5)
+        line.open(key)
+        line.row(key)
+        line.close(key)
+    line.reconcile()
+    account = line.join.account
+    assert (account.served, account.scored, account.unaccounted) == (14, 14, 0)
+    assert account.as_dict()["served_by"] == {"usage": 14}
+
+
+def test_a_sum_for_requests_that_ended_before_this_process_says_nothing() -> None:
+    """A sidecar that restarts amid a call knows one of its two answers, and the reply counts both."""
+    line = Line({2: 5})
+    line.rows()
+    line.close(2)
+    line.join.usage(Usage("c", PROMPT, 3 + 5, requests=2))
+    account = line.join.account
+    assert (account.served, account.unaccounted) == (8, 0)
+    assert account.as_dict()["served_by"] == {"tap": 8}
+
+
+def test_a_call_of_more_requests_than_wait_keeps_the_taps_count() -> None:
+    """What was left of such a call, after it had given way, was once charged with all of its answers."""
+    answers = dict.fromkeys(range(1, MAX_REQUESTS + 45), 3)
+    line = Line(answers)
+    line.rows()
+    for key in answers:
+        line.close(key)
+    line.usage(3 * len(answers))
+    line.reconcile()
+    account = line.join.account
+    assert (account.served, account.unaccounted) == (6 * len(answers), 0)
+    assert account.as_dict()["served_by"] == {"tap": 6 * len(answers)}

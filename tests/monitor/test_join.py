@@ -176,6 +176,17 @@ def test_a_request_no_longer_named_after_a_reconnect_is_over() -> None:
     assert list(join.live) == [2]
 
 
+def test_a_front_that_connects_meanwhile_ends_no_request_of_the_tap() -> None:
+    """After a restart of the sidecar all of a server's processes come back at once, in any order."""
+    join = Join(F, None)
+    join.connect("tap")
+    join.open(opened(1, 2), "tap")
+    join.connect("front")
+    assert join.counters("tap", stated(0, 0)) == []
+    assert told(join.step(frame((1, 0, 2)))) != []
+    assert join.late_rows == 0
+
+
 def test_the_account_says_whose_count_it_holds_against() -> None:
     join = Join(F, None)
     join.connect("tap")

@@ -62,8 +62,8 @@ def over(name: str, status: Status, generated: int, computed: int) -> SimpleName
     )
 
 
-def request() -> Request:
-    return Request(1, 10, None, [], False, 0, None, next_position=13)
+def request(ran: int = 13) -> Request:
+    return Request(1, 10, None, [], False, 0, None, next_position=ran)
 
 
 def test_ends_travel_with_the_output_that_names_them_also_to_another_process() -> None:
@@ -74,6 +74,11 @@ def test_ends_travel_with_the_output_that_names_them_also_to_another_process() -
     assert not hasattr(scheduler.schedule(), ATTRIBUTE)  # once, and nothing is kept
 
 
+def test_a_prompt_that_was_put_off_and_then_given_up_was_served_as_far_as_it_ran() -> None:
+    """The scheduler's count is 0 again by then: its rows were scored and alerted on, and served to nobody."""
+    assert end_of(request(ran=8), ("FINISHED_ABORTED", 10, 0, 0)).served == 8
+
+
 def test_nothing_is_run_for_the_last_token_of_an_answer() -> None:
     end = end_of(request(), ("FINISHED_STOPPED", 10, 3, 13))  # one more was scheduled ahead
     assert (end.outcome, end.prompt_tokens, end.completion_tokens) == ("finished", 10, 3)
@@ -82,11 +87,11 @@ def test_nothing_is_run_for_the_last_token_of_an_answer() -> None:
 
 def test_a_request_cut_short_was_served_what_was_scheduled_for_it() -> None:
     """Also in the middle of its prompt; a preempted one has nothing scheduled, but an answer to count by."""
-    assert end_of(request(), ("FINISHED_ABORTED", 10, 0, 6)).served == 6
-    assert end_of(request(), ("FINISHED_ABORTED", 10, 3, 13)).served == 13
-    assert end_of(request(), ("FINISHED_ABORTED", 10, 3, 0)).served == 12
-    assert end_of(request(), ("FINISHED_ABORTED", 10, 0, 6)).outcome == "cancelled"
-    assert end_of(request(), ("FINISHED_ERROR", 10, 0, 6)).outcome == "failed"
+    assert end_of(request(ran=6), ("FINISHED_ABORTED", 10, 0, 6)).served == 6
+    assert end_of(request(ran=13), ("FINISHED_ABORTED", 10, 3, 13)).served == 13
+    assert end_of(request(ran=0), ("FINISHED_ABORTED", 10, 3, 0)).served == 12  # a tap that is off
+    assert end_of(request(ran=6), ("FINISHED_ABORTED", 10, 0, 6)).outcome == "cancelled"
+    assert end_of(request(ran=6), ("FINISHED_ERROR", 10, 0, 6)).outcome == "failed"
 
 
 def test_without_the_schedulers_word_the_tap_says_that_it_counted_itself() -> None:

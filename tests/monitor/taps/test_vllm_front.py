@@ -39,7 +39,7 @@ def desk(small: Small, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 
 def request(extra_args: Any = None, ids: tuple[int, ...] = (1, 2, 3)) -> SimpleNamespace:
-    params = SimpleNamespace(extra_args=extra_args)
+    params = SimpleNamespace(extra_args=extra_args, n=2)
     return SimpleNamespace(sampling_params=params, prompt_token_ids=list(ids))
 
 
@@ -89,11 +89,18 @@ def test_who_asked_goes_into_the_request_and_the_reply_s_count_to_the_sidecar(de
             {
                 "call": carried["call"],
                 "prompts": 1,
+                "requests": 2,
                 "prompt_tokens": 7,
                 "completion_tokens": 3,
             },
         )
     ]
+
+
+def test_an_api_process_alone_is_no_live_server(desk: Desk) -> None:
+    """The sidecar takes the first greeting for the server's: a worker that never came was once called live."""
+    assert desk.hello()["state"] == "blind"
+    assert "worker" in desk.hello()["reason"]
 
 
 def test_two_calls_are_two_whatever_the_client_calls_them(desk: Desk) -> None:

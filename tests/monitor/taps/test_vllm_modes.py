@@ -44,6 +44,7 @@ def config(**changes: Any) -> SimpleNamespace:
         "speculative_config": None,
         "lora_config": None,
         "kv_transfer_config": None,
+        "weight_transfer_config": None,
     }
     for name, value in changes.items():
         part, _, setting = name.partition("__")
@@ -73,6 +74,7 @@ def test_a_plain_eager_server_is_not_refused() -> None:
         ("speculative_config", object()),
         ("lora_config", object()),
         ("kv_transfer_config", object()),
+        ("weight_transfer_config", object()),
         ("cache_config__kv_sharing_fast_prefill", True),
         ("model_config__is_encoder_decoder", True),
         ("model_config__is_diffusion", True),

@@ -42,6 +42,11 @@ class Flat(nn.Module):
             ).last_hidden_state
         return found
 
+    def load_weights(self, scale: float) -> None:
+        """As vLLM's loaders write: not into the parameter, but into its `data`."""
+        weight = self.model.layers[0].mlp.up_proj.weight
+        weight.data.copy_(weight * scale)
+
 
 class Runner:
     """Runner V1, one request a step: the batch is known only inside `execute_model`."""
@@ -229,6 +234,16 @@ def test_a_forged_canary_proves_nothing(engine_v1: Engine, small: Small) -> None
     assert engine_v1.wire.opened[0]["labels"] == {}
 
 
+def test_a_late_canary_of_another_api_process_makes_no_blind_tap_live(
+    engine_v1: Engine, small: Small
+) -> None:
+    """Each API process sends one. Its end was once taken for a proof, of a tap whose breaker had opened since."""
+    engine_v1.canary(small)
+    engine_v1.watch._breaker("5 failed steps in a row")
+    engine_v1.canary(small)
+    assert engine_v1.wire.states[-1] == ("blind", "5 failed steps in a row")
+
+
 def test_a_refused_mode_is_served_and_counted_with_the_settings_name(small: Small) -> None:
     engine = Engine(Runner(small, speculative_config=object()), (str(small.pack_folder),))
     assert engine.wire.states[-1][0] == "blind"
@@ -289,10 +304,16 @@ def test_an_id_that_comes_again_is_another_request(engine_v1: Engine, small: Sma
     assert [(one["key"], one["outcome"]) for one in engine_v1.wire.closed] == [(1, "cancelled")]
 
 
-def test_weights_that_were_reloaded_are_another_model(engine_v1: Engine, small: Small) -> None:
-    """A trainer puts new weights into a running server: the pack is not bound to those."""
+@pytest.mark.parametrize("by", ["runner", "model"])
+def test_weights_that_were_reloaded_are_another_model(
+    engine_v1: Engine, small: Small, by: str
+) -> None:
+    """A trainer puts new weights into a running server, by the runner or past it: no pack is bound to those."""
     engine_v1.canary(small)
-    engine_v1.runner.reload_weights()
+    if by == "runner":
+        engine_v1.runner.reload_weights()
+    else:
+        engine_v1.runner.get_model().load_weights(scale=1.5)  # type: ignore[operator]
     assert engine_v1.wire.states[-1][0] == "blind"
     engine_v1.run("a", PROMPT)
     assert engine_v1.wire.rows == []
