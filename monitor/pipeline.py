@@ -78,11 +78,10 @@ class Pipeline:
     def _take(self, connection: Connection, message: Message) -> None:
         now_ns, body = self.monotonic_ns(), message.body
         if message.kind is Kind.HELLO and isinstance(body, dict):
-            hello = Hello.parse(body)
-            self.roster.greet(self.receiver, connection, message.epoch, hello, now_ns)
+            self._greet(connection, message.epoch, Hello.parse(body), now_ns)
             return
         server, role = self.roster.speaking(connection, message)
-        server.heard(message.kind, now_ns)
+        server.heard(message.kind, role, now_ns)
         if isinstance(body, dict):
             if message.kind is Kind.OPEN:
                 self._hand_over(server.open(Open.parse(body), role))
@@ -98,6 +97,13 @@ class Pipeline:
             # Hold our totals against the speaker's own; requests it no longer names are over.
             orphans = server.reconcile(role, message.counters)
             self._hand_over(server.end(orphans, self.time_ns()))
+
+    def _greet(self, connection: Connection, epoch: int, hello: Hello, now_ns: int) -> None:
+        """What a tap said on the connection it has left comes before what it says on this one."""
+        for left in self.roster.left(self.receiver, connection, epoch, hello):
+            for message in self.receiver.rest_of(left):
+                self._take(left, message)
+        self.roster.greet(self.receiver, connection, epoch, hello, now_ns)
 
     def _hand_over(
         self, decided: Sequence[Decided], evidence: Mapping[str, bytes] | None = None
@@ -123,7 +129,7 @@ class Pipeline:
 
     def _housekeeping(self) -> None:
         self.clock.look()
-        self.roster.tidy(self.receiver, self.turned_ns)
+        self.roster.tidy(self.receiver, self.turned_ns, reading=self.writer.room)
         self.flush()
         if self.rulebook.version != self._rules_version:
             self._rules_version = self.rulebook.version

@@ -93,6 +93,24 @@ class Receiver:
             log.error("connection closed: %s", self.last_refusal, exc_info=error)
         self._close(connection)
 
+    def rest_of(self, connection: Connection) -> Iterator[Message]:
+        """What is unread of a connection that its speaker has left, up to the end.
+
+        Raises WireError if the speaker is still there.
+        """
+        while connection in self.connections:
+            try:
+                message = self._receive(connection)
+            except BlockingIOError:
+                raise WireError("another connection speaks for this tap") from None
+            except Exception as error:
+                self.refuse(connection, error)
+                return
+            if message is None:
+                self._close(connection)
+                return
+            yield message
+
     def stop_accepting(self) -> None:
         """No new connection; the socket file goes, so that taps know."""
         if self._listener.fileno() >= 0:
@@ -138,29 +156,38 @@ class Receiver:
         until = self._monotonic_ns() + TURN_NS
         for _ in range(MESSAGES_PER_TURN):
             try:
-                size = connection.socket.recv_into(self._buffer)
+                message = self._receive(connection)
             except BlockingIOError:
                 return
-            except OSError:
-                size = 0
-            if not size:
-                self._close(connection)
-                return
-            try:
-                if size > wire.MAX_MESSAGE:
-                    raise WireError(f"message is larger than {wire.MAX_MESSAGE} bytes")
-                message = wire.unpack(bytes(memoryview(self._buffer)[:size]))
             except Exception as error:
                 self.refuse(connection, error)
                 return
-            connection.messages += 1
-            if connection.last_seq is not None:
-                connection.missed += max(0, message.seq - connection.last_seq - 1)
-            connection.last_seq = message.seq
+            if message is None:
+                self._close(connection)
+                return
             yield connection, message
             # What the line did about it is in the time, and so is a refusal.
             if connection not in self.connections or self._monotonic_ns() > until:
                 return
+
+    def _receive(self, connection: Connection) -> Message | None:
+        """The next message; None at the end. Raises BlockingIOError: none now, WireError: it is none."""
+        try:
+            size = connection.socket.recv_into(self._buffer)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return None
+        if not size:
+            return None
+        if size > wire.MAX_MESSAGE:
+            raise WireError(f"message is larger than {wire.MAX_MESSAGE} bytes")
+        message = wire.unpack(bytes(memoryview(self._buffer)[:size]))
+        connection.messages += 1
+        if connection.last_seq is not None:
+            connection.missed += max(0, message.seq - connection.last_seq - 1)
+        connection.last_seq = message.seq
+        return message
 
     def _close(self, connection: Connection) -> None:
         if connection in self.connections:

@@ -43,6 +43,16 @@ class Roster:
             raise WireError(f"`{what.name.lower()}` of a front")
         return server, role
 
+    def left(
+        self, receiver: Receiver, who: Connection, epoch: int, hello: Hello
+    ) -> list[Connection]:
+        """Connections of a tap that greets on a new one. Raises WireError: this one may not speak for it."""
+        server = self.servers.get(epoch)
+        if server is None or hello.role == "front" or who.role is not None:
+            return []
+        server.speakers.admit(hello.role, who.peer)
+        return [c for c in receiver.connections if c.number in server.taps]
+
     def greet(
         self, receiver: Receiver, who: Connection, epoch: int, hello: Hello, now_ns: int
     ) -> None:
@@ -58,12 +68,19 @@ class Roster:
             server = self.servers[epoch] = Server.begin(epoch, hello, program, stored)
             server.speakers.admit(hello.role, who.peer)
         server.greet(hello, program, connecting=who.role is None)
-        server.heard(Kind.HELLO, now_ns)
+        server.heard(Kind.HELLO, hello.role, now_ns)
         server.connections.add(who.number)
+        if hello.role != "front":
+            server.taps.add(who.number)
         who.role, who.epoch = hello.role, epoch
 
-    def tidy(self, receiver: Receiver, now_ns: int) -> None:
-        """Hang up on those who never greeted, and end servers that have long been gone."""
+    def tidy(self, receiver: Receiver, now_ns: int, *, reading: bool) -> None:
+        """Hang up on those who never greeted, and end servers that have long been gone.
+
+        reading: what they say is read at all; else their greeting may lie there.
+        """
+        if not reading:
+            self.mute = Mute()
         for silent in self.mute.overdue(receiver.connections, now_ns):
             receiver.refuse(silent, WireError("no greeting for 5 s"))
         for server in self._unconnected(receiver):
@@ -76,6 +93,7 @@ class Roster:
             gone = receiver.closed.popleft()
             if gone.epoch in self.servers:
                 self.servers[gone.epoch].connections.discard(gone.number)
+                self.servers[gone.epoch].taps.discard(gone.number)
         found = [server for server in self.servers.values() if not server.connections]
         return sorted(found, key=lambda server: server.seen_ns)
 

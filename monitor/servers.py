@@ -37,7 +37,9 @@ class Server:
     engine: Engine
     connections: set[int] = field(default_factory=set)
     speakers: Speakers = field(default_factory=Speakers)
+    taps: set[int] = field(default_factory=set)  # of `connections`: not those of a front alone
     seen_ns: int = 0  # monotonic, last message
+    tap_seen_ns: int = 0  # of a tap
     moved_ns: int = 0  # monotonic, last step, or the first request to open since none was
     rows: int = 0  # received
     records_cut: int = 0  # OPEN and CLOSE records that came without a part that was too large
@@ -66,9 +68,11 @@ class Server:
     def columns(self) -> tuple[Column, ...]:
         return self.hello.columns
 
-    def heard(self, kind: Kind, now_ns: int) -> None:
+    def heard(self, kind: Kind, role: str, now_ns: int) -> None:
         """Note that it speaks, and whether it gets on with what it has to do."""
         self.seen_ns = now_ns
+        if role != "front":
+            self.tap_seen_ns = now_ns
         if kind is Kind.STEP or not self.join.live:
             self.moved_ns = now_ns
 

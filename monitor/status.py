@@ -123,8 +123,8 @@ def _expected(expected: int, live: int) -> dict[str, Any]:
 
 def _state(server: Server, now_ns: int) -> tuple[str, str | None]:
     """What the tap says of itself, unless it says nothing, or nothing comes of what the server runs."""
-    hello, quiet_s = server.hello, (now_ns - server.seen_ns) / 1e9
-    if not server.connections:
+    hello, quiet_s = server.hello, (now_ns - server.tap_seen_ns) / 1e9
+    if not server.taps:  # a front alone scores nothing
         return "absent", hello.reason or "not connected"
     if quiet_s > SILENT_S:
         return "silent", "connected, and says nothing: a tap beats once a second"

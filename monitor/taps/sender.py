@@ -311,6 +311,9 @@ class Sender:
 
     def _disconnect(self) -> None:
         if self._socket is not None:
+            with contextlib.suppress(OSError):
+                # A child that the server forked may hold the descriptor: the end must show all the same.
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._socket = None
         self._queue.keep_closes()

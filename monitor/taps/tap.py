@@ -182,8 +182,9 @@ class Tap:
     def _ready(self) -> bool:
         now = time.monotonic()
         if now >= self._ask_at:
-            self._ask_at = now + ASK_S
             self._ask()
+            # A model of very many modules takes long to look at: never more than a hundredth of the time.
+            self._ask_at = now + max(ASK_S, 100 * (time.monotonic() - now))
         if self._changed_why is not None or not self.breaker.allows(now):
             return False
         if self.breaker.is_open:

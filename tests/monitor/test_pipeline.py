@@ -296,6 +296,63 @@ def test_a_hit_that_no_record_can_be_made_of_costs_no_other_hit(
     assert (found["ledger"]["refused"], found["socket"]["failed"]) == (1, 0)
 
 
+def test_what_a_tap_said_before_it_hung_up_comes_before_what_it_says_anew(
+    line: Line, folder: Path
+) -> None:
+    """Steps unread on the old connection once ended requests that the new one had not announced yet."""
+    server = Server(folder)
+    for key in range(1, 31):
+        server.open(key, prompt=1)
+    line.read()
+    for position in range(40):
+        for key in range(1, 31):
+            server.run(key, position, [0.0])
+    with server.sender._lock:
+        server.sender._disconnect()
+    server.sender.tick()
+    for key in range(1, 31):
+        server.run(key, 40, [0.0])
+    line.read()
+    server.beat()
+    line.read()
+    (tap,) = status.line_status(line.pipeline, started_ns=0)["taps"]
+    assert (tap["requests_live"], tap["late_rows"], tap["rows"]) == (30, 0, 30 * 41)
+    assert line.pipeline.receiver.hostile == 0
+
+
+def test_a_second_tap_under_one_epoch_is_refused_while_the_first_is_connected(
+    line: Line, folder: Path
+) -> None:
+    """Two engines that inherit one epoch mint the same keys: one's rows would be the other's."""
+    first, second = Server(folder), Server(folder)
+    line.read()
+    assert line.pipeline.receiver.hostile == 1
+    assert "another connection" in (line.pipeline.receiver.last_refusal or "")
+    first.open(1, prompt=1)
+    first.run(1, 0, [0.0])
+    second.open(1, prompt=1)
+    line.read()
+    (tap,) = status.line_status(line.pipeline, started_ns=0)["taps"]
+    assert (tap["state"], tap["rows"]) == ("live", 1)
+
+
+def test_a_server_whose_tap_is_gone_is_absent_though_its_front_speaks(
+    line: Line, folder: Path
+) -> None:
+    server = Server(folder)
+    hello = {"role": "front", "state": "blind", "reason": "no tap yet"}
+    front = Sender(folder / "tap.sock", 5, lambda: hello, list)
+    front.tick()
+    line.read()
+    with server.sender._lock:
+        server.sender._disconnect()
+    for _ in range(3):
+        front.tick()
+        line.read()
+    (tap,) = status.line_status(line.pipeline, started_ns=0)["taps"]
+    assert (tap["state"], tap["connections"]) == ("absent", 1)
+
+
 def test_early_rows_of_columns_that_changed_before_their_open_do_not_end_the_line(
     line: Line, folder: Path
 ) -> None:
