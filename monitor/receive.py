@@ -100,16 +100,11 @@ class Receiver:
         """
         while connection in self.connections:
             try:
-                message = self._receive(connection)
+                message = self._next(connection)
             except BlockingIOError:
                 raise WireError("another connection speaks for this tap") from None
-            except Exception as error:
-                self.refuse(connection, error)
-                return
-            if message is None:
-                self._close(connection)
-                return
-            yield message
+            if message is not None:
+                yield message
 
     def stop_accepting(self) -> None:
         """No new connection; the socket file goes, so that taps know."""
@@ -156,22 +151,30 @@ class Receiver:
         until = self._monotonic_ns() + TURN_NS
         for _ in range(MESSAGES_PER_TURN):
             try:
-                message = self._receive(connection)
+                message = self._next(connection)
             except BlockingIOError:
                 return
-            except Exception as error:
-                self.refuse(connection, error)
-                return
-            if message is None:
-                self._close(connection)
-                return
-            yield connection, message
+            if message is not None:
+                yield connection, message
             # What the line did about it is in the time, and so is a refusal.
             if connection not in self.connections or self._monotonic_ns() > until:
                 return
 
+    def _next(self, connection: Connection) -> Message | None:
+        """The next message; None if the connection is over. Raises BlockingIOError: there is none now."""
+        try:
+            message = self._receive(connection)
+        except BlockingIOError:
+            raise
+        except Exception as error:
+            self.refuse(connection, error)
+            return None
+        if message is None:
+            self._close(connection)
+        return message
+
     def _receive(self, connection: Connection) -> Message | None:
-        """The next message; None at the end. Raises BlockingIOError: none now, WireError: it is none."""
+        """None at the end. Raises WireError: it is no message."""
         try:
             size = connection.socket.recv_into(self._buffer)
         except BlockingIOError:

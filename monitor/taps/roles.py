@@ -72,6 +72,24 @@ def prompt_spans(
     return blurred(len(ids))
 
 
+def by_template(
+    messages: Sequence[Mapping[str, Any]], render: Render, tokenizer: Any
+) -> Callable[[Sequence[int]], tuple[list[Span], bool]]:
+    """Answers for the ids that the server runs, with its own template and tokenizer; never raises."""
+
+    def tokenize(text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return found["input_ids"], found["offset_mapping"]
+
+    def spans(ids: Sequence[int]) -> tuple[list[Span], bool]:
+        try:
+            return prompt_spans(messages, render, tokenize, ids)
+        except Exception:  # a template that refuses the marked render
+            return blurred(len(ids))
+
+    return spans
+
+
 def _spans(
     starts: Sequence[int], offsets: Sequence[tuple[int, int]], scopes: Sequence[Scope]
 ) -> list[Span]:

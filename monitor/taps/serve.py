@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -304,14 +304,4 @@ def prepare(ticket: Ticket, processor: Any) -> None:
         )
         return str(text)
 
-    def tokenize(text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
-        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return found["input_ids"], found["offset_mapping"]
-
-    def spans(ids: Sequence[int]) -> tuple[list[roles.Span], bool]:
-        try:
-            return roles.prompt_spans(messages, render, tokenize, ids)
-        except Exception:  # a template that refuses the marked render
-            return roles.blurred(len(ids))
-
-    ticket.spans = spans
+    ticket.spans = roles.by_template(messages, render, tokenizer)

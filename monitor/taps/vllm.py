@@ -165,14 +165,4 @@ def _spans_of(
     def render(plain: list[dict[str, Any]]) -> str:
         return str(apply(renderer.model_config, tokenizer, plain, **options))
 
-    def tokenize(text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
-        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return found["input_ids"], found["offset_mapping"]
-
-    def spans(ids: Sequence[int]) -> tuple[list[roles.Span], bool]:
-        try:
-            return roles.prompt_spans(conversation, render, tokenize, ids)
-        except Exception:  # a template that refuses the marked render
-            return roles.blurred(len(ids))
-
-    return spans
+    return roles.by_template(conversation, render, tokenizer)
