@@ -6,6 +6,7 @@ travels with it. Nothing of vLLM is imported.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,9 @@ def stopping(secret: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         def process_outputs(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(self, *args, **kwargs)
-            if result.reqs_to_abort:
-                result.reqs_to_abort += [f"{secret}:{name}" for name in result.reqs_to_abort]
+            with contextlib.suppress(Exception):  # then it reads as a client that left
+                if result.reqs_to_abort:
+                    result.reqs_to_abort += [f"{secret}:{name}" for name in result.reqs_to_abort]
             return result
 
         return process_outputs
@@ -86,8 +88,9 @@ def scheduling(original: Callable[..., Any]) -> Callable[..., Any]:
         output = original(self, *args, **kwargs)
         ends = self.__dict__.get(ATTRIBUTE)
         if ends:
-            told = {name: ends.pop(name) for name in output.finished_req_ids if name in ends}
-            setattr(output, ATTRIBUTE, told)
+            with contextlib.suppress(Exception):  # then the runner counts for itself
+                told = {name: ends.pop(name) for name in output.finished_req_ids if name in ends}
+                setattr(output, ATTRIBUTE, told)
         return output
 
     return schedule
