@@ -5,9 +5,11 @@ A pack bound to another model refuses to score, never to serve. Nothing of any s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Pack, bind, load_pack
 from dosimeter.monitor.taps.probe_op import Array, HookError, ProbeOp
+from dosimeter.monitor.taps.requests import Requests
 
 
 @dataclass(slots=True)
@@ -34,6 +37,20 @@ class TapState:
         self.columns = [
             {"feature": c.feature, "pack": c.pack, "packName": c.pack_name} for c in bank.columns
         ]
+
+    def greeting(self, role: str, kind: str, version: str, requests: Requests) -> dict[str, Any]:
+        """HELLO of the process that loaded the model. kind, version: the server."""
+        return {
+            "role": role,
+            "pid": os.getpid(),
+            "server": {"kind": kind, "version": version},
+            "model": self.model,
+            "columns": self.columns,
+            "state": self.state,
+            "reason": self.reason,
+            "errors": requests.errors,
+            "last_error": requests.last_error,
+        }
 
 
 def fitting_packs(

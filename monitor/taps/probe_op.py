@@ -55,13 +55,6 @@ def first(output: Any) -> torch.Tensor:
     return found
 
 
-def summed(output: Any) -> torch.Tensor:
-    """Blocks that return (hidden, residual) and leave the addition to the next norm."""
-    hidden, residual = output
-    found: torch.Tensor = hidden + residual
-    return found
-
-
 class _Hooked(ABC):
     """Forward hooks on some blocks, alive between `begin` and `read` on the thread that began."""
 

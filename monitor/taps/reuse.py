@@ -6,7 +6,7 @@ first ones. What is not known stays a gap, which the request counts as `prefix_c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,11 +14,17 @@ from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED
 from dosimeter.monitor.taps.rows import Entry, Rows
 from dosimeter.monitor.taps.score_cache import ScoreCache, Values
 
+OnError = Callable[[Exception], None]
+
 
 def with_reused(
-    cache: ScoreCache, rows: Sequence[Rows], entries: list[Entry], values: Values
+    cache: ScoreCache,
+    rows: Sequence[Rows],
+    entries: list[Entry],
+    values: Values,
+    on_error: OnError,
 ) -> tuple[list[Entry], Values]:
-    """entries: one for each of `rows`; values: [T, F] of this step."""
+    """entries: one for each of `rows`; values: [T, F] of this step. on_error: told what costs a request its reuse."""
     found: dict[int, list[tuple[int, Values]]] = {}
     begun: list[tuple[int, Rows, Values]] = []
     at = 0
@@ -29,15 +35,15 @@ def with_reused(
         if entries[index].flags & ROW_FIRST and row.start:
             begun.append((index, row, mine))
         else:
-            _known(cache, row, mine)
+            _known(cache, row, mine, on_error)
     # After what others ran in this very step: a server may share that already.
     for index, row, mine in begun:
-        found[index] = _known(cache, row, mine, prefix=True)
+        found[index] = _known(cache, row, mine, on_error, prefix=True)
     return _spliced(entries, values, found) if any(found.values()) else (entries, values)
 
 
 def _known(
-    cache: ScoreCache, row: Rows, values: Values, prefix: bool = False
+    cache: ScoreCache, row: Rows, values: Values, on_error: OnError, prefix: bool = False
 ) -> list[tuple[int, Values]]:
     """Keep a request's rows; what is known of the positions before them. One that fails is left out from then on."""
     request, found = row.request, list[tuple[int, Values]]()
@@ -49,8 +55,9 @@ def _known(
         if prefix:
             found = cache.prefix(request.chain, row.start, row.ids)
         cache.add(request.chain, row.start, values, row.ids)
-    except Exception:  # its tokens stay `prefix_cache`, and everybody else's cache goes on
+    except Exception as error:  # its tokens stay `prefix_cache`, and everybody else's cache goes on
         request.uncached, request.chain, found = True, None, []
+        on_error(error)
     return found
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-import os
 import secrets
 import threading
 import time
@@ -61,17 +60,8 @@ class Runtime:
     def hello(self) -> dict[str, Any]:
         import transformers
 
-        return {
-            "role": "tap+front",
-            "pid": os.getpid(),
-            "server": {"kind": "transformers", "version": transformers.__version__},
-            "model": self.state.model,
-            "columns": self.state.columns,
-            "state": self.state.state,
-            "reason": self.state.reason,
-            "errors": self.requests.errors,
-            "last_error": self.requests.last_error,
-        }
+        version = transformers.__version__
+        return self.state.greeting("tap+front", "transformers", version, self.requests)
 
     def _control(self, kind: str, record: dict[str, Any]) -> None:
         self.sender.control(Kind[kind], record)
@@ -130,6 +120,7 @@ class Runtime:
     def _follow(self, tap: Tap) -> None:
         """Say so at once when the breaker opens or closes; count what is not read."""
         tap.on_unread = self.sender.failed
+        tap.on_error = self.requests.failed
         told = tap.on_state
 
         def tell(reason: str | None) -> None:

@@ -99,12 +99,14 @@ class Tap:
         encode: Callable[[Array], Values] = lambda scores: scores,
         cache: ScoreCache | None = None,
         changed: Callable[[], str | None] = lambda: None,
+        on_error: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         """self_test: raises if the op is wrong; on_state: told why the breaker opened, None when it closes.
 
         on_unread: told how many rows of a step the server ran and nothing was read of. Must not block.
         encode: scores, float32 [T, F], as the sink and the cache take them.
         changed: why the model is not any more the one that may be read; None: it is. Asked once a second.
+        on_error: told of an error that costs one request its rows or its reuse, and no step. Must not block.
         """
         self.op = op
         self._encode = encode
@@ -113,6 +115,7 @@ class Tap:
         self._self_test = self_test
         self.on_state = on_state
         self.on_unread = on_unread
+        self.on_error = on_error
         self.breaker = breaker or Breaker()
         self.rows_emitted = 0
         self.rows_error = 0
@@ -209,7 +212,7 @@ class Tap:
             read = self.op.read(sum(row.n for row in step.rows), step.select)
             values = self._encode(read if kept is None else read[kept])
             if self.cache is not None:
-                entries, values = with_reused(self.cache, rows, entries, values)
+                entries, values = with_reused(self.cache, rows, entries, values, self.on_error)
         except Exception as error:
             self._unread(entries, step.reason)
             self._failed(error)
@@ -236,9 +239,10 @@ class Tap:
         for row in rows:
             try:
                 entries.append(entered(row))
-            except Exception:
+            except Exception as error:
                 row.request.miss("tap_error", row.n)
                 self._count_unread(row.n)
+                self.on_error(error)
             kept.append(len(entries) > len(noted))
             if kept[-1]:
                 noted.append(row)

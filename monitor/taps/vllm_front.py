@@ -80,13 +80,18 @@ class Desk:
         if params.extra_args and KEY in params.extra_args:
             params.extra_args = without_ours(params.extra_args)
         ticket, canary = current_ticket.get(), _canary.get()
+        what: dict[str, Any] = {}
         if canary is not None:
-            what: dict[str, Any] = {"canary": canary}
+            what = {"canary": canary}
         elif ticket is not None:
             ticket.prompts += 1  # first: the reply counts it, whatever becomes of the rest
             ticket.answers += params.n
             what = described(ticket, request.prompt_token_ids or ())
-        else:
+        if request.cache_salt:
+            what["salt"] = (
+                request.cache_salt
+            )  # the engine's prefix cache is keyed by it, so is ours
+        if not what:
             return
         params.extra_args = {**(params.extra_args or {}), KEY: self.session.sealed(**what)}
 

@@ -46,6 +46,7 @@ class Running:
 
     request: Request
     ids: list[int]
+    salt: bytes = b""  # the engine shares cached prefixes only where this is equal
 
     def known(self, start: int, stop: int) -> list[int]:
         return self.ids[start:stop]
@@ -82,7 +83,7 @@ class Alive:
             if one is not None:
                 one.learn(start, ids[at : at + n])
                 canary = name == self.canary
-                rows = Rows(one.request, start, n, None if canary else one.known)
+                rows = Rows(one.request, start, n, None if canary else one.known, one.salt)
                 found.append((canary, rows, at))
             at += n
         found.sort(key=lambda entry: entry[0])  # stable: the order of the step, then the canary

@@ -7,7 +7,6 @@ records, and knows of a call what the API process put into the request. Nothing 
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,17 +57,7 @@ class Watch:
         self.sender = Sender(settings.socket, epoch, self.hello, self.requests.live).start()
 
     def hello(self) -> dict[str, Any]:
-        return {
-            "role": "tap",
-            "pid": os.getpid(),
-            "server": {"kind": "vllm", "version": self._version},
-            "model": self.state.model,
-            "columns": self.state.columns,
-            "state": self.state.state,
-            "reason": self.state.reason,
-            "errors": self.requests.errors,
-            "last_error": self.requests.last_error,
-        }
+        return self.state.greeting("tap", "vllm", self._version, self.requests)
 
     def _control(self, kind: str, record: dict[str, Any]) -> None:
         self.sender.control(Kind[kind], record)
@@ -125,6 +114,7 @@ class Watch:
             self_test=lambda: self_test(op, bank, packs),
             on_state=self._breaker,
             on_unread=self.sender.failed,
+            on_error=self.requests.failed,
             encode=to_codes,
             cache=cache,
             changed=Unchanged(model),
@@ -173,7 +163,8 @@ class Watch:
         else:
             ticket = ticket_of(found) if "call" in found else None
             request = self.requests.open(ids, ticket)
-        self.alive.running[new.req_id] = vllm_rows.Running(request, list(ids))
+        salt = str(found.get("salt", "")).encode()
+        self.alive.running[new.req_id] = vllm_rows.Running(request, list(ids), salt)
 
     def _ended(self, name: str, counted: vllm_ends.Counted | None) -> None:
         one = self.alive.running.pop(name, None)

@@ -23,10 +23,12 @@ def test_two_steps_store_and_reuse_what_their_name_says(
     """A cache that was never hit, or never written, would cost nothing."""
     cache = ScoreCache(b"test", bench.FEATURES)
     rows_of = traffic(cache)
+    errors: list[Exception] = []
     for _ in range(2):
         rows = rows_of()
         values = np.zeros((sum(row.n for row in rows), bench.FEATURES), np.int16)
-        with_reused(cache, rows, [entered(row) for row in rows], values)
+        with_reused(cache, rows, [entered(row) for row in rows], values, errors.append)
+    assert errors == []
     assert (len(cache), cache.reused) == (stored, reused)
 
 

@@ -176,8 +176,9 @@ def test_a_request_that_the_cache_fails_on_costs_no_other_its_scores() -> None:
     bad, good = (requests.open([*tokens, 2], None) for _ in range(2))
     step = [Rows(bad, 16, 1, broken), Rows(good, 16, 1, known([*tokens, 2]))]
     entries, values = with_reused(
-        cache, step, [entered(row) for row in step], np.zeros((2, F), np.int16)
+        cache, step, [entered(row) for row in step], np.zeros((2, F), np.int16), requests.failed
     )
+    assert (requests.errors, "injected" in (requests.last_error or "")) == (1, True)
     assert [(e.request, e.start, e.n) for e in entries] == [
         (bad, 16, 1),
         (good, 0, 16),

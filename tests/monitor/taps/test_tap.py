@@ -260,6 +260,7 @@ def test_a_request_that_our_bookkeeping_fails_on_costs_the_others_nothing(
         return note(self, start, n)
 
     monkeypatch.setattr(Request, "advance", advance)
+    fixture.tap.on_error = fixture.requests.failed
     kept: list[object] = []
     fixture.tap._sink = lambda rows, values, ns: (kept.append(values.tolist()), (len(rows), None))[
         1
@@ -270,3 +271,4 @@ def test_a_request_that_our_bookkeeping_fails_on_costs_the_others_nothing(
     assert (ill.unscored, ill.emitted) == ({"tap_error": 10}, 0)
     assert (well.unscored, well.emitted) == ({}, 5)
     assert (fixture.tap.rows_error, fixture.states) == (10, [])
+    assert fixture.requests.errors == 5  # and `/status` says what it was

@@ -38,9 +38,11 @@ def desk(small: Small, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     return found
 
 
-def request(extra_args: Any = None, ids: tuple[int, ...] = (1, 2, 3)) -> SimpleNamespace:
+def request(
+    extra_args: Any = None, ids: tuple[int, ...] = (1, 2, 3), salt: str | None = None
+) -> SimpleNamespace:
     params = SimpleNamespace(extra_args=extra_args, n=2)
-    return SimpleNamespace(sampling_params=params, prompt_token_ids=list(ids))
+    return SimpleNamespace(sampling_params=params, prompt_token_ids=list(ids), cache_salt=salt)
 
 
 class Server:
@@ -103,6 +105,15 @@ def test_an_api_process_alone_is_no_live_server(desk: Desk) -> None:
     assert "worker" in desk.hello()["reason"]
 
 
+def test_the_engine_s_cache_salt_goes_along_for_our_cache_of_scores(desk: Desk) -> None:
+    """The engine shares a cached prefix only under the same salt, also for requests no front has seen."""
+    salted, plain = request(salt="tenant 7"), request()
+    desk.carry(salted)
+    desk.carry(plain)
+    assert SESSION.opened(salted.sampling_params.extra_args)["salt"] == "tenant 7"
+    assert plain.sampling_params.extra_args is None
+
+
 def test_two_calls_are_two_whatever_the_client_calls_them(desk: Desk) -> None:
     server = Server(desk)
     front = Front(server)
@@ -157,7 +168,9 @@ class Engine:
         if self.fails:
             raise ValueError("token out of vocabulary")
         params.extra_args = None
-        self.desk.carry(SimpleNamespace(sampling_params=params, prompt_token_ids=[]))
+        self.desk.carry(
+            SimpleNamespace(sampling_params=params, prompt_token_ids=[], cache_salt=None)
+        )
         self.sent.append((prompt, params))
         yield "output"
 

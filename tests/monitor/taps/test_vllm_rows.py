@@ -84,6 +84,12 @@ def test_ids_of_the_answer_are_learned_from_what_ran() -> None:
     assert list(rows[0].ids(4, 9)) == [55]  # shorter where nothing is known
 
 
+def test_rows_carry_the_salt_under_which_their_prefix_may_be_shared() -> None:
+    here = Alive({"a": Running(request(1), [1, 2], b"tenant 7"), "b": Running(request(2), [1, 2])})
+    rows, _ = here.rows([("a", 0, 2), ("b", 0, 2)], [1, 2, 1, 2])
+    assert [row.salt for row in rows] == [b"tenant 7", b""]
+
+
 def test_a_gap_in_what_is_known_stays_a_gap() -> None:
     one = Running(request(1), [1, 2])
     one.learn(4, [9])
