@@ -91,8 +91,8 @@ def fit_probe(
         flat[~positive], axis=0, weights=weight[~positive]
     )
     lengths = float(np.linalg.norm(regression) * np.linalg.norm(means))
-    probe, mean, sd = _standardise(feature, layers, regression.reshape(scale.shape) / scale, benign)
-    check, _, _ = _standardise(feature, layers, means.reshape(scale.shape) / scale, benign)
+    probe, mean, sd = standardise(feature, layers, regression.reshape(scale.shape) / scale, benign)
+    check, _, _ = standardise(feature, layers, means.reshape(scale.shape) / scale, benign)
     return Fit(
         probe=probe,
         mean=mean,
@@ -142,7 +142,7 @@ def _regression(flat: Doubles, positive: Bools, weight: Doubles, strength: float
     return np.asarray(model.coef_[0], dtype=np.float64)
 
 
-def _standardise(
+def standardise(
     feature: str, layers: Sequence[int], direction: Doubles, benign: Array
 ) -> tuple[Probe, float, float]:
     """Fold benign mean 0 and sd 1 into a direction [L, D]; also the raw mean and sd it had."""

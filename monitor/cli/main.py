@@ -17,6 +17,7 @@ COMMANDS = {
     "attach": "start a model server with our tap and front in it",
     "sidecar": "watch the model servers of this machine",
     "rules": "check rule files",
+    "features": "list the defined features, show one's card",
     "alerts": "list stored alerts, show one",
     "deliver": "send stored alerts to Kafka, OTLP, stdout",
     "kafka": "prepare a Kafka cluster for alerts",

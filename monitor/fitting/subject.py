@@ -1,0 +1,91 @@
+"""`Subject`: a model that texts can be put through, and what its blocks leave of every token.
+
+Two kinds share it: a decoder, read by the same tap as in a server, and a reader, an encoder that reads text.
+What is done with the activations is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.examples import Example
+from dosimeter.detectors.frames import Scope
+from dosimeter.detectors.identity import ModelIdentity
+from dosimeter.detectors.pack import Pack
+
+Floats = npt.NDArray[np.float32]
+
+MAX_TOKENS = 512
+"""Of one example; what is longer is read up to here, and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One example as the model takes it.
+
+    ids      [T]
+    scopes   uint8 [T]  whose token each is
+    read     bool [T]   what a probe is fitted on: tokens of the row's own scope, no special ones
+    cut      True if the example is longer than that
+    """
+
+    ids: tuple[int, ...]
+    scopes: npt.NDArray[np.uint8]
+    read: npt.NDArray[np.bool_]
+    cut: bool = False
+
+
+Tell = Callable[[int, int], None]
+"""Progress: (done, all)."""
+
+
+class Subject(Protocol):
+    """A loaded model. blocks: how many; width: D; reads: `model` (its own activations) or `reader`."""
+
+    identity: ModelIdentity
+    blocks: int
+    width: int
+    reads: str
+
+    def tokens(self, example: Example, scope: Scope) -> Tokens:
+        """Raises InputError at the example's place if it leaves nothing to read."""
+        ...
+
+    def pieces(self, tokens: Tokens) -> list[str]:
+        """The text of every token, for people."""
+        ...
+
+    def activations(
+        self, tokens: Sequence[Tokens], layers: Sequence[int], tell: Tell
+    ) -> Iterator[tuple[int, Floats]]:
+        """(index, float32 [T, L, D]) of every example, in any order."""
+        ...
+
+    def scores(
+        self, tokens: Sequence[Tokens], packs: Sequence[Pack], tell: Tell
+    ) -> Iterator[tuple[int, Floats]]:
+        """(index, float32 [T, F]) through the packs' own op, as in a server."""
+        ...
+
+    def embedded(self, tokens: Tokens) -> Floats:
+        """float32 [T, D]: the embedding layer, which has read no other token."""
+        ...
+
+
+def batches(tokens: Sequence[Tokens], most_tokens: int, most_rows: int = 64) -> Iterator[list[int]]:
+    """Indices in batches of similar length, longest first; padded, none is above `most_tokens`."""
+    order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i].ids))
+    batch: list[int] = []
+    for index in order:
+        width = len(tokens[(batch or [index])[0]].ids)
+        if batch and ((len(batch) + 1) * width > most_tokens or len(batch) == most_rows):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
