@@ -1,0 +1,54 @@
+"""The verdict of an evidence page as a sentence, with its checks, those that failed first.
+
+It never decides: a verdict at odds with its checks is shown as both.
+"""
+
+from __future__ import annotations
+
+from dosimeter.monitor.fitting.page import ABSENT, Document, mappings, more, name, part, shortest
+
+VERDICTS = {
+    "accepted": "Accepted",
+    "experimental": "Experimental: to be watched, not relied on",
+    "refused": "Refused: not to be used",
+}
+
+
+def verdict(evidence: Document) -> str:
+    checks, left = mappings(evidence, "checks", 50)
+    order = sorted(checks, key=_urgency)
+    failed = sum(c.get("passed") is False for c in checks)
+    passed = sum(c.get("passed") is True for c in checks)
+    word = evidence.get("verdict")
+    known = isinstance(word, str) and word in VERDICTS
+    said = VERDICTS[str(word)] if known else f"No known verdict ({name(word, 60)})"
+    told = f"{failed} of {len(checks)} checks failed, {passed} passed"
+    if not checks:
+        told = "no check is recorded"
+    elif passed == len(checks):
+        told = "it passed the one check" if passed == 1 else f"it passed all {passed} checks"
+    rows = "".join(_check(c) for c in order)
+    return (
+        f'<section class="verdict {word if known else "unknown"}"><h2>{said}</h2><p>The detector of '
+        f"<b>{name(evidence.get('feature'), 80)}</b> on {name(part(evidence, 'model').get('name'))}: {told}.</p>"
+        + (f'<ul class="checks">{rows}</ul>' if rows else "")
+        + f"{more(left, 'checks')}</section>"
+    )
+
+
+def _urgency(check: Document) -> int:
+    """Failed, then open, then passed."""
+    passed = check.get("passed")
+    return 0 if passed is False else 2 if passed is True else 1
+
+
+def _check(check: Document) -> str:
+    kinds = {True: ("passed", "✓ passed"), False: ("failed", "✗ failed")}
+    passed = check.get("passed")
+    kind, word = kinds[passed] if isinstance(passed, bool) else ("open", f"? {ABSENT}")
+    sentence = check.get("sentence")
+    return (
+        f'<li><span class="mark {kind}">{word}</span><div>{name(sentence, 400)}'
+        f"<small>{name(check.get('check'), 80)}: value {shortest(check.get('value'))}, "
+        f"bound {shortest(check.get('bound'))}</small></div></li>"
+    )
