@@ -28,6 +28,24 @@ def upper_bound(k: int, n: int, confidence: float = 0.95) -> float:
     return high
 
 
+def lower_bound(k: int, n: int, confidence: float = 0.95) -> float:
+    """One-sided lower Clopper-Pearson bound of a share seen k times in n. n = 0 gives 0."""
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n} is not a share")
+    return 1.0 - upper_bound(n - k, n, confidence) if n else 0.0
+
+
+def needed(k: int, share: float, confidence: float = 0.95) -> int:
+    """Smallest n at which k seen in n bounds the true share from above by `share`."""
+    low, high = k, max(8, 2 * k)
+    while upper_bound(k, high, confidence) > share:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if upper_bound(k, middle, confidence) <= share else (middle, high)
+    return high
+
+
 def _at_most(k: int, n: int, p: float) -> float:
     """P(X <= k) of a binomial; exact sum downwards from k until the terms vanish."""
     if p <= 0.0 or p >= 1.0:

@@ -1,15 +1,20 @@
 """How well scores separate two classes, and what would have done as well by chance.
 
-Arrays in, numbers out: exact AUROC, a bootstrap interval over groups, and the null of random
-directions. It never learns what the classes are, nor how the scores came about.
+Arrays in, numbers out: exact AUROC, bootstrap intervals over groups, exact ones of shares, and the null
+of random directions. It never learns what the classes are, nor how the scores came about.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+
+from dosimeter.detectors.binomial import lower_bound, upper_bound
 
 Array = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
@@ -56,18 +61,85 @@ def tpr_at_fpr(scores: Array, positive: Bools, rate: float = 0.01) -> float:
 def auroc_interval(
     scores: Array, positive: Bools, groups: Labels, seed: int, rounds: int = 1000
 ) -> Interval:
-    """AUROC with a percentile bootstrap over whole groups: rows of one are not independent."""
-    rng = np.random.default_rng(seed)
-    _, of = np.unique(groups, return_inverse=True)
-    members = [np.flatnonzero(of == g) for g in range(int(of.max()) + 1)]
-    found = []
-    for _ in range(rounds):
-        rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
-        if 0 < positive[rows].sum() < len(rows):  # a draw with one class has no AUROC
-            found.append(auroc(scores[rows], positive[rows]))
+    """AUROC with a percentile bootstrap over whole groups: rows of one are not independent.
+
+    Where every draw is alike, as at 1.0, resampling knows no spread; the bound is then that of as many
+    independent pairs as the smaller class has groups, each ordered rightly.
+    """
+    found = [auroc(scores[rows], positive[rows]) for rows in _draws(positive, groups, seed, rounds)]
     value = auroc(scores, positive)
     low, high = np.percentile(found, [2.5, 97.5]) if found else (0.0, 1.0)
+    if low == high:
+        pairs = min(len(np.unique(groups[positive])), len(np.unique(groups[~positive])))
+        low = min(low, lower_bound(math.floor(value * pairs), pairs, 0.975))
     return Interval(value, float(low), float(high))
+
+
+def paired_difference(
+    one: Array, other: Array, positive: Bools, groups: Labels, seed: int, rounds: int = 1000
+) -> Interval:
+    """AUROC of `one` minus that of `other` on the same rows, both in every bootstrap draw."""
+    found = [
+        auroc(one[rows], positive[rows]) - auroc(other[rows], positive[rows])
+        for rows in _draws(positive, groups, seed, rounds)
+    ]
+    low, high = np.percentile(found, [2.5, 97.5]) if found else (-1.0, 1.0)
+    value = auroc(one, positive) - auroc(other, positive)
+    return Interval(value, float(low), float(high))
+
+
+def tpr_interval(scores: Array, positive: Bools, rate: float) -> Interval | None:
+    """TPR at a false-positive rate with its exact interval, given the threshold.
+
+    None where less than one negative is expected beyond it: such a rate was not measured.
+    """
+    if rate * int((~positive).sum()) < 1:
+        return None
+    n = int(positive.sum())
+    hits = round(tpr_at_fpr(scores, positive, rate) * n)
+    return Interval(hits / n, lower_bound(hits, n, 0.975), upper_bound(hits, n, 0.975))
+
+
+def smallest_difference(value: float, positives: int, negatives: int, power: float = 0.8) -> float:
+    """The AUROC difference between two correlated tests (r = 0.5) that rows like these would show.
+
+    Two-sided at 5 %. Standard error after Hanley and McNeil (1982).
+    """
+    a = min(max(value, 0.5), 0.995)
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    spread = a * (1 - a) + (positives - 1) * (q1 - a * a) + (negatives - 1) * (q2 - a * a)
+    error = math.sqrt(spread / (positives * negatives))
+    normal = NormalDist()
+    return (normal.inv_cdf(0.975) + normal.inv_cdf(power)) * error
+
+
+def roc(scores: Array, positive: Bools, most: int = 200) -> list[tuple[float, float]]:
+    """(FPR, TPR) from (0, 0) to (1, 1), thinned to `most` points."""
+    order = np.argsort(-scores, kind="stable")
+    hits, ordered = positive[order], scores[order]
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # ties move together
+    tpr = np.cumsum(hits)[ends] / hits.sum()
+    fpr = np.cumsum(~hits)[ends] / (~hits).sum()
+    keep = np.unique(np.linspace(0, len(ends) - 1, min(most - 1, len(ends))).round().astype(int))
+    return [(0.0, 0.0), *zip(fpr[keep].tolist(), tpr[keep].tolist(), strict=True)]
+
+
+def _draws(
+    positive: Bools, groups: Labels, seed: int, rounds: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows of bootstrap draws of whole groups; a draw with one class has no AUROC and is passed over."""
+    rng = np.random.default_rng(seed)
+    _, of = np.unique(groups, return_inverse=True)
+    order = np.argsort(of, kind="stable")
+    counts = np.bincount(of)
+    starts = np.cumsum(counts) - counts
+    for _ in range(rounds):
+        drawn = rng.integers(0, len(counts), len(counts))
+        n = counts[drawn]
+        within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+        rows = order[np.repeat(starts[drawn], n) + within]
+        if 0 < positive[rows].sum() < len(rows):
+            yield rows
 
 
 def random_direction_null(

@@ -8,7 +8,6 @@ complaint names file and line. It never learns how a text becomes activations.
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dosimeter.detectors.fields import NAME
 from dosimeter.detectors.files import read_file
 from dosimeter.detectors.findings import Finding, InputError, Place
 
@@ -28,8 +26,6 @@ BENIGN = "benign"
 FIT, CALIBRATE = "fit", "calibrate"
 """Sets with a purpose by their name; every other set is only ever measured on."""
 
-_SET = re.compile(r"(?P<feature>[a-z][a-z0-9_]*?)_(?P<set>[a-z0-9-]+(?:_[a-z0-9-]+)*)\.jsonl")
-
 Message = Mapping[str, str]
 
 
@@ -39,7 +35,7 @@ class Example:
 
     label   has the feature; None: nobody has said
     group   rows of one source (a pair, a prompt, an entity): never on both sides of a split
-    kind    what sort of row it is, for slices: `advice`, `call`, `language:es` …; empty: no sort
+    kind    what sort of row it is, for slices and routes: `advice`, `call`, `language:es` …; empty: no sort
     """
 
     label: bool | None
@@ -112,12 +108,6 @@ def sets_of(folder: Path, feature: str) -> dict[str, list[Example]]:
     return found
 
 
-def features_in(folder: Path) -> list[str]:
-    """Names that stand before the first `_` of a set that can be told from a file name, but `benign`."""
-    names = {m["feature"] for p in folder.glob("*.jsonl") if (m := _SET.fullmatch(p.name))}
-    return sorted(names - {BENIGN})
-
-
 def check_fit(rows: Sequence[Example], least: int = 20) -> list[Finding]:
     """What makes rows unfit to learn from: too few, one class, a text under both labels, twins."""
     place = Place(rows[0].place.name) if rows else Place("data")
@@ -167,7 +157,8 @@ def _rows(line: str, place: Place) -> list[Example]:
     if not isinstance(row, dict):
         raise InputError.at(place, "is not a JSON object", "write `{text | messages, label}`")
     group = str(row.get("group", row.get("pair", row.get("id", f"row-{place.line}"))))[:200]
-    kind = str(row.get("kind") or row.get("format") or row.get("type") or "")[:100]
+    named = (row.get(key) for key in ("kind", "route", "format", "type"))
+    kind = str(next((value for value in named if value), ""))[:100]
     if "risky" in row or "risky_messages" in row:
         return [
             Example(label, group, *_content(row, side, place), kind=kind, place=place)
@@ -220,8 +211,3 @@ def _text(value: Any, key: str, place: Place) -> str:
     except UnicodeEncodeError:
         raise InputError.at(place, f"`{key}` holds half a surrogate pair") from None
     return value
-
-
-def valid_feature(name: str) -> bool:
-    """Whether a name can be a column, a metric label and a key in rules."""
-    return NAME.fullmatch(name) is not None

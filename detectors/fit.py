@@ -67,6 +67,7 @@ def fit_probe(
     benign: Array,
     *,
     groups: Labels | None = None,
+    weights: Doubles | None = None,
     strength: float = 0.1,
 ) -> Fit:
     """One probe over all given layers.
@@ -75,6 +76,7 @@ def fit_probe(
     positive  bool [N]
     benign    [M, L, D]  benign answer tokens: their scores get mean 0 and sd 1
     groups    [N]        rows of one source (a prompt, a dialogue); None: every row its own
+    weights   [N]        what each row counts for beside that; None: all alike
     strength  C of the regression, inverse regularisation
 
     Raises FitError.
@@ -82,23 +84,25 @@ def fit_probe(
     x64 = np.asarray(x, dtype=np.float64)
     _check(feature, layers, x64, positive, benign)
     weight = group_weights(np.arange(len(x64)) if groups is None else groups)
+    if weights is not None:
+        weight = weight * weights / np.average(weights, weights=weight)
     centre = np.average(x64, axis=0, weights=weight)
     scale = np.sqrt(np.average((x64 - centre) ** 2, axis=0, weights=weight))
     scale[scale == 0.0] = 1.0  # a dimension that never moves says nothing and must not divide
     flat = ((x64 - centre) / scale).reshape(len(x64), -1)
-    regression = _regression(flat, positive, weight, strength)
+    direction = regression(flat, positive, weight, strength)
     means = np.average(flat[positive], axis=0, weights=weight[positive]) - np.average(
         flat[~positive], axis=0, weights=weight[~positive]
     )
-    lengths = float(np.linalg.norm(regression) * np.linalg.norm(means))
-    probe, mean, sd = standardise(feature, layers, regression.reshape(scale.shape) / scale, benign)
+    lengths = float(np.linalg.norm(direction) * np.linalg.norm(means))
+    probe, mean, sd = standardise(feature, layers, direction.reshape(scale.shape) / scale, benign)
     check, _, _ = standardise(feature, layers, means.reshape(scale.shape) / scale, benign)
     return Fit(
         probe=probe,
         mean=mean,
         sd=sd,
         benign_tokens=len(benign),
-        agreement=float(regression @ means) / lengths if lengths else 0.0,
+        agreement=float(direction @ means) / lengths if lengths else 0.0,
         difference_of_means=check,
     )
 
@@ -132,7 +136,8 @@ def fit_one_vs_rest(
     }
 
 
-def _regression(flat: Doubles, positive: Bools, weight: Doubles, strength: float) -> Doubles:
+def regression(flat: Array, positive: Bools, weight: Doubles, strength: float) -> Doubles:
+    """Direction [D] of an L2 logistic regression on rows [N, D], classes counting alike."""
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError:

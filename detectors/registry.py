@@ -78,6 +78,7 @@ class Feature:
 
     claim           one sentence: what may be said of it, and what not
     known_failures  what its probes are known to get wrong
+    related         features whose risky texts may have this one too, so that they are no negatives of it
     """
 
     name: str
@@ -89,6 +90,7 @@ class Feature:
     sources: tuple[str, ...]
     confusables: tuple[str, ...]
     known_failures: tuple[str, ...]
+    related: tuple[str, ...] = ()
     data: Data = Data()
 
 
@@ -181,6 +183,7 @@ def _feature(path: Path) -> Feature:
         sources=fields.texts("sources"),
         confusables=fields.texts("confusables"),
         known_failures=fields.texts("known_failures"),
+        related=fields.texts("related") if fields.optional("related") else (),
         data=Data(_file(path.with_name(PAIRS)), _file(path.with_name(HARD_NEGATIVES))),
     )
     read.done()

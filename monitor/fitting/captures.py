@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,12 +100,17 @@ def capture_all(
                 [tokens[i] for i in chosen],
                 layers,
                 samples,
-                lambda done, _, low=low: tell(low + done, len(order)),
+                _after(low, len(order), tell),
             )
             _keep(path, part)
         tell(low + len(chosen), len(order))
         parts.append(part)
     return _joined(parts, order, layers)
+
+
+def _after(low: int, of: int, tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Progress of a part as progress of the whole."""
+    return lambda done, _: tell(low + done, of)
 
 
 def _samples(examples: int, values: int) -> int:
@@ -155,7 +161,7 @@ def _joined(
 ) -> Captured:
     place = np.argsort(order)
 
-    def rows(name: str) -> npt.NDArray[np.generic]:
+    def rows(name: str) -> npt.NDArray[Any]:
         return np.concatenate([part[name] for part in parts])[place]
 
     counts = np.concatenate([part["counts"] for part in parts])

@@ -7,7 +7,7 @@ generated beyond one token, so a reply from elsewhere can be read too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ class Decoder:
     """A causal language model and its tokenizer."""
 
     reads = "model"
+    window = None
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -113,7 +114,7 @@ class Decoder:
     def _run(
         self,
         tokens: Sequence[Tokens],
-        watch: partial[AbstractContextManager[Seen]],
+        watch: Callable[[Any], AbstractContextManager[Seen]],
         values: int,
         tell: Tell,
     ) -> Iterator[tuple[int, Floats]]:

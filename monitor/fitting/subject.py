@@ -45,12 +45,16 @@ Tell = Callable[[int, int], None]
 
 
 class Subject(Protocol):
-    """A loaded model. blocks: how many; width: D; reads: `model` (its own activations) or `reader`."""
+    """A loaded model. blocks: how many; width: D; reads: `model` (its own activations) or `reader`.
+
+    window: tokens whose mean score speaks for a text, the largest of them; None: the mean of all.
+    """
 
     identity: ModelIdentity
     blocks: int
     width: int
     reads: str
+    window: int | None
 
     def tokens(self, example: Example, scope: Scope) -> Tokens:
         """Raises InputError at the example's place if it leaves nothing to read."""
@@ -89,3 +93,17 @@ def batches(tokens: Sequence[Tokens], most_tokens: int, most_rows: int = 64) -> 
         batch.append(index)
     if batch:
         yield batch
+
+
+def statistic(
+    scores: Floats, read: npt.NDArray[np.bool_], window: int | None
+) -> npt.NDArray[np.float64]:
+    """float64 [F]: what speaks for a text: the largest mean of `window` read tokens in a row, or of all.
+
+    scores float32 [T, F]; a text shorter than the window is averaged whole.
+    """
+    kept = scores[read].astype(np.float64)
+    if window is None or len(kept) <= window:
+        return np.asarray(kept.mean(axis=0))
+    total = np.concatenate([np.zeros((1, kept.shape[1])), kept.cumsum(axis=0)])
+    return np.asarray(((total[window:] - total[:-window]) / window).max(axis=0))
