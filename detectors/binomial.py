@@ -36,7 +36,11 @@ def lower_bound(k: int, n: int, confidence: float = 0.95) -> float:
 
 
 def needed(k: int, share: float, confidence: float = 0.95) -> int:
-    """Smallest n at which k seen in n bounds the true share from above by `share`."""
+    """Smallest n at which k seen in n bounds the true share, above 0, from above by `share`."""
+    if not share > 0:
+        raise ValueError(f"no number of units shows a share of {share}")
+    if share >= 1:
+        return k
     low, high = k, max(8, 2 * k)
     while upper_bound(k, high, confidence) > share:
         low, high = high, 2 * high

@@ -24,12 +24,23 @@ from dosimeter.detectors.fields import HEX64, NAME, Fields
 from dosimeter.detectors.findings import InputError, hint_for
 from dosimeter.detectors.frames import Codes, Scope
 from dosimeter.detectors.levels import Level, LevelError, Shape
-from dosimeter.detectors.placement import NotEnough, Placement, place_fixed, place_share
-from dosimeter.detectors.shapes import Ints, Stream, token_statistics, unit_statistics
+from dosimeter.detectors.placement import (
+    Certificate,
+    NotEnough,
+    Placement,
+    certify,
+    place_blended,
+    place_fixed,
+    place_share,
+)
+from dosimeter.detectors.shapes import Ints, Stream, token_statistics, unit_statistics, units_of
 
 __all__ = ["Calibration", "NotCalibrated", "NotEnough", "Placement"]
 
-VERSION = 1
+VERSION = 2
+EVERYWHERE = "all"
+"""The route of requests of which nobody said one."""
+MAX_ROUTES = 1000
 STREAMS = "streams.safetensors"
 MAX_BYTES = 4 << 30
 
@@ -54,6 +65,9 @@ class Calibration:
     codes            int16 [T, F]   CODE_UNSCORED where a token has no score
     offsets          int64 [A + 1]  request a is tokens offsets[a] up to offsets[a + 1]
     scopes           uint8 [T]      Scope of each token
+    routes           names, and route_of uint16 [A]: which of them each request came by
+    labelled         True: somebody said that these requests are benign. False: traffic as it came, so that a
+                     level is a share of all alerts; of benign requests at most that / (1 - prevalence) fire
     corpus           what the traffic was, in words · date: ISO day, an argument and never the clock
     answers_per_day  requests a day on the traffic this stands for; None where nobody knows
     """
@@ -66,11 +80,16 @@ class Calibration:
     corpus: str
     date: str
     answers_per_day: int | None = None
+    routes: tuple[str, ...] = (EVERYWHERE,)
+    route_of: npt.NDArray[np.uint16] | None = None
+    labelled: bool = True
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.route_of is None:
+            object.__setattr__(self, "route_of", np.zeros(max(0, len(self.offsets) - 1), np.uint16))
         _check(self)
-        for array in (self.codes, self.offsets, self.scopes):
+        for array in (self.codes, self.offsets, self.scopes, self.by_route):
             array.setflags(write=False)
         object.__setattr__(self, "digest", digest_of(self.card(), self.tensors()))
 
@@ -83,11 +102,15 @@ class Calibration:
         corpus: str,
         date: str,
         answers_per_day: int | None = None,
+        routes: Sequence[str] | None = None,
+        labelled: bool = True,
     ) -> Calibration:
-        """From one (codes int16 [T, F], scopes uint8 [T]) a request, columns as in the bank."""
+        """From one (codes int16 [T, F], scopes uint8 [T]) a request, columns as in the bank; routes: one a request."""
         pairs = list(requests)
         lengths = [len(scopes) for _, scopes in pairs]
         empty = np.zeros((0, len(columns)), dtype=np.int16)
+        names = sorted(set(routes)) if routes else [EVERYWHERE]
+        of = [names.index(r) for r in routes] if routes is not None else [0] * len(pairs)
         return cls(
             features=tuple(c.feature for c in columns),
             packs=tuple(c.pack for c in columns),
@@ -97,7 +120,16 @@ class Calibration:
             corpus=corpus,
             date=date,
             answers_per_day=answers_per_day,
+            routes=tuple(names),
+            route_of=np.array(of, dtype=np.uint16),
+            labelled=labelled,
         )
+
+    @property
+    def by_route(self) -> npt.NDArray[np.uint16]:
+        """uint16 [A], always there."""
+        assert self.route_of is not None  # filled in when it was made
+        return self.route_of
 
     @property
     def requests(self) -> int:
@@ -110,14 +142,22 @@ class Calibration:
         column = self.features.index(feature)
         return Stream(self.codes[:, column], self.offsets, self.scopes)
 
-    def place(self, level: Level, feature: str, scope: Scope, shape: Shape) -> Placement:
+    def place(
+        self, level: Level, feature: str, scope: Scope, shape: Shape, route: str | None = None
+    ) -> Placement:
         """The smallest threshold that at most the level's share of benign units exceeds.
 
+        route: of this route's units, shrunk to the pool where they are few; None: of all.
         Raises NotCalibrated, LevelError (noun and scope or shape disagree; a daily level without
-        the traffic's volume) and NotEnough (fewer than 10 expected exceedances).
+        the traffic's volume, or of one route; an unknown route) and NotEnough (fewer than 10 expected
+        exceedances).
         """
         level.check(scope, shape)
         stream = self.stream(feature)
+        if route is not None and level.noun in ("tokens", "day"):
+            raise LevelError(
+                f"level `{level.text}` cannot be placed on one route", "count answers or messages"
+            )
         if level.noun == "tokens":
             return _place_tokens(level, feature, stream, scope, shape)
         noun = "messages" if scope is Scope.MESSAGE else "answers"
@@ -125,9 +165,58 @@ class Calibration:
         if level.noun == "z":
             return place_fixed(level.z_code(), noun, values)
         base, every = len(values), level.value
+        what = _what(level, feature, scope)
         if level.noun == "day":
             base, every = self.requests, self._answers_per_day(level) / level.value
-        return place_share(_what(level, feature, scope), noun, values, every, base)
+        if route is not None:
+            own = values[self._on(route)[units_of(stream, scope)]]
+            return self._honest(
+                place_blended(what, noun, own, values, every, len(own), len(values))
+            )
+        return self._honest(place_share(what, noun, values, every, base))
+
+    def certify(
+        self, level: Level, feature: str, scope: Scope, shape: Shape, route: str | None = None
+    ) -> Certificate:
+        """Whether the level can be promised, not only placed, on this route or on all traffic.
+
+        Raises NotCalibrated and LevelError; a level of tokens, of a day or in z is none of a share of units.
+        """
+        level.check(scope, shape)
+        if level.noun not in ("answers", "messages"):
+            raise LevelError(
+                f"level `{level.text}` cannot be certified", "count answers or messages"
+            )
+        stream = self.stream(feature)
+        values = unit_statistics(stream, scope, shape)
+        if route is not None:
+            values = values[self._on(route)[units_of(stream, scope)]]
+        return certify(level.noun, values, level.value)
+
+    def label_first(
+        self, feature: str, scope: Scope, shape: Shape, count: int = 200
+    ) -> list[tuple[int, int]]:
+        """(request, statistic) of those a person should look at first: the highest.
+
+        What lies above any level decides its precision, and one false exceedance less certifies it.
+        """
+        stream = self.stream(feature)
+        values, requests = unit_statistics(stream, scope, shape), units_of(stream, scope)
+        first = np.argsort(-values, kind="stable")[:count]
+        return [(int(requests[i]), int(values[i])) for i in first]
+
+    def _on(self, route: str) -> npt.NDArray[np.bool_]:
+        """bool [A]: the requests of a route."""
+        if route not in self.routes:
+            raise LevelError(f"route `{route}` is not calibrated", hint_for(route, self.routes))
+        return self.by_route == self.routes.index(route)
+
+    def _honest(self, placed: Placement) -> Placement:
+        """Unlabelled traffic holds alerts that are right: the level then bounds alerts, not mistakes."""
+        if self.labelled:
+            return placed
+        said = "placed on unlabelled traffic: a share of alerts, of which some are right"
+        return replace(placed, warnings=(*placed.warnings, said))
 
     def _answers_per_day(self, level: Level) -> Fraction:
         if self.answers_per_day is None:
@@ -143,6 +232,8 @@ class Calibration:
             "corpus": self.corpus,
             "date": self.date,
             "answers_per_day": self.answers_per_day,
+            "labelled": self.labelled,
+            "routes": list(self.routes),
             "requests": self.requests,
             "tokens": len(self.codes),
             "columns": [
@@ -152,7 +243,12 @@ class Calibration:
         }
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        return {"codes": self.codes, "offsets": self.offsets, "scopes": self.scopes}
+        return {
+            "codes": self.codes,
+            "offsets": self.offsets,
+            "scopes": self.scopes,
+            "routes": self.by_route,
+        }
 
     def save(self, folder: Path) -> str:
         """Write `card.yaml` and `streams.safetensors`; returns the digest."""
@@ -164,7 +260,13 @@ class Calibration:
         """Read a folder that nobody vouches for. Raises InputError."""
         artefact = read_artefact(folder, STREAMS, MAX_BYTES)
         card = Fields(artefact.card)
-        card.integer("version", VERSION, VERSION)
+        version = card.integer("version", 0, 1 << 30)
+        if version != VERSION:
+            raise InputError.at(
+                card.at("version"),
+                f"calibration format {version}, this build reads {VERSION}",
+                "calibrate again: `dosimeter detectors calibrate`",
+            )
         columns = card.sections("columns")
         features = tuple(c.text("feature", pattern=NAME) for c in columns)
         packs = tuple(c.text("pack", pattern=HEX64) for c in columns)
@@ -175,6 +277,8 @@ class Calibration:
         corpus, date = card.text("corpus"), card.text("date")
         known = card.optional("answers_per_day")
         per_day = card.integer("answers_per_day", 1, 1 << 50) if known else None
+        labelled = card.boolean("labelled")
+        routes = card.texts("routes")
         card.done()
         return cls(
             features=features,
@@ -185,6 +289,9 @@ class Calibration:
             corpus=corpus,
             date=date,
             answers_per_day=per_day,
+            routes=routes,
+            route_of=tensor(artefact, "routes", np.uint16, (requests,)),
+            labelled=labelled,
         )
 
 
@@ -219,6 +326,11 @@ def _check(c: Calibration) -> None:
         raise InputError.at(place, f"offsets must run from 0 to {tokens}")
     if (ends[1:] < ends[:-1]).any():  # a difference of two int64 may wrap around
         raise InputError.at(place, "offsets must not descend")
+    if not 1 <= len(c.routes) <= MAX_ROUTES or len(set(c.routes)) != len(c.routes):
+        raise InputError.at(place, f"1 to {MAX_ROUTES} routes, each named once")
+    of = c.by_route
+    if of.dtype != np.uint16 or of.shape != (len(ends) - 1,) or (of >= len(c.routes)).any():
+        raise InputError.at(place, "routes uint16 [A], each one of those named")
     if len(c.scopes) and int(c.scopes.max()) > max(Scope):
         raise InputError.at(place, f"scope {int(c.scopes.max())} is not known")
     try:

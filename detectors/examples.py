@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +53,24 @@ class Example:
 
     @property
     def identity(self) -> str:
-        """Equal for rows that say the same: case, width and spacing aside."""
+        """Equal for rows that say the same: case, width, spacing and invisible characters aside.
+
+        Letters of another script are other letters, however alike they look.
+        """
         told = [self.text or "", *(m["content"] for m in self.messages)]
-        return "\n".join(" ".join(unicodedata.normalize("NFKC", t).lower().split()) for t in told)
+        return "\n".join(_said(text) for text in told)
 
 
 def load_examples(path: Path) -> list[Example]:
     """Every row of a JSON Lines file. Raises InputError with each row that is wrong (the first 20)."""
+    raw = read_file(path, MAX_FILE_BYTES, follow=True)
+    ends = raw.count(b"\n")  # before there is an object a line
+    if ends > MAX_ROWS:
+        raise InputError.at(path, f"{ends} rows, at most {MAX_ROWS} are read")
     try:
-        lines = read_file(path, MAX_FILE_BYTES, follow=True).decode().split("\n")
+        lines = raw.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError.at(path, f"is not UTF-8 (byte {error.start})") from None
-    if len(lines) > MAX_ROWS:
-        raise InputError.at(path, f"{len(lines)} rows, at most {MAX_ROWS} are read")
     found: list[Example] = []
     wrong: list[Finding] = []
     for number, line in enumerate(lines, start=1):
@@ -83,18 +89,22 @@ def load_examples(path: Path) -> list[Example]:
     return found
 
 
-def sets_of(folder: Path, feature: str) -> dict[str, list[Example]]:
+def sets_of(folder: Path, feature: str, known: Iterable[str] = ()) -> dict[str, list[Example]]:
     """`<feature>_<set>.jsonl` of a folder by set, and `benign_<set>.jsonl` as `benign_<set>`.
 
-    Rows of a benign set count as `label: 0` when they have none. Raises InputError if there is neither.
+    known: features, so that a file of `scam_warning` is none of `scam`. Rows of a benign set count as
+    `label: 0` when they have none. Raises InputError if there is neither.
     """
+    longer = tuple(f"{name}_" for name in known if name.startswith(f"{feature}_"))
     if not folder.is_dir():
         raise InputError.at(folder, "is not a folder", "give the folder that holds the sets")
     found: dict[str, list[Example]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for name in (feature, BENIGN):
-            if path.name.startswith(f"{name}_"):
+            if path.name.startswith(f"{name}_") and not path.name.startswith(longer):
                 key = path.stem.removeprefix(f"{feature}_") if name == feature else path.stem
+                if key in found:
+                    raise InputError.at(path, f"is a second set `{key}`", "rename one of the two")
                 found[key] = load_examples(path)
     for key, rows in found.items():
         if key.startswith(f"{BENIGN}_") and (bad := [r for r in rows if r.label]):
@@ -151,14 +161,15 @@ def leaks(fit: Iterable[Example], held_out: Sequence[Example]) -> list[Example]:
 def _rows(line: str, place: Place) -> list[Example]:
     """One example, or the two of a pair (`risky` and `benign`, text or `…_messages`)."""
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=partial(_once, place))
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError.at(place, f"is not JSON ({error!s:.80})") from None
     if not isinstance(row, dict):
         raise InputError.at(place, "is not a JSON object", "write `{text | messages, label}`")
-    group = str(row.get("group", row.get("pair", row.get("id", f"row-{place.line}"))))[:200]
-    named = (row.get(key) for key in ("kind", "route", "format", "type"))
-    kind = str(next((value for value in named if value), ""))[:100]
+    group = _name(row, ("group", "pair", "id"), place)[:200] or f"row-{place.line}"
+    kind = _name(row, ("kind", "route", "format", "type"), place)[:100]
     if "risky" in row or "risky_messages" in row:
         return [
             Example(label, group, *_content(row, side, place), kind=kind, place=place)
@@ -166,6 +177,26 @@ def _rows(line: str, place: Place) -> list[Example]:
         ]
     text, messages = _content(row, "", place)
     return [Example(_label(row, place), group, text, messages, kind=kind, place=place)]
+
+
+def _once(place: Place, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values under one key readers take different ones: what was reviewed is not what is learned."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InputError.at(place, "names something twice")
+    return found
+
+
+def _name(row: Mapping[str, Any], keys: Sequence[str], place: Place) -> str:
+    """The first of the keys that says something; empty where none does."""
+    for key in keys:
+        value = row.get(key)
+        if value is None or value == "":
+            continue
+        if type(value) not in (str, int):
+            raise InputError.at(place, f"`{key}` is neither text nor a number")
+        return _text(str(value), key, place)
+    return ""
 
 
 def _label(row: Mapping[str, Any], place: Place) -> bool | None:
@@ -211,3 +242,8 @@ def _text(value: Any, key: str, place: Place) -> str:
     except UnicodeEncodeError:
         raise InputError.at(place, f"`{key}` holds half a surrogate pair") from None
     return value
+
+
+def _said(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join("".join(c for c in folded if unicodedata.category(c) != "Cf").split())

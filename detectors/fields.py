@@ -60,6 +60,9 @@ class Fields:
     def number(self, name: str) -> float:
         return self._got(self._reader.number(self._take(name), -math.inf, math.inf))
 
+    def boolean(self, name: str) -> bool:
+        return self._got(self._reader.boolean(self._take(name)))
+
     def integers(self, name: str, low: int, high: int, most: int) -> tuple[int, ...]:
         nodes = self._items(name)
         if not 1 <= len(nodes) <= most:

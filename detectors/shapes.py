@@ -49,6 +49,12 @@ def unit_statistics(stream: Stream, scope: Scope, shape: Shape) -> Ints:
     return np.asarray(np.maximum.reduceat(per_token, first), dtype=np.int64)
 
 
+def units_of(stream: Stream, scope: Scope) -> Ints:
+    """int64 [U]: the request of each of `unit_statistics`, in its order."""
+    _, request = _inside(stream, scope)
+    return np.asarray(np.unique(request), dtype=np.int64)
+
+
 def token_statistics(stream: Stream, scope: Scope, shape: Shape) -> Ints:
     """int64: one a scored token of this scope: the statistic of the window that ends at it."""
     inside, request = _inside(stream, scope)

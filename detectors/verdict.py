@@ -57,6 +57,8 @@ def judge(
     The first is cross-validation. Texts of one author share words, so where there are held-out sets the
     nulls of words are judged on them alone. reads: `model`, or `reader` for one that sees text only.
     """
+    if not sets:
+        raise ValueError("no set was measured: there is nothing to judge")
     checks: list[Check] = []
     lowest = 1.0
     for number, (name, found) in enumerate(sets):

@@ -6,7 +6,7 @@ figures are those of probes that never saw the rows; the pack's own probe is fit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,12 @@ class _Library:
         work: Path,
         tell: Callable[[int, int], None],
     ) -> None:
-        self._index: dict[tuple[str, int], int] = {}
+        self._index: dict[Hashable, int] = {}
         self.tokens: list[Tokens] = []
         for lesson in lessons:
             held = [row for rows in lesson.held_out.values() for row in rows]
             for row in (*lesson.own, *lesson.others, *held):
-                key = (row.identity, int(lesson.feature.read.scope))
+                key = _key(row, lesson)
                 if key not in self._index:
                     self._index[key] = len(self.tokens)
                     self.tokens.append(subject.tokens(row, lesson.feature.read.scope))
@@ -101,15 +101,15 @@ class _Library:
 
     def rows(self, lesson: Lesson, examples: Sequence[Example], weights: Sequence[float]) -> Rows:
         read = lesson.feature.read
-        at = np.array([self._index[row.identity, int(read.scope)] for row in examples])
+        at = np.array([self._index[_key(row, lesson)] for row in examples])
         found = self.captured
-        chosen = {old: new for new, old in enumerate(at.tolist())}
-        kept = np.isin(found.of, at)
+        first, end = np.searchsorted(found.of, at), np.searchsorted(found.of, at, side="right")
+        sampled = np.concatenate([np.arange(a, b) for a, b in zip(first, end, strict=True)])
         return Rows(
             found.layers,
             (found.last if read.pool == "last" else found.means)[at],
-            found.sampled[kept],
-            np.array([chosen[old] for old in found.of[kept].tolist()], np.int64),
+            found.sampled[sampled],
+            np.repeat(np.arange(len(at)), end - first),
             found.embedded[at],
             tuple(row.words for row in examples),
             np.array([bool(row.label) for row in examples]),
@@ -118,16 +118,19 @@ class _Library:
         )
 
     def of(self, lesson: Lesson, examples: Sequence[Example]) -> list[Tokens]:
-        scope = int(lesson.feature.read.scope)
-        return [self.tokens[self._index[row.identity, scope]] for row in examples]
+        return [self.tokens[self._index[_key(row, lesson)]] for row in examples]
 
     def lengths(self, lesson: Lesson, examples: Sequence[Example]) -> np.ndarray[Any, Any]:
-        scope = int(lesson.feature.read.scope)
-        return self.captured.lengths[[self._index[row.identity, scope] for row in examples]]
+        return self.captured.lengths[[self._index[_key(row, lesson)] for row in examples]]
 
     def cut(self, lesson: Lesson) -> int:
-        scope = int(lesson.feature.read.scope)
-        return sum(self.tokens[self._index[row.identity, scope]].cut for row in lesson.own)
+        return sum(one.cut for one in self.of(lesson, lesson.own))
+
+
+def _key(row: Example, lesson: Lesson) -> Hashable:
+    """What a model reads of a row: the very characters, who said them, and which are looked at."""
+    said = tuple((message["role"], message["content"]) for message in row.messages)
+    return row.text, said, lesson.feature.read.scope
 
 
 def _learn(

@@ -7,6 +7,8 @@ generated beyond one token, so a reply from elsewhere can be read too.
 
 from __future__ import annotations
 
+import bisect
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -22,10 +24,10 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Pack
-from dosimeter.monitor.fitting.subject import MAX_TOKENS, Floats, Tell, Tokens, batches
+from dosimeter.monitor.fitting.subject import MAX_TOKENS, Floats, Tell, Tokens, batches, whole
 from dosimeter.monitor.taps import transformers as server
 from dosimeter.monitor.taps.attach import Seen, attach, capture
-from dosimeter.monitor.taps.roles import by_template
+from dosimeter.monitor.taps.roles import by_template, scopes_of
 
 BATCH_VALUES = 48 << 20
 """Activations of one batch that are held at once: 192 MiB."""
@@ -45,13 +47,17 @@ class Decoder:
 
         self.identity = ModelIdentity.from_folder(folder)
         try:
-            self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            loaded, told = AutoModelForCausalLM.from_pretrained(
+                folder, dtype="auto", trust_remote_code=False, output_loading_info=True
+            )
+            self.model: Any = loaded.eval()
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             self.blocks = len(server.blocks(self.model))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except Exception as error:  # of a stranger's folder: a library raises what it likes
             raise InputError.at(
                 folder, f"cannot be loaded as a causal language model ({error!s:.300})"
             ) from None
+        whole(folder, told["missing_keys"], self.blocks)
         self.width = self.identity.hidden_size
         known = self.model.get_input_embeddings().num_embeddings
         if len(self.tokenizer) > known:
@@ -62,7 +68,8 @@ class Decoder:
             )
         positions = getattr(self.model.config, "max_position_embeddings", MAX_TOKENS) or MAX_TOKENS
         self._most = min(MAX_TOKENS, positions - 1)
-        self._special = set(self.tokenizer.all_special_ids)
+        added = self.tokenizer.added_tokens_decoder.items()
+        self._special = {*self.tokenizer.all_special_ids, *(i for i, t in added if t.special)}
         self._pad = next(
             (
                 i
@@ -162,7 +169,7 @@ class Decoder:
                 example.place, "the model's chat template changes what a message says",
                 "its tokens cannot be told by role; give rows of `text`",
             )  # fmt: skip
-        ids = self._render(list(messages), example, add=False) if ends else before
+        ids = self._reply(list(messages), example) if ends else before
         if ids[: len(before)] != before:
             raise InputError.at(
                 example.place,
@@ -174,9 +181,22 @@ class Decoder:
             scopes[start:end] = scope
         return np.asarray(ids, dtype=np.int64), scopes
 
-    def _render(self, messages: list[Message], example: Example, add: bool = True) -> list[int]:
-        text = self._text(messages, example=example, add=add)
+    def _render(self, messages: list[Message], example: Example) -> list[int]:
+        text = self._text(messages, example=example)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _reply(self, messages: list[Message], example: Example) -> list[int]:
+        """The conversation up to the end of its reply: what a template writes after it, nobody generates."""
+        mark = secrets.token_hex(8)
+        last = {**messages[-1], "content": messages[-1]["content"].rstrip() + mark}
+        text = self._text(messages, example=example, add=False)
+        marked = self._text([*messages[:-1], last], example=example, add=False)
+        end = marked.rfind(mark)
+        if end < 0 or not text.startswith(marked[:end]):  # told apart by nothing: all of it is read
+            end = len(text)
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        starts = [start for start, _ in found["offset_mapping"]]
+        return list(found["input_ids"])[: bisect.bisect_left(starts, end)]
 
     def _text(self, messages: Sequence[Message], *, example: Example, add: bool = True) -> str:
         try:
@@ -202,4 +222,5 @@ def as_messages(example: Example, scope: Scope) -> Sequence[Message]:
 
 
 def _scope_of(messages: Sequence[Message]) -> Scope:
-    return Scope.ANSWER if messages[-1]["role"] == "assistant" else Scope.MESSAGE
+    """Of the last message: a reply is an answer, what a tool gave is the tool's."""
+    return Scope.ANSWER if messages[-1]["role"] == "assistant" else scopes_of(messages)[-1]

@@ -20,7 +20,7 @@ from dosimeter.detectors.examples import (
     load_examples,
     sets_of,
 )
-from dosimeter.detectors.findings import Finding, InputError
+from dosimeter.detectors.findings import Finding, InputError, Place
 from dosimeter.detectors.registry import FEATURES, Feature, Features
 
 BENIGN_TEXTS = FEATURES.parent / "benign"
@@ -48,7 +48,7 @@ class Lesson:
 
 def lesson_of(feature: Feature, features: Features, folder: Path | None) -> Lesson:
     """From `folder` where it has the feature's sets, else from our own texts. Raises InputError."""
-    sets = sets_of(folder, feature.name) if folder is not None else {}
+    sets = sets_of(folder, feature.name, features) if folder is not None else {}
     own = sets.pop(FIT, None)
     others: list[Example] = []
     if own is None:
@@ -59,6 +59,10 @@ def lesson_of(feature: Feature, features: Features, folder: Path | None) -> Less
     findings = check_fit(own)
     if any(finding.severity == "error" for finding in findings):
         raise InputError(findings)
+    # A text that stands twice would be learned in one fold and tested in another.
+    own = list({row.identity: row for row in reversed(own)}.values())[::-1]
+    known = {row.identity for row in own}
+    others = [row for row in others if row.identity not in known]
     benign = [
         replace(row, label=False, kind=row.kind or key.removeprefix(f"{BENIGN}_"))
         for key, rows in sets.items()
@@ -67,8 +71,12 @@ def lesson_of(feature: Feature, features: Features, folder: Path | None) -> Less
     ]
     held_out = {}
     for name, rows in sets.items():
-        if not name.startswith(f"{BENIGN}_") and {row.label for row in rows} == {True, False}:
+        if name.startswith(f"{BENIGN}_"):
+            continue
+        if {row.label for row in rows} == {True, False}:
             held_out[name] = tuple(_grouped(row, name) for row in rows)
+        else:
+            findings.append(_unmeasured(name, rows))
     return Lesson(
         feature,
         tuple(own),
@@ -106,6 +114,16 @@ def benign_texts() -> list[Example]:
         for path in sorted(BENIGN_TEXTS.glob("*.jsonl"))
         for row in load_examples(path)
     ]
+
+
+def _unmeasured(name: str, rows: Sequence[Example]) -> Finding:
+    return Finding(
+        "unmeasured",
+        "warning",
+        Place(rows[0].place.name),
+        f"nothing is measured on set `{name}`: it lacks a class, or a row without `label` is in it",
+        "give rows of both classes, each with its `label`",
+    )
 
 
 def _calibrates(key: str, sets: dict[str, list[Example]]) -> bool:

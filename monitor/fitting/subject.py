@@ -6,14 +6,16 @@ What is done with the activations is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.examples import Example
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Pack
@@ -107,3 +109,13 @@ def statistic(
         return np.asarray(kept.mean(axis=0))
     total = np.concatenate([np.zeros((1, kept.shape[1])), kept.cumsum(axis=0)])
     return np.asarray(((total[window:] - total[:-window]) / window).max(axis=0))
+
+
+def whole(folder: Path, missing: Iterable[str], blocks: int) -> None:
+    """Raises InputError where weights were not there, and are random numbers now."""
+    names = sorted(missing)
+    if names or not blocks:
+        what = (
+            f"{len(names)} weights are missing, such as `{names[0]}`" if names else "has no block"
+        )
+        raise InputError.at(folder, what, "give the whole folder of the model, as it was saved")

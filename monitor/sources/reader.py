@@ -23,7 +23,7 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Pack
-from dosimeter.monitor.fitting.subject import Floats, Tell, Tokens
+from dosimeter.monitor.fitting.subject import Floats, Tell, Tokens, whole
 from dosimeter.monitor.taps.probe_op import CaptureOp, ProbeOp
 
 WINDOW, STRIDE = 64, 32
@@ -63,12 +63,16 @@ class Reader:
 
         self.identity = ModelIdentity.from_folder(folder)
         try:
-            self.model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            loaded, told = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+            )
+            self.model: Any = loaded.eval()
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             self._layers: Sequence[nn.Module] = self.model.encoder.layer
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except Exception as error:  # of a stranger's folder: a library raises what it likes
             raise InputError.at(folder, f"cannot be loaded as a reader ({error!s:.300})") from None
         self.blocks, self.width = len(self._layers), self.identity.hidden_size
+        whole(folder, [n for n in told["missing_keys"] if "pooler" not in n], self.blocks)
         special = (self.tokenizer.cls_token_id, self.tokenizer.sep_token_id)
         if None in special:
             raise InputError.at(folder, "its tokenizer has no tokens to begin and end a window")

@@ -159,7 +159,7 @@ def test_its_arrays_cannot_be_changed_behind_the_digest() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (b"version: 1", b"version: 2", "card.yaml:1:10: error: `2` is out of range"),
+        (b"version: 2", b"version: 3", "card.yaml:1:10: error: calibration format 3, this build"),
         (b"tokens: 3", b"tokens: 4", "is int16 [3, 1], not int16 [4, 1]"),
         (b"requests: 2", b"requests: 1", "is int64 [3], not int64 [2]"),
         (b"date: 2026-01-31", b"date: yesterday", "date `yesterday` is not an ISO day"),
@@ -225,3 +225,98 @@ def test_achieved_never_exceeds_expected_and_order_of_answers_does_not_matter(
         assert one.exceedances <= one.expected_exceedances  # type: ignore[attr-defined]
     if one is not None and rare is not None:
         assert rare.threshold >= one.threshold  # type: ignore[attr-defined]
+
+
+def routed(n_pool: int, n_own: int) -> Calibration:
+    """A large route with scores 0 to 99 over and over, and a small one that sits 1000 codes higher."""
+    requests = [(np.array([[i % 100]], np.int16), np.array([3], np.uint8)) for i in range(n_pool)]
+    requests += [
+        (np.array([[1000 + i % 100]], np.int16), np.array([3], np.uint8)) for i in range(n_own)
+    ]
+    return Calibration.from_requests(
+        [Column("scam", "ab" * 32, "t")],
+        requests,
+        corpus="made by hand",
+        date="2026-01-31",
+        routes=["web"] * n_pool + ["fax"] * n_own,
+    )
+
+
+def test_a_route_with_enough_traffic_is_placed_on_its_own_alone() -> None:
+    """1 in 10 of 100 units from 1000 to 1099: the ten highest exceed 1089."""
+    placed = routed(5000, 100).place(
+        Level.parse("1 in 10 answers"), "scam", Scope.ANSWER, Shape("once"), "fax"
+    )
+    assert (placed.threshold, placed.exceedances, placed.own) == (1089, 10, 1.0)
+
+
+def test_a_route_with_little_traffic_is_shrunk_towards_the_pool() -> None:
+    """50 units expect 5 exceedances, so half of the weight is the route's: of its own (1000 to 1049) those
+    above t, halved, plus half of the pool's share above t, may be .1. The pool holds the route's 50 of 5050.
+    """
+    calibration = routed(5000, 50)
+    placed = calibration.place(
+        Level.parse("1 in 10 answers"), "scam", Scope.ANSWER, Shape("once"), "fax"
+    )
+    for t in range(1000, 1050):
+        above = sum(value > t for value in range(1000, 1050))
+        if 0.5 * above / 50 + 0.5 * above / 5050 <= 0.1:
+            break
+    assert placed.threshold == t
+    assert placed.own == 0.5
+    assert any("50%" in warning for warning in placed.warnings)
+
+
+def test_an_unknown_route_names_the_known_ones() -> None:
+    with pytest.raises(LevelError, match=r"`fxa` is not calibrated[^?]*did you mean `fax`"):
+        routed(100, 100).place(
+            Level.parse("1 in 10 answers"), "scam", Scope.ANSWER, Shape("once"), "fxa"
+        )
+
+
+def test_routes_survive_the_disk(tmp_path: Path) -> None:
+    made = routed(30, 20)
+    made.save(tmp_path)
+    read = Calibration.load(tmp_path)
+    assert (read.routes, read.by_route.tolist()) == (made.routes, made.by_route.tolist())
+    assert read.digest == made.digest
+
+
+def test_a_certificate_needs_the_bound_below_the_level_and_says_how_many_are_missing() -> None:
+    """0 of n is below 1 in 100 from n = 299 on: (1 - .01)^299 < .05."""
+    certificate = routed(250, 0).certify(
+        Level.parse("1 in 100 answers"), "scam", Scope.ANSWER, Shape("once")
+    )
+    assert (certificate.certified, certificate.more) == (False, 49)
+    enough = routed(299, 0).certify(
+        Level.parse("1 in 100 answers"), "scam", Scope.ANSWER, Shape("once")
+    )
+    assert (enough.certified, enough.threshold, enough.allowed) == (True, 99, 0)
+
+
+def test_the_certified_threshold_is_the_lowest_whose_bound_holds() -> None:
+    """Against every threshold, one by one."""
+    from scipy.stats import beta
+
+    calibration = routed(3000, 0)
+    level = Level.parse("1 in 10 answers")
+    certificate = calibration.certify(level, "scam", Scope.ANSWER, Shape("once"))
+    holds = []
+    for t in range(100):
+        above = 30 * (99 - t)
+        bound = beta.ppf(0.95, above + 1, 3000 - above)
+        if bound <= 0.1:
+            holds.append(t)
+    assert certificate.threshold == min(holds)
+
+
+def test_unlabelled_traffic_says_what_its_level_bounds() -> None:
+    made = routed(200, 0)
+    unlabelled = replace(made, labelled=False)
+    placed = unlabelled.place(Level.parse("1 in 10 answers"), "scam", Scope.ANSWER, Shape("once"))
+    assert any("share of alerts" in warning for warning in placed.warnings)
+
+
+def test_what_to_label_first_is_what_scores_highest() -> None:
+    first = routed(100, 3).label_first("scam", Scope.ANSWER, Shape("once"), 5)
+    assert first == [(102, 1002), (101, 1001), (100, 1000), (99, 99), (98, 98)]

@@ -1,0 +1,262 @@
+"""A persona vector: the mean difference of a model's reply activations under opposite system prompts.
+
+Theory: Chen et al. 2025, "Persona Vectors" (arXiv:2507.21509). What comes out is a contrast of prompts; that
+the replies show the trait is for a judge to say, and without one the card says that none did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors import nulls
+from dosimeter.detectors.evaluate import auroc, random_direction_null
+from dosimeter.detectors.examples import Example
+from dosimeter.detectors.findings import InputError, Place
+from dosimeter.detectors.fingerprint import Fingerprint
+from dosimeter.detectors.frames import ActivationFrame
+from dosimeter.detectors.pack import Pack, ProbeNote
+from dosimeter.monitor.fitting.build import FINGERPRINT_TOKENS, candidate_layers
+from dosimeter.monitor.fitting.captures import Captured, capture_all
+from dosimeter.monitor.fitting.contrast import (
+    AGAINST,
+    FOR,
+    LEAST_QUESTIONS,
+    NEITHER,
+    Contrast,
+    Key,
+    Said,
+    judge,
+)
+from dosimeter.monitor.fitting.decoder import Decoder
+from dosimeter.monitor.fitting.replies import replies
+from dosimeter.monitor.fitting.subject import Tell, Tokens
+from dosimeter.monitor.imports.direction import Doubles, Imported, as_probe
+
+KIND = "persona vector: mean reply activation under prompts for the trait minus under prompts against it"
+UNJUDGED = "no judge read the replies: this is a contrast of prompts, not of behaviour"
+JUDGED = "replies that a judge found not to show their side were left out"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Persona:
+    """imported: the direction · benign float32 [M, 1, D]: tokens of the model's replies under no prompt
+
+    known    such a reply, for the fingerprint
+    said     every reply, as it was used
+    figures  what the card says: consistency, layer, counts · nulls
+    """
+
+    imported: Imported
+    benign: npt.NDArray[np.float32]
+    known: Tokens
+    said: tuple[Said, ...]
+    figures: dict[str, Any]
+    nulls: dict[str, Any]
+
+
+def extract(
+    subject: Decoder,
+    contrast: Contrast,
+    work: Path,
+    *,
+    samples: int = 1,
+    reply_tokens: int = 64,
+    temperature: float = 1.0,
+    seed: int = 0,
+    layer: int | None = None,
+    judged: Mapping[Key, tuple[str, bool]] | None = None,
+    tell: Callable[[str], Tell] = lambda _: lambda done, of: None,
+) -> Persona:
+    """Ask, answer, capture, subtract. work: where captures are kept; layer: None: the most consistent one.
+
+    judged: labels of the replies. Raises InputError, FitError.
+    """
+    if layer is not None and not 0 <= layer < subject.blocks:
+        raise InputError.at("layer", f"block {layer}, the model has {subject.blocks} from 0")
+    keys, prompts = _asked(contrast, samples)
+    answers = replies(
+        subject, prompts, reply_tokens, tell("asking the model"), temperature=temperature, seed=seed
+    )
+    said = [Said(key, answer.text) for key, answer in zip(keys, answers, strict=True)]
+    if judged is not None:
+        said = [judge(one, judged) if one.key[0] != NEITHER else one for one in said]
+    used = [
+        (one.key, answer.tokens)
+        for one, answer in zip(said, answers, strict=True)
+        if one.kept and answer.tokens is not None
+    ]
+    of = _usable(contrast, [key for key, _ in used])
+    used = [(key, tokens) for key, tokens in used if key[2] in of or key[0] == NEITHER]
+    side = np.array([key[0] for key, _ in used])
+    if not (side == NEITHER).any():
+        raise InputError.at(contrast.place, "under no system prompt the model says nothing",
+                            "its own replies are the scale")  # fmt: skip
+    layers = candidate_layers(subject.blocks) if layer is None else (layer,)
+    captured = capture_all(subject, [t for _, t in used], layers, work, tell("reading the replies"))
+    question = np.array([key[2] for key, _ in used])
+    gaps = _gaps(captured.means.astype(np.float64), side, question, of)  # [Q, L, D]
+    alike = [_agreement(gaps[:, i]) for i in range(len(layers))]
+    at = int(np.argmax([np.mean(a) for a in alike]))
+    figures, found_nulls = _figures(captured, side, question, of, gaps, at, seed)
+    figures |= {
+        "judged": judged is not None,
+        "caveat": UNJUDGED if judged is None else JUDGED,
+        "layer_chosen": layer is None,
+        "prompts_for": len(contrast.for_prompts),
+        "prompts_against": len(contrast.against_prompts),
+        "questions": len(of),
+        "replies_for": int((side == FOR).sum()),
+        "replies_against": int((side == AGAINST).sum()),
+        "replies_left_out": len(said) - len(used),
+    }
+    imported = Imported(
+        feature=contrast.trait,
+        layers=(layers[at],),
+        weights=gaps[:, at].mean(axis=0)[None],
+        bias=0.0,
+        source=f"{subject.identity.name}, {Path(contrast.place).name}",
+        kind=KIND,
+        notes=(figures["caveat"],),
+    )
+    neither = np.flatnonzero(side == NEITHER)
+    return Persona(
+        imported, captured.sampled[np.isin(captured.of, neither)][:, [at]], used[int(neither[0])][1],
+        tuple(said), figures, found_nulls,
+    )  # fmt: skip
+
+
+def persona_pack(subject: Decoder, name: str, persona: Persona, tier: str) -> Pack:
+    """An uncalibrated pack of one probe, in sd of the model's replies under no prompt. Raises FitError."""
+    probe, note = as_probe(persona.imported, persona.benign)
+    scale = {
+        f"{side}_sd": round((value - note.mean) / note.sd, 4)
+        for side, value in persona.figures["projections"].items()
+    }
+    own = {key: value for key, value in persona.figures.items() if key != "projections"}
+    note = ProbeNote(
+        tier, note.mean, note.sd, note.benign_tokens,
+        {**note.metrics, "imported": False, **own, **scale}, persona.nulls,
+    )  # fmt: skip
+    known = persona.known
+    n = min(FINGERPRINT_TOKENS, len(known.ids))
+    short = replace(known, ids=known.ids[:n], scopes=known.scopes[:n], read=known.read[:n])
+    ((_, hidden),) = subject.activations([short], probe.layers, lambda done, of: None)
+    frame = ActivationFrame(np.ascontiguousarray(hidden.transpose(1, 0, 2)), probe.layers)
+    precise = subject.identity.dtype == "float32"
+    return Pack(
+        name=name,
+        recipe=f"{probe.feature}: {KIND}, block {probe.layers[0]}; {persona.figures['caveat']}",
+        model=subject.identity,
+        probes=(probe,),
+        notes=(note,),
+        fingerprint=Fingerprint.take((probe,), short.ids, frame, 0.01 if precise else 0.1),
+    )
+
+
+def _asked(contrast: Contrast, samples: int) -> tuple[list[Key], list[Example]]:
+    keys, prompts = [], []
+    for side in (FOR, AGAINST, NEITHER):
+        for p, system in enumerate(contrast.prompts(side)):
+            before = ({"role": "system", "content": system},) if system else ()
+            for q, question in enumerate(contrast.questions):
+                for sample in range(samples):
+                    keys.append((side, p, q, sample))
+                    prompts.append(
+                        Example(
+                            None, str(q), None, (*before, {"role": "user", "content": question}),
+                            place=Place(f"{contrast.place}: question {q + 1} under `{side}`"),
+                        )
+                    )  # fmt: skip
+    return keys, prompts
+
+
+def _usable(contrast: Contrast, keys: Sequence[Key]) -> list[int]:
+    """Questions that were answered on both sides."""
+    answered = {(key[0], key[2]) for key in keys}
+    found = [
+        q for q in range(len(contrast.questions)) if {(FOR, q), (AGAINST, q)} <= answered
+    ]  # fmt: skip
+    if len(found) < LEAST_QUESTIONS:
+        raise InputError.at(
+            contrast.place,
+            f"{len(found)} questions have a reply of both sides, at least {LEAST_QUESTIONS} are needed",
+            "ask more questions, or sample more replies",
+        )
+    return found
+
+
+def _gaps(
+    means: Doubles,
+    side: npt.NDArray[np.str_],
+    question: npt.NDArray[np.int64],
+    of: Sequence[int],
+) -> Doubles:
+    """float64 [Q, L, D]: of each question, mean under prompts for minus mean under prompts against."""
+    return np.stack([
+        means[(side == FOR) & (question == q)].mean(axis=0)
+        - means[(side == AGAINST) & (question == q)].mean(axis=0)
+        for q in of
+    ])  # fmt: skip
+
+
+def _agreement(gaps: Doubles) -> Doubles:
+    """[Q] of gaps [Q, D]: cosine of each question's own gap and the direction of all the others."""
+    rest = gaps.sum(axis=0) - gaps
+    lengths = np.linalg.norm(gaps, axis=1) * np.linalg.norm(rest, axis=1)
+    dots = np.einsum("qd,qd->q", gaps, rest)
+    return np.asarray(np.divide(dots, lengths, out=np.zeros(len(gaps)), where=lengths > 0))
+
+
+def _figures(
+    captured: Captured,
+    side: npt.NDArray[np.str_],
+    question: npt.NDArray[np.int64],
+    of: Sequence[int],
+    gaps: Doubles,
+    at: int,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(figures, nulls). Left out, a question has a say neither in the direction nor in its layer."""
+    layers = captured.layers
+    alike, ordered = [], []
+    for i, q in enumerate(of):
+        rest = np.delete(gaps, i, axis=0)
+        best = int(np.argmax([_agreement(rest[:, n]).mean() for n in range(len(layers))]))
+        direction = rest[:, best].mean(axis=0)
+        norm = np.linalg.norm(direction) * np.linalg.norm(gaps[i, best])
+        alike.append(float(direction @ gaps[i, best] / norm) if norm else 0.0)
+        rows = (question == q) & (side != NEITHER)
+        ordered.append(auroc(captured.means[rows][:, best] @ direction, side[rows] == FOR))
+    rows = side != NEITHER
+    x, positive = captured.means[rows][:, [at]].astype(np.float64), side[rows] == FOR
+    for q in of:  # a random direction must not be blamed for what the questions differ in
+        mine = question[rows] == q
+        x[mine] -= (
+            x[mine][positive[mine]].mean(axis=0) + x[mine][~positive[mine]].mean(axis=0)
+        ) / 2
+    mean, p95 = random_direction_null(x, positive, seed)
+    direction = gaps[:, at].mean(axis=0)
+    figures = {
+        "consistency": {
+            "what": "leave one question out, layer chosen anew",
+            "cosine": round(float(np.mean(alike)), 4),
+            "cosine_least": round(float(np.min(alike)), 4),
+            "auroc": round(float(np.mean(ordered)), 4),
+        },
+        "projections": {
+            FOR: float((captured.means[side == FOR][:, at] @ direction).mean()),
+            AGAINST: float((captured.means[side == AGAINST][:, at] @ direction).mean()),
+        },
+    }
+    lengths = captured.lengths[rows]
+    return figures, {
+        "random_p95": round(p95, 4),
+        "random_mean": round(mean, 4),
+        "length": round(auroc(nulls.of_lengths(lengths, positive), positive), 4),
+    }
