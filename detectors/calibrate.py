@@ -209,7 +209,7 @@ class Calibration:
         """bool [A]: the requests of a route."""
         if route not in self.routes:
             raise LevelError(f"route `{route}` is not calibrated", hint_for(route, self.routes))
-        return self.by_route == self.routes.index(route)
+        return np.asarray(self.by_route == self.routes.index(route))
 
     def _honest(self, placed: Placement) -> Placement:
         """Unlabelled traffic holds alerts that are right: the level then bounds alerts, not mistakes."""

@@ -31,7 +31,8 @@ class Rows:
     pooled    float32 [N, L, D]  one row an example, pooled as the feature is read
     sampled   float32 [M, L, D]  tokens, and `of` int64 [M] the example of each
     embedded  float32 [N, D]     embedding layer, a null · texts [N], a null
-    positive  bool [N] · groups [N] · weights float64 [N]
+    positive  bool [N] · groups [N]
+    weights   float64 [N]      1: a row of the feature itself, which figures are of; below: only fitted on
     """
 
     layers: tuple[int, ...]
@@ -43,6 +44,11 @@ class Rows:
     positive: Bools
     groups: Labels
     weights: Doubles
+
+    @property
+    def own(self) -> Bools:
+        """bool [N]: rows that figures are of."""
+        return self.weights >= 1.0
 
     def take(self, chosen: Bools) -> Rows:
         """The examples of a mask [N]."""
@@ -80,7 +86,7 @@ class Recipe:
 
 def choose(rows: Rows, blocks: int, pool: str, seed: int) -> Recipe:
     """Centre by the sweep, then how many neighbours, then how strongly; ties to the simpler and deeper."""
-    sweep = layer_aurocs(rows.pooled, rows.positive, rows.groups, seed, INNER)
+    sweep = layer_aurocs(rows.pooled, rows.positive, rows.groups, seed, INNER, rows.own)
     centre = rows.layers.index(choose_layer(sweep, rows.layers, blocks))
     windows = dict.fromkeys(
         _window(rows.layers, centre, width) for width in WIDTHS if width <= len(rows.layers)
@@ -183,7 +189,7 @@ def _inner(rows: Rows, recipe: Recipe, seed: int) -> float:
             groups=rows.groups[train], weights=rows.weights[train], strength=recipe.strength,
         ).probe  # fmt: skip
         scores[test] = np.einsum("nld,ld->n", x[test], probe.weights) + probe.bias
-    return auroc(scores, rows.positive)
+    return auroc(scores[rows.own], rows.positive[rows.own])
 
 
 def _window(layers: Sequence[int], centre: int, width: int) -> tuple[int, ...]:

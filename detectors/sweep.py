@@ -19,12 +19,19 @@ NEAR = 0.005
 
 
 def layer_aurocs(
-    x: Array, positive: Bools, groups: Labels, seed: int, folds: int = 3
+    x: Array,
+    positive: Bools,
+    groups: Labels,
+    seed: int,
+    folds: int = 3,
+    counted: Bools | None = None,
 ) -> list[float]:
     """AUROC [L] of one-layer probes on held-out groups, over all folds together.
 
-    x [N, L, D], positive bool [N], groups [N]. Raises FitError where a fold lacks a class.
+    x [N, L, D], positive bool [N], groups [N]; counted bool [N]: rows that the AUROC is of, where others
+    are only fitted on. Raises FitError where a fold lacks a class.
     """
+    judged = np.ones(len(x), np.bool_) if counted is None else counted
     names = np.random.default_rng(seed).permutation(np.unique(groups))
     if len(names) < folds:
         raise FitError(f"{len(names)} groups cannot make {folds} folds")
@@ -38,7 +45,7 @@ def layer_aurocs(
                 "layer", (0,), rows[~test], positive[~test], rows[~test], groups=groups[~test]
             ).probe
             ranked[test] = rows[test, 0] @ probe.weights[0] + probe.bias
-        found.append(auroc(ranked, positive))
+        found.append(auroc(ranked[judged], positive[judged]))
     return found
 
 

@@ -138,5 +138,17 @@ def judge(
     return ("accepted" if lowest >= ACCEPTED else "experimental"), checks
 
 
+def hopeless(found: Mapping[str, Any], reads: str = "model") -> str | None:
+    """Why more rows like these could not change a refusal; None where they could."""
+    auroc: Interval = found["auroc"]
+    if auroc.high < EXPERIMENTAL:
+        return f"AUROC {_shown(auroc)} lies below {EXPERIMENTAL:.2f}"
+    for null in ("tfidf", "embedding"):
+        least = -MARGIN if null == "tfidf" and reads == "reader" else MARGIN
+        if null in found["margins"] and found["margins"][null].high < least:
+            return f"the margin over {NAMES[null]}, {_shown(found['margins'][null])}, lies below {least:.2f}"
+    return None
+
+
 def _shown(interval: Interval) -> str:
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.bench.child import BenchError
 
 BENCHES = {
+    "detectors": "whether detectors tell the truth: public sets, nulls, levels, refusals",
     "cache": "what scores for a server's prefix cache cost, in time and memory",
     "hook": "what the tap takes of a model server's forward",
     "line": "hook to decision and decision to durable, through the whole sidecar",
@@ -26,13 +28,24 @@ def add_parser(subparsers: Any) -> None:
     for name, line in BENCHES.items():
         one = commands.add_parser(name, help=line)
         one.add_argument("--json", action="store_true", help="one object instead of a table")
+        if name == "detectors":
+            _detectors(one)
         one.set_defaults(run=run)
+
+
+def _detectors(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR",
+                        help="public sets, `scam_<set>.jsonl` and `benign_<set>.jsonl`")  # fmt: skip
+    parser.add_argument("--only", action="append", metavar="PART",
+                        choices=("reader", "lab", "levels", "refusals", "time"),
+                        help="reader, lab, levels, refusals or time; repeat for several")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """0: every goal is met, or could not be measured here. 1: one is missed. 3: nothing ran."""
     try:
-        result = importlib.import_module(f"dosimeter.monitor.bench.{args.bench}").run()
+        measure = importlib.import_module(f"dosimeter.monitor.bench.{args.bench}").run
+        result = measure(args.data, args.only) if args.bench == "detectors" else measure()
     except BenchError as error:
         print(f"dosimeter bench {args.bench}: {error}", file=sys.stderr)
         return 3

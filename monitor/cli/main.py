@@ -17,6 +17,8 @@ COMMANDS = {
     "attach": "start a model server with our tap and front in it",
     "sidecar": "watch the model servers of this machine",
     "rules": "check rule files",
+    "detectors": "fit, evaluate, calibrate and compare probe packs",
+    "read": "score texts with the reader, where no activations can be had",
     "features": "list the defined features, show one's card",
     "alerts": "list stored alerts, show one",
     "deliver": "send stored alerts to Kafka, OTLP, stdout",

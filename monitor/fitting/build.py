@@ -6,7 +6,8 @@ figures are those of probes that never saw the rows; the pack's own probe is fit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,7 @@ from typing import Any
 import numpy as np
 
 from dosimeter.detectors.examples import Example
-from dosimeter.detectors.fingerprint import Fingerprint
-from dosimeter.detectors.fit import Doubles, Fit
-from dosimeter.detectors.frames import ActivationFrame
-from dosimeter.detectors.pack import Pack, ProbeNote
+from dosimeter.detectors.fit import Fit
 from dosimeter.detectors.recipe import (
     Rows,
     Scored,
@@ -26,17 +24,17 @@ from dosimeter.detectors.recipe import (
     fit_recipe,
     score_rows,
 )
-from dosimeter.detectors.verdict import judge
-from dosimeter.monitor.fitting.captures import Captured, capture_all
-from dosimeter.monitor.fitting.lesson import OTHERS_WEIGHT, Lesson
+from dosimeter.detectors.verdict import hopeless, judge
+from dosimeter.monitor.fitting.lesson import OTHERS_WEIGHT, PANEL, Lesson
+from dosimeter.monitor.fitting.library import Library, candidate_layers
 from dosimeter.monitor.fitting.measure import measure
-from dosimeter.monitor.fitting.subject import Subject, Tokens, statistic
+from dosimeter.monitor.fitting.packing import as_served
+from dosimeter.monitor.fitting.subject import Subject
 
 VERSION = 1
-FEWEST, MOST = 12, 16
-"""Models of up to FEWEST blocks are swept whole; larger ones at MOST places from 30 to 90 % of their depth."""
+LOOK_PAIRS, LOOK_OTHERS = 48, 36
+"""Groups of a first look."""
 
-FINGERPRINT_TOKENS = 48
 CROSS = "cross-validated"
 
 Tell = Callable[[str], Callable[[int, int], None]]
@@ -45,18 +43,15 @@ Tell = Callable[[str], Callable[[int, int], None]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """One feature: its evidence, and its fit unless it was refused."""
+    """One feature: its evidence, and its fit unless it was refused.
+
+    judged: cross-validation, as the verdict took it
+    """
 
     lesson: Lesson
     evidence: dict[str, Any]
     fit: Fit | None
-
-
-def candidate_layers(blocks: int) -> tuple[int, ...]:
-    if blocks <= FEWEST:
-        return tuple(range(blocks))
-    places = np.linspace(0.3 * blocks, 0.9 * blocks - 1, MOST).round().astype(int)
-    return tuple(sorted({int(n) for n in places}))
+    judged: dict[str, Any]
 
 
 def learn(
@@ -70,74 +65,78 @@ def learn(
 ) -> list[Learned]:
     """Capture every row once, then judge each feature. Raises InputError, FitError."""
     layers = candidate_layers(subject.blocks)
-    library = _Library(subject, lessons, layers, work, tell("reading the texts"))
+    refused: dict[str, Learned] = {}
+    for lesson in lessons:
+        early = _first_look(subject, lesson, layers, work, tell, seed)
+        if early is not None:
+            refused[lesson.feature.name] = early
+    going_on = [lesson for lesson in lessons if lesson.feature.name not in refused]
+    if not going_on:
+        return list(refused.values())
+    found = _all_rows(subject, going_on, layers, work, tell, twin, seed)
+    learned = {one.lesson.feature.name: one for one in found} | refused
+    return [learned[lesson.feature.name] for lesson in lessons]
+
+
+def _first_look(
+    subject: Subject,
+    lesson: Lesson,
+    layers: tuple[int, ...],
+    work: Path,
+    tell: Tell,
+    seed: int,
+) -> Learned | None:
+    """A refusal from a part of the rows, where more of them could not change it: a large model reads for an hour."""
+    part = replace(lesson, own=_part(lesson.own, seed), others=(), held_out={})
+    if len(lesson.own) < 2 * len(part.own):
+        return None
+    library = Library(subject, [part], layers, work, tell(f"a first look, {lesson.feature.name}"))
+    seen = _learn(subject, part, library, None, tell, seed)
+    said = hopeless(seen.judged, subject.reads)
+    if said is None:
+        return None
+    check = {
+        "check": "first-look", "passed": False, "value": len(part.own), "bound": len(lesson.own),
+        "sentence": f"refused on {len(part.own)} of {len(lesson.own)} rows: {said}",
+    }  # fmt: skip
+    evidence = {**seen.evidence, "verdict": "refused", "checks": [check, *seen.evidence["checks"]]}
+    return Learned(lesson, evidence, None, seen.judged)
+
+
+def _part(rows: Sequence[Example], seed: int) -> tuple[Example, ...]:
+    """Whole groups with both labels, and others, by lot."""
+    r = random.Random(seed)
+    risky = {row.group for row in rows if row.label}
+    both = sorted(risky & {row.group for row in rows if not row.label})
+    lone = sorted({row.group for row in rows} - set(both))
+    kept = {*r.sample(both, min(LOOK_PAIRS, len(both)))}
+    for label in (True, False):
+        mine = [group for group in lone if (group in risky) is label]
+        kept |= {*r.sample(mine, min(LOOK_PAIRS if label and not both else LOOK_OTHERS, len(mine)))}
+    return tuple(row for row in rows if row.group in kept)
+
+
+def _all_rows(
+    subject: Subject,
+    lessons: Sequence[Lesson],
+    layers: tuple[int, ...],
+    work: Path,
+    tell: Tell,
+    twin: Subject | None,
+    seed: int,
+) -> list[Learned]:
+    library = Library(subject, lessons, layers, work, tell("reading the texts"))
     of_twin = (
-        _Library(twin, lessons, layers, work, tell("reading them with the twin")) if twin else None
+        Library(twin, lessons, layers, work, tell("reading them with the twin")) if twin else None
     )
     return [_learn(subject, lesson, library, of_twin, tell, seed) for lesson in lessons]
-
-
-class _Library:
-    """Every row of every lesson, captured once."""
-
-    def __init__(
-        self,
-        subject: Subject,
-        lessons: Sequence[Lesson],
-        layers: tuple[int, ...],
-        work: Path,
-        tell: Callable[[int, int], None],
-    ) -> None:
-        self._index: dict[Hashable, int] = {}
-        self.tokens: list[Tokens] = []
-        for lesson in lessons:
-            held = [row for rows in lesson.held_out.values() for row in rows]
-            for row in (*lesson.own, *lesson.others, *held):
-                key = _key(row, lesson)
-                if key not in self._index:
-                    self._index[key] = len(self.tokens)
-                    self.tokens.append(subject.tokens(row, lesson.feature.read.scope))
-        self.captured: Captured = capture_all(subject, self.tokens, layers, work, tell)
-
-    def rows(self, lesson: Lesson, examples: Sequence[Example], weights: Sequence[float]) -> Rows:
-        read = lesson.feature.read
-        at = np.array([self._index[_key(row, lesson)] for row in examples])
-        found = self.captured
-        first, end = np.searchsorted(found.of, at), np.searchsorted(found.of, at, side="right")
-        sampled = np.concatenate([np.arange(a, b) for a, b in zip(first, end, strict=True)])
-        return Rows(
-            found.layers,
-            (found.last if read.pool == "last" else found.means)[at],
-            found.sampled[sampled],
-            np.repeat(np.arange(len(at)), end - first),
-            found.embedded[at],
-            tuple(row.words for row in examples),
-            np.array([bool(row.label) for row in examples]),
-            np.array([row.group for row in examples]),
-            np.array(weights, dtype=np.float64),
-        )
-
-    def of(self, lesson: Lesson, examples: Sequence[Example]) -> list[Tokens]:
-        return [self.tokens[self._index[_key(row, lesson)]] for row in examples]
-
-    def lengths(self, lesson: Lesson, examples: Sequence[Example]) -> np.ndarray[Any, Any]:
-        return self.captured.lengths[[self._index[_key(row, lesson)] for row in examples]]
-
-    def cut(self, lesson: Lesson) -> int:
-        return sum(one.cut for one in self.of(lesson, lesson.own))
-
-
-def _key(row: Example, lesson: Lesson) -> Hashable:
-    """What a model reads of a row: the very characters, who said them, and which are looked at."""
-    said = tuple((message["role"], message["content"]) for message in row.messages)
-    return row.text, said, lesson.feature.read.scope
 
 
 def _learn(
     subject: Subject,
     lesson: Lesson,
-    library: _Library,
-    of_twin: _Library | None,
+    library: Library,
+    of_twin: Library | None,
     tell: Tell,
     seed: int,
 ) -> Learned:
@@ -180,9 +179,11 @@ def _learn(
             entry(title, Scored(as_served(subject, fit, tokens), found.nulls), part, examples)
         )
         progress(number, 3 + len(lesson.held_out))
-    outcome, checks = judge(
-        [(one.document["name"], one.judged) for one in measured], fit.agreement, subject.reads
-    )
+    # The panel is there to be failed: languages the model may not know, dialects, other lengths.
+    judged = [
+        (one.document["name"], one.judged) for one in measured if one.document["name"] != PANEL
+    ]
+    outcome, checks = judge(judged, fit.agreement, subject.reads)
     progress(3 + len(lesson.held_out), 3 + len(lesson.held_out))
     evidence = {
         "version": VERSION,
@@ -216,82 +217,4 @@ def _learn(
         "warnings": [str(finding) for finding in lesson.warnings],
         "sets": [one.document for one in measured],
     }
-    return Learned(lesson, evidence, None if outcome == "refused" else fit)
-
-
-def as_served(subject: Subject, fit: Fit, tokens: Sequence[Tokens]) -> Doubles:
-    """[N]: every text scored token by token through the op that scores in a server, then one number."""
-    pack = _pack_of(subject, "build/trial", "trial", [fit], [_bare_note(fit)], tokens[0])
-    found = np.zeros(len(tokens))
-    for index, scores in subject.scores(tokens, [pack], lambda done, of: None):
-        found[index] = statistic(scores, tokens[index].read, subject.window)[0]
-    return found
-
-
-def make_pack(subject: Subject, name: str, learned: Sequence[Learned], tier: str) -> Pack | None:
-    """A pack of what was not refused; None if nothing is left."""
-    kept = [(one, one.fit) for one in learned if one.fit is not None]
-    if not kept:
-        return None
-    first = kept[0][0].lesson
-    return _pack_of(
-        subject,
-        name,
-        "; ".join(
-            f"{one.evidence['feature']}: logistic regression (C {one.evidence['fit']['strength']}) on "
-            f"{one.evidence['fit']['pool']} of blocks {one.evidence['fit']['layers']}, "
-            f"{one.evidence['fit']['positives']} risky and {one.evidence['fit']['negatives']} other texts"
-            for one, _ in kept
-        ),
-        [fit for _, fit in kept],
-        [_note(one, fit, tier) for one, fit in kept],
-        subject.tokens(first.own[0], first.feature.read.scope),
-    )
-
-
-def _pack_of(
-    subject: Subject,
-    name: str,
-    recipe: str,
-    fits: Sequence[Fit],
-    notes: Sequence[ProbeNote],
-    known: Tokens,
-) -> Pack:
-    """The pack, with its known answer on the first tokens of `known`."""
-    probes = tuple(fit.probe for fit in fits)
-    n = min(FINGERPRINT_TOKENS, len(known.ids))
-    short = replace(known, ids=known.ids[:n], scopes=known.scopes[:n], read=known.read[:n])
-    layers = tuple(sorted({layer for probe in probes for layer in probe.layers}))
-    ((_, hidden),) = subject.activations([short], layers, lambda done, of: None)
-    frame = ActivationFrame(np.ascontiguousarray(hidden.transpose(1, 0, 2)), layers)
-    precise = subject.identity.dtype == "float32"
-    return Pack(
-        name=name,
-        recipe=recipe,
-        model=subject.identity,
-        probes=probes,
-        notes=tuple(notes),
-        fingerprint=Fingerprint.take(probes, short.ids, frame, 0.01 if precise else 0.1),
-    )
-
-
-def _bare_note(fit: Fit) -> ProbeNote:
-    return ProbeNote("T0", fit.mean, fit.sd, fit.benign_tokens)
-
-
-def _note(one: Learned, fit: Fit, tier: str) -> ProbeNote:
-    """The first held-out set speaks for the probe; without one, cross-validation."""
-    found = one.evidence["sets"][1 if len(one.evidence["sets"]) > 1 else 0]
-    at_1pct = found["tpr"][0]
-    metrics = {
-        "set": found["name"],
-        "auroc": found["auroc"],
-        "positives": found["positives"],
-        "negatives": found["negatives"],
-        "verdict": one.evidence["verdict"],
-        "reads": one.evidence["reads"],
-        "agreement": one.evidence["fit"]["agreement"],
-    }
-    if at_1pct["shown"]:
-        metrics["tpr_at_1pct_fpr"] = {k: at_1pct[k] for k in ("value", "low", "high")}
-    return ProbeNote(tier, fit.mean, fit.sd, fit.benign_tokens, metrics, found["nulls"])
+    return Learned(lesson, evidence, None if outcome == "refused" else fit, measured[0].judged)

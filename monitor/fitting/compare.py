@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dosimeter.detectors.bank import ProbeBank
+from dosimeter.detectors.evaluate import Bools
 from dosimeter.detectors.examples import Example
 from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import Scope
@@ -27,13 +28,14 @@ VERSION = 1
 LEAST_GROUPS = 10
 """A bootstrap over fewer gives intervals that are far too narrow."""
 EACH = 40
-"""Random directions a feature at the least: with fewer than 20, Holm could not let any feature through."""
+"""Random directions for each shift that is told: with fewer than 20, Holm could not let any through."""
+ALL, CONTRAST = "all", "risky less benign"
 MOST_FEATURES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """shifts: worst first. on: `texts` or `replies`; texts: pairs compared; silent: pairs without a reply
+    """shifts: of every feature and part of the texts, worst first. on: `texts` or `replies`; texts: pairs compared; silent: pairs without a reply
     of both; directions: random ones through each set of layers; notes: what the reader should know.
     """
 
@@ -94,7 +96,8 @@ def compare(
             f"{len(np.unique(groups))} groups of texts can be compared, at least {LEAST_GROUPS} are needed",
             "an interval over fewer says nothing; add texts",
         )
-    directions = max(control_directions, EACH * len(bank.features))
+    parts = _parts(kept, notes)
+    directions = max(control_directions, EACH * len(bank.features) * len(parts))
     ruler = Ruler(packs, bank, directions, seed)
     benign = [one.label is False for one in kept]
     if not any(benign):
@@ -111,8 +114,20 @@ def compare(
         raise InputError.at("the suite", f"{what} do not vary on it: there is no scale")
     return Comparison(
         _named(old), _named(new), on, len(kept), len(np.unique(groups)), len(examples) - len(kept),
-        directions, seed, shifts(bank, ruler, after - before, sd, groups, seed), tuple(notes),
+        directions, seed, shifts(bank, ruler, after - before, sd, groups, parts, seed), tuple(notes),
     )  # fmt: skip
+
+
+def _parts(examples: Sequence[Example], notes: list[str]) -> dict[str, tuple[Bools, Bools | None]]:
+    """All texts; and where both labels stand, the risky ones less the benign: no offset of everything."""
+    labels = np.array([-1 if one.label is None else int(one.label) for one in examples])
+    groups = np.array([one.group for one in examples])
+    parts: dict[str, tuple[Bools, Bools | None]] = {ALL: (np.ones(len(labels), np.bool_), None)}
+    if all(len(np.unique(groups[labels == label])) >= LEAST_GROUPS for label in (0, 1)):
+        parts[CONTRAST] = (labels == 1, labels == 0)
+    else:
+        notes.append("an offset of every text cannot be told from the feature: label texts 0 and 1")
+    return parts
 
 
 def _read(

@@ -40,7 +40,7 @@ class Decoder:
     """A causal language model and its tokenizer."""
 
     reads = "model"
-    window = None
+    window: int | None = None
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer

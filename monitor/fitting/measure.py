@@ -26,7 +26,7 @@ from dosimeter.detectors.evaluate import (
     smallest_difference,
     tpr_interval,
 )
-from dosimeter.detectors.verdict import HELD_AGAINST
+from dosimeter.detectors.verdict import HELD_AGAINST, SATURATED
 
 RATES = (0.01, 0.001)
 LEAST_OF_A_KIND = 5
@@ -65,14 +65,14 @@ def measure(
     random_mean, random_p95 = random_direction_null(x, positive, seed)
     shuffled = nulls.shuffled_p95(scores, positive, groups, seed)
     closest = min(margins, key=lambda null: margins[null].value)
-    independent = [value.value, found["tfidf"], found["embedding"], found["difference_of_means"]]
+    independent = [value.value, *(v for null, v in found.items() if null != "length")]
     turned = nulls.wrong_way_round(independent)
     alarms = []
     if turned:
         alarms.append("every method scores the positives lower: the labels may be turned round")
     if found["length"] >= 0.95:
         alarms.append(f"length alone separates the classes (AUROC {found['length']:.3f})")
-    if found["tfidf"] >= 0.98:
+    if found.get("tfidf", 0) >= SATURATED:
         alarms.append(f"words alone separate the classes (AUROC {found['tfidf']:.3f})")
     document = {
         "name": name,
@@ -99,7 +99,7 @@ def measure(
     judged = {
         "auroc": value,
         "margins": margins,
-        "words": found["tfidf"],
+        "words": found.get("tfidf", 0.0),
         "random_p95": random_p95,
         "shuffled_p95": shuffled,
         "wrong_way_round": turned,

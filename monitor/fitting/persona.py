@@ -21,7 +21,8 @@ from dosimeter.detectors.findings import InputError, Place
 from dosimeter.detectors.fingerprint import Fingerprint
 from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.detectors.pack import Pack, ProbeNote
-from dosimeter.monitor.fitting.build import FINGERPRINT_TOKENS, candidate_layers
+from dosimeter.monitor.fitting.library import candidate_layers
+from dosimeter.monitor.fitting.packing import FINGERPRINT_TOKENS
 from dosimeter.monitor.fitting.captures import Captured, capture_all
 from dosimeter.monitor.fitting.contrast import (
     AGAINST,

@@ -5,14 +5,14 @@ Activations and differences in, shifts out. It never learns which models were re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.bank import Floats, ProbeBank
-from dosimeter.detectors.evaluate import Interval, Labels
+from dosimeter.detectors.evaluate import Bools, Interval, Labels
 from dosimeter.detectors.pack import Pack
 
 Doubles = npt.NDArray[np.float64]
@@ -28,20 +28,22 @@ NOTHING = "no shift shown"
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """One feature, new model minus old.
+    """One feature, new model minus old, over a part of the texts.
 
+    part     `all`, or `risky less benign`: how much more the risky texts moved than the others
     shift    in benign sd of the old model, over the texts; interval by bootstrap over groups
     control  95 % of random directions through the same layers shift by less, in the same sd
-    p        share of random directions that shift as far · holm: the same, joint over the features
+    p        share of random directions that shift as far · holm: the same, joint over all that is told
     """
 
     feature: str
     pack: str
+    part: str
     layers: tuple[int, ...]
     shift: Interval
     control: float
     p: float
-    holm: float
+    holm: float = 1.0
 
     @property
     def outcome(self) -> str:
@@ -86,29 +88,39 @@ class Ruler:
 
 
 def shifts(
-    bank: ProbeBank, ruler: Ruler, change: Doubles, sd: Doubles, groups: Labels, seed: int
+    bank: ProbeBank,
+    ruler: Ruler,
+    change: Doubles,
+    sd: Doubles,
+    groups: Labels,
+    parts: Mapping[str, tuple[Bools, Bools | None]],
+    seed: int,
 ) -> tuple[Shift, ...]:
-    """change [N, F + K]; the control is compared in units of each direction's own sd on the same tokens."""
-    mean = change.mean(axis=0)
-    unit = np.abs(mean) / sd
+    """change [N, F + K] by part (over [N], less [N]): mean over the first rows, less that over the others.
+
+    The control is compared in units of each direction's own sd [F + K] on the same tokens.
+    """
+    found = []
     n = len(bank.features)
-    intervals = _intervals(change[:, :n], groups, seed)
-    p = [
-        (1 + int((unit[ruler.control(f)] >= unit[f]).sum())) / (1 + len(unit[ruler.control(f)]))
-        for f in range(n)
-    ]
-    found = [
-        Shift(
-            column.feature,
-            column.pack_name,
-            tuple(ruler.layers[i] for i in ruler.of[f]),
-            Interval(float(mean[f]), *intervals[f]),
-            float(np.percentile(unit[ruler.control(f)], 95) * sd[f]),
-            p[f],
-            joint,
-        )
-        for (f, column), joint in zip(enumerate(bank.columns), holm(p), strict=True)
-    ]
+    for part, (over, less) in parts.items():
+        mean = change[over].mean(axis=0) - (0.0 if less is None else change[less].mean(axis=0))
+        unit = np.abs(mean) / sd
+        intervals = _intervals(change[:, :n], groups, over, less, seed)
+        for f, column in enumerate(bank.columns):
+            drawn = unit[ruler.control(f)]
+            found.append(
+                Shift(
+                    column.feature,
+                    column.pack_name,
+                    part,
+                    tuple(ruler.layers[i] for i in ruler.of[f]),
+                    Interval(float(mean[f]), *intervals[f]),
+                    float(np.percentile(drawn, 95) * sd[f]),
+                    (1 + int((drawn >= unit[f]).sum())) / (1 + len(drawn)),
+                )
+            )
+    joint = holm([one.p for one in found])
+    found = [replace(one, holm=p) for one, p in zip(found, joint, strict=True)]
     return tuple(sorted(found, key=lambda s: (s.outcome != SHIFTED, -abs(s.shift.value), s.feature)))  # fmt: skip
 
 
@@ -123,15 +135,24 @@ def holm(p: Sequence[float]) -> list[float]:
     return found
 
 
-def _intervals(change: Doubles, groups: Labels, seed: int) -> list[tuple[float, float]]:
-    """95 % of the mean of each column [N, F], whole groups drawn anew."""
+def _intervals(
+    change: Doubles, groups: Labels, over: Bools, less: Bools | None, seed: int
+) -> list[tuple[float, float]]:
+    """95 % of what `shifts` takes of each column [N, F], whole groups drawn anew."""
     _, of = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(of)
-    sums = np.stack([np.bincount(of, column) for column in change.T], axis=1)  # [G, F]
+    count = int(of.max()) + 1
+    sides = [over] if less is None else [over, less]
+    sums = [
+        np.stack([np.bincount(of[rows], column, count) for column in change[rows].T], axis=1)
+        for rows in sides
+    ]  # [G, F]
+    sizes = [np.bincount(of[rows], minlength=count) for rows in sides]
     rng = np.random.default_rng(seed)
-    means = np.empty((ROUNDS, change.shape[1]))
-    for i in range(ROUNDS):
-        times = np.bincount(rng.integers(0, len(sizes), len(sizes)), minlength=len(sizes))
-        means[i] = times @ sums / (times @ sizes)
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    drawn = []
+    for _ in range(ROUNDS):
+        times = np.bincount(rng.integers(0, count, count), minlength=count)
+        if all(times @ size for size in sizes):  # a draw without one side has no difference
+            means = [times @ a / (times @ n) for a, n in zip(sums, sizes, strict=True)]
+            drawn.append(means[0] if less is None else means[0] - means[1])
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))

@@ -56,7 +56,7 @@ class Reader:
     """An encoder of the BERT family and its tokenizer, as a `Subject`."""
 
     reads = "reader"
-    window = 128
+    window: int | None = 128
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModel, AutoTokenizer

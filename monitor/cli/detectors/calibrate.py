@@ -1,0 +1,113 @@
+"""`dosimeter detectors calibrate`: what levels mean on your traffic, and what is missing to promise one."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dosimeter.monitor.cli.screen import Screen, plain, table
+
+FIRST = 200
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "calibrate",
+        help="place levels on benign texts, or on traffic nobody has looked at",
+        description="Score texts with the pack as in a server, keep the scores as a calibration, and say which "
+        "levels can be placed and promised on them, by route (the `kind` or `route` of a row).",
+        epilog="example: dosimeter detectors calibrate --pack out/pack --model ./model --benign mail.jsonl --out cal",
+    )
+    parser.add_argument("--pack", action="append", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--model", required=True, metavar="FOLDER",
+                        help="the packs' model: a folder, or `reader`, or `lab`")  # fmt: skip
+    parser.add_argument("--benign", action="append", required=True, type=Path, metavar="FILE",
+                        help="JSON Lines of `{text | messages}`; rows labelled 1 are an error")  # fmt: skip
+    parser.add_argument("--unlabelled", action="store_true",
+                        help="traffic that nobody has looked at: levels are shares of alerts")  # fmt: skip
+    parser.add_argument("--answers-per-day", type=int, metavar="N")
+    parser.add_argument("--average", type=int, metavar="N",
+                        help="the shape shown: average of N tokens (default: of the whole text)")  # fmt: skip
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--json", action="store_true", help="one object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: some level can be placed for every feature. 1: for one none can. 4: what was given cannot be used."""
+    from dosimeter.detectors.examples import load_examples
+    from dosimeter.detectors.findings import InputError
+    from dosimeter.detectors.frames import Scope
+    from dosimeter.detectors.levels import Shape
+    from dosimeter.detectors.pack import bind, load_pack
+    from dosimeter.detectors.registry import load_features
+    from dosimeter.monitor.fitting.calibrating import calibrate, levels
+    from dosimeter.monitor.fitting.captures import Progress
+    from dosimeter.monitor.fitting.loading import open_subject
+
+    packs = [load_pack(path) for path in args.pack]
+    rows = [row for path in args.benign for row in load_examples(path)]
+    if (risky := [row for row in rows if row.label]) and not args.unlabelled:
+        raise InputError.at(risky[0].place, "is labelled 1", "benign texts only, or --unlabelled")
+    subject = open_subject(args.model)
+    for pack in packs:
+        if wrong := bind(pack, subject.identity):
+            raise InputError.at(f"pack {pack.name}", "; ".join(wrong))
+    made = calibrate(
+        subject, packs, rows, Progress("calibrating"),
+        corpus=", ".join(path.name for path in args.benign),
+        date=datetime.date.today().isoformat(), labelled=not args.unlabelled,
+        answers_per_day=args.answers_per_day,
+    )  # fmt: skip
+    made.save(args.out)
+    shape = Shape("average", args.average) if args.average else Shape("average_scope")
+    features = load_features()
+    found: dict[str, Any] = {}
+    for name in made.features:
+        scope = features[name].read.scope if name in features else Scope.ANSWER
+        first = [
+            {"request": request, "mean_sd": round(value / 256, 3)}
+            for request, value in made.label_first(name, scope, shape, FIRST)
+        ]
+        found[name] = {"levels": levels(made, name, scope, shape), "label_first": first}
+        path = args.out / f"label-first-{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in first), encoding="utf-8")
+    if args.json:
+        print(json.dumps({"digest": made.digest, "features": found}, indent=2, allow_nan=False))
+    else:
+        print(*lines(found, args.out, args.unlabelled, Screen.of(sys.stdout)), sep="\n")
+    return int(any(one["levels"][0]["level"] == "none" for one in found.values()))
+
+
+def lines(found: dict[str, Any], out: Path, unlabelled: bool, screen: Screen) -> list[str]:
+    """A table a feature, then what to label first."""
+    said: list[str] = []
+    for name, one in found.items():
+        said.append(
+            screen.bold(f"{name}, {one['levels'][0]['scope']}, {one['levels'][0]['shape']}")
+        )
+        head = ("route", "level", "above, sd", "texts", "fire", "95 % at most", "")
+        rows = [
+            (
+                plain(row["route"]), row["level"],
+                "" if row["threshold_sd"] is None else f"{row['threshold_sd']:.2f}",
+                f"{row['units']:,}",
+                "" if row["exceedances"] is None else str(row["exceedances"]),
+                "" if row["bound95"] is None else f"1 in {1 / row['bound95']:,.0f}",
+                plain(row["says"]),
+            )
+            for row in one["levels"]
+        ]  # fmt: skip
+        said += [f"  {line}".rstrip() for line in table(head, rows, screen.width - 2)]
+        said.append(
+            f"  label first: {out / f'label-first-{name}.jsonl'}, the {len(one['label_first'])} highest"
+        )
+    if unlabelled:
+        said.append(
+            "unlabelled: of benign requests at most the level / (1 - share of risky ones) fire"
+        )
+    return said
