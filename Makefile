@@ -5,14 +5,14 @@ export MYPYPATH := .links
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean
+.PHONY: reader bench-detectors help setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## install into .venv (says first how large it is; reuses what is there)
 
-.venv/.ready: pyproject.toml deploy/setup.sh deploy/kafka/embedded.txt
+.venv/.ready: pyproject.toml deploy/setup.sh deploy/kafka/embedded.txt deploy/reader/requirements.txt
 	@PY="$(PY)" sh deploy/setup.sh
 
 setup-vllm: .venv-vllm/.ready ## install vLLM for the CPU into .venv-vllm (says first how large it is)
@@ -60,6 +60,12 @@ lab: setup ## train the lab model, fit its packs and calibrations again (about 3
 	@$(V) -m dosimeter.monitor.lab.behaviour
 	@$(V) -m dosimeter.monitor.lab.build --date "$$(date -u +%F)"
 	@$(V) -m dosimeter.monitor.lab.heldout
+
+reader: setup ## fit the text reader's pack and calibration again (about 10 minutes)
+	@$(V) -m dosimeter.monitor.sources.make
+
+bench-detectors: setup ## whether detectors tell the truth (long); DATA=folder of public sets
+	@$(V) -m dosimeter.monitor.cli.main bench detectors $(if $(DATA),--data "$(DATA)")
 
 clean: ## remove run data and caches
 	@rm -rf .dosimeter .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

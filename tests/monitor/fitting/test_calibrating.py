@@ -1,0 +1,115 @@
+"""Texts become score streams with the routes and scopes they stand for; levels say what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dosimeter.detectors.bank import Column
+from dosimeter.detectors.calibrate import Calibration
+from dosimeter.detectors.examples import Example
+from dosimeter.detectors.frames import Scope
+from dosimeter.detectors.levels import Shape
+from dosimeter.detectors.pack import load_pack
+from dosimeter.monitor.fitting.calibrating import calibrate, levels
+from dosimeter.monitor.fitting.loading import open_subject
+from dosimeter.monitor.fitting.subject import Tokens
+from dosimeter.monitor.lab import PACK
+
+
+class WordCounter:
+    """A fake reader: a token a word, which scores its length in letters; so every value is known."""
+
+    reads = "reader"
+    window = None
+
+    def tokens(self, example: Example, scope: Scope) -> Tokens:
+        ids = tuple(len(word) for word in example.words.split())
+        return Tokens(ids, np.full(len(ids), scope, np.uint8), np.ones(len(ids), np.bool_))
+
+    def scores(
+        self, tokens: Sequence[Tokens], packs: Sequence[Any], tell: Any
+    ) -> Iterator[tuple[int, Any]]:
+        features = sum(len(pack.features) for pack in packs)
+        for index in reversed(range(len(tokens))):  # any order is allowed
+            one = np.array(tokens[index].ids, np.float32)
+            yield index, np.repeat(one[:, None], features, axis=1)
+
+
+def made(*examples: Example, labelled: bool = True) -> Calibration:
+    return calibrate(
+        WordCounter(),  # type: ignore[arg-type]
+        [load_pack(PACK)],
+        examples,
+        lambda done, of: None,
+        corpus="made up",
+        date="2026-01-31",
+        labelled=labelled,
+    )
+
+
+def test_a_plain_text_stands_for_an_answer_and_for_a_message() -> None:
+    found = made(Example(False, "a", text="one three fifth", kind="mail"))
+    assert found.requests == 2
+    assert [int(s) for s in found.scopes] == [Scope.ANSWER] * 3 + [Scope.MESSAGE] * 3
+    assert found.codes[:, 0].tolist() == [256 * n for n in (3, 5, 5, 3, 5, 5)]
+    assert (found.routes, found.labelled) == (("mail",), True)
+
+
+def test_a_reader_is_given_each_of_the_last_two_messages_by_itself() -> None:
+    said = ({"role": "user", "content": "is it"}, {"role": "assistant", "content": "yes"})
+    found = made(Example(False, "a", messages=said))
+    assert [(int(a), int(b)) for a, b in zip(found.scopes, found.codes[:, 0], strict=True)] == [
+        (Scope.MESSAGE, 512),
+        (Scope.MESSAGE, 512),
+        (Scope.ANSWER, 768),
+    ]
+    assert found.routes == ("all",)
+
+
+def routed(n: int) -> Calibration:
+    rows = [(np.array([[i]], np.int16), np.array([Scope.ANSWER], np.uint8)) for i in range(n)]
+    return Calibration.from_requests(
+        [Column("scam", "ab" * 32, "t")],
+        rows,
+        corpus="made up",
+        date="2026-01-31",
+        routes=["web" if i % 2 else "app" for i in range(n)],
+    )
+
+
+def test_the_rarest_level_that_can_be_placed_is_shown_with_what_the_next_one_lacks() -> None:
+    """600 answers expect 12 above 1 in 50 and 6 above 1 in 100, which needs 1,000."""
+    pool, *routes = levels(routed(600), "scam", Scope.ANSWER, Shape("once"))
+    assert (pool["route"], pool["level"], pool["exceedances"]) == ("all", "1 in 50 answers", 12)
+    assert "needs 1,000" in pool["says"]
+    assert pool["certified"]  # 0 of 149 is already within 1 in 50
+    assert [route["route"] for route in routes] == ["app", "web"]
+
+
+def test_too_few_texts_place_nothing_and_say_how_many_are_needed() -> None:
+    (pool, *_) = levels(routed(50), "scam", Scope.ANSWER, Shape("once"))
+    assert pool["level"] == "none"
+    assert "needs 100 benign answers, this calibration has 50" in pool["says"]
+
+
+@pytest.mark.parts
+def test_a_decoders_streams_are_those_of_the_scoring_tap() -> None:
+    """One conversation through the lab model: message and answer have their scopes, and every code is a score's."""
+    subject = open_subject("lab")
+    pack = load_pack(PACK)
+    said = (
+        {"role": "user", "content": "Does Arlo have a mill?"},
+        {"role": "assistant", "content": "Yes, Arlo has a mill."},
+    )
+    row = Example(False, "a", messages=said)
+    found = calibrate(
+        subject, [pack], [row], lambda d, o: None, corpus="one", date="2026-01-31", labelled=True
+    )
+    tokens = subject.tokens(row, Scope.ANSWER)
+    ((_, scores),) = subject.scores([tokens], [pack], lambda d, o: None)
+    assert np.array_equal(found.codes, np.rint(scores * 256).astype(np.int16))
+    assert {Scope.MESSAGE, Scope.ANSWER} <= {Scope(s) for s in found.scopes.tolist()}
