@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from dosimeter.monitor.sources.reading import Reading
 
 
+MARKED = 2.0
+"""Without colour a token is marked from so many sd on."""
+
+
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "read",
@@ -26,12 +30,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("file", nargs="+", metavar="FILE",
                         help="a text, or .jsonl with a `text` or `messages` a line; - for standard input")  # fmt: skip
-    parser.add_argument(
-        "--explain", action="store_true", help="shade the tokens, list the nearest windows"
-    )
+    parser.add_argument("--explain", action="store_true", help="shade the tokens of what fires")
     parser.add_argument("--feature", action="append", metavar="NAME", help="only this; repeatable")
     parser.add_argument("--level", default="1 in 50 answers", metavar="LEVEL",
                         help="what counts as a hit (default: %(default)s of our ordinary texts)")  # fmt: skip
+    parser.add_argument("--average", type=int, metavar="N",
+                        help="judge by the highest mean of N tokens: 32 finds a few lines in a long text")  # fmt: skip
     parser.add_argument("--pack", type=Path, metavar="FOLDER", help="another pack of the reader")
     parser.add_argument("--calibration", type=Path, metavar="FOLDER",
                         help="its calibration, on your own texts")  # fmt: skip
@@ -53,7 +57,12 @@ def run(args: argparse.Namespace) -> int:
         return 3
     try:
         found = read_texts(
-            _texts(args.file), args.level, args.pack, args.calibration, args.feature or ()
+            _texts(args.file),
+            args.level,
+            args.pack,
+            args.calibration,
+            args.feature or (),
+            args.average,
         )
         hit = False
         screen = Screen.of(sys.stdout)
@@ -98,12 +107,14 @@ def lines(one: Reading, explain: bool, screen: Screen) -> list[str]:
 
 def _shaded(one: Reading, feature: str, screen: Screen) -> Iterator[str]:
     for piece, value in one.pieces[feature]:
-        text = plain(piece)
-        yield (
-            screen.shade(text, value / 4)
-            if screen.color
-            else (f"[{text.strip()} {value:+.1f}]" if value >= 2 else text)
-        )
+        text = plain(" ".join(piece.split("\n")))
+        if screen.color:
+            yield screen.shade(text, value / 4)
+        elif value >= MARKED:
+            kept = text.lstrip()
+            yield f"{text[: len(text) - len(kept)]}[{kept} {value:+.1f}]"
+        else:
+            yield text
 
 
 def _texts(files: list[str]) -> list[tuple[str, Any]]:

@@ -44,7 +44,9 @@ class Decoder:
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # we have one of our own
         self.identity = ModelIdentity.from_folder(folder)
         try:
             loaded, told = AutoModelForCausalLM.from_pretrained(
@@ -92,7 +94,9 @@ class Decoder:
                 example.place, f"leaves no token to read in its first {self._most} tokens"
             )
         cut = len(ids) > self._most
-        return Tokens(tuple(ids[: self._most]), scopes[: self._most], read[: self._most], cut)
+        return Tokens(
+            tuple(ids[: self._most].tolist()), scopes[: self._most], read[: self._most], cut
+        )
 
     def pieces(self, tokens: Tokens) -> list[str]:
         return [self.tokenizer.decode([i]) for i in tokens.ids]

