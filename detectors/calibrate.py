@@ -35,7 +35,7 @@ from dosimeter.detectors.placement import (
 )
 from dosimeter.detectors.shapes import Ints, Stream, token_statistics, unit_statistics, units_of
 
-__all__ = ["Calibration", "NotCalibrated", "NotEnough", "Placement"]
+__all__ = ["Calibration", "Certificate", "NotCalibrated", "NotEnough", "Placement"]
 
 VERSION = 2
 EVERYWHERE = "all"

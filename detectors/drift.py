@@ -29,8 +29,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dosimeter.detectors.bets import LEAST, Bets, Doubles, bets_on
-from dosimeter.detectors.calibrate import Calibration
-from dosimeter.detectors.findings import InputError
+from dosimeter.detectors.calibrate import EVERYWHERE, Calibration
+from dosimeter.detectors.findings import InputError, hint_for
 from dosimeter.detectors.frames import CODE_UNSCORED, Codes, Scope
 from dosimeter.detectors.placement import NotEnough
 from dosimeter.detectors.shapes import NEVER, Ints, Stream
@@ -92,8 +92,9 @@ class DriftMonitor:
         route: str | None = None,
         among: int = 1,
     ) -> DriftMonitor:
-        """route: names the traffic, where the calibration is of one route. among: monitors that
-        share the promise, so that it holds for the first false alarm of any of them.
+        """route: of the calibration's requests only those of it; where it knows no routes, a name
+        for its traffic. among: monitors that share the promise, so that it holds for the first
+        false alarm of any of them.
 
         Raises NotCalibrated, NotEnough (fewer than 1000 requests with a scored token of the scope)
         and InputError.
@@ -109,6 +110,11 @@ class DriftMonitor:
             )
         limit = float(false_alarm_days) * answers_per_day * among
         means = request_means(calibration.stream(feature), scope)
+        if route is not None and calibration.routes != (EVERYWHERE,):
+            if route not in calibration.routes:
+                hint = hint_for(route, calibration.routes)
+                raise InputError.at("drift", f"route `{route}` is not calibrated", hint)
+            means = means[calibration.by_route == calibration.routes.index(route)]
         means = means[means > NEVER]
         word = scope.name.lower()
         if len(means) < LEAST:

@@ -52,6 +52,13 @@ class Example:
         return self.text if self.text is not None else self.messages[-1]["content"]
 
     @property
+    def read(self) -> str:
+        """All that a model has read by the end of the row."""
+        return (
+            self.text if self.text is not None else "\n".join(m["content"] for m in self.messages)
+        )
+
+    @property
     def identity(self) -> str:
         """Equal for rows that say the same: case, width, spacing and invisible characters aside.
 
@@ -136,6 +143,18 @@ def check_fit(rows: Sequence[Example], least: int = 20) -> list[Finding]:
         elif len(groups) < least:
             hint = f"write {least - len(groups)} more; from about 40, variety counts and not number"
             say("few", f"{len(groups)} groups {what}, at least {least} are needed", hint)
+    ends = {
+        label: {
+            row.messages[-1]["role"] if row.messages else "text"
+            for row in rows
+            if row.label is label
+        }
+        for label in (True, False)
+    }
+    if ends[True] and ends[False] and ends[True] != ends[False]:
+        shown = " against ".join(", ".join(sorted(ends[label])) for label in (True, False))
+        say("roles", f"risky rows end otherwise than the others: {shown}",
+            "end both with the same role, else the place in the template gives the label away")  # fmt: skip
     by_text: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
         by_text[row.identity].append(row)

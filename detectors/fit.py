@@ -140,10 +140,12 @@ def regression(flat: Array, positive: Bools, weight: Doubles, strength: float) -
     """Direction [D] of an L2 logistic regression on rows [N, D], classes counting alike."""
     try:
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
     except ImportError:
         raise FitError("fitting needs scikit-learn\n  hint: pip install 'dosimeter[fit]'") from None
     model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-    model.fit(flat, positive, sample_weight=weight)
+    with threadpool_limits(1):  # fits this small wait for their threads longer than they compute
+        model.fit(flat, positive, sample_weight=weight)
     return np.asarray(model.coef_[0], dtype=np.float64)
 
 

@@ -151,6 +151,9 @@ def certify(noun: str, values: Ints, every: Fraction) -> Certificate:
         low, high = (middle, high) if upper_bound(middle, n) <= share else (low, middle)
     place = n - 1 - low
     threshold = int(np.partition(values, place)[place])
+    if threshold == NEVER:
+        said = f"not certified: too few {noun} are long enough for the window"
+        return Certificate(False, None, 0, upper_bound(0, n), 0, said)
     above = int((values > threshold).sum())
     bound = upper_bound(above, n)
     said = f"certified: with 95 % confidence at most {bound:.3g} of benign {noun} are above"

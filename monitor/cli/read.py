@@ -96,7 +96,7 @@ def lines(one: Reading, explain: bool, screen: Screen) -> list[str]:
         )
         said.append(
             f" {mark} {score.feature:<16} {score.value:+.2f} sd, fires above {score.threshold:+.2f}; "
-            f"{beyond} [{score.verdict}, reader]"
+            f"{beyond} [{plain(score.verdict)}, reader]"
         )
         if explain and (score.fires or score is one.scores[0]):
             said.append("   " + "".join(_shaded(one, score.feature, screen)))
@@ -130,12 +130,16 @@ def _texts(files: list[str]) -> list[tuple[str, Any]]:
             found += [(f"{name}:{row.place.line}", row) for row in rows]
             continue
         raw = (
-            sys.stdin.buffer.read(4 * MAX_CHARACTERS)
+            sys.stdin.buffer.read(4 * MAX_CHARACTERS + 4)
             if name == "-"
             else read_file(Path(name), 4 * MAX_CHARACTERS, follow=True)
         )
         text = raw.decode(errors="replace")
         if not text.strip():
             raise InputError.at(name, "holds no text")
-        found.append((name, Example(None, name, text=text[:MAX_CHARACTERS])))
+        if len(text) > MAX_CHARACTERS:
+            raise InputError.at(
+                name, f"has more than {MAX_CHARACTERS} characters", "cut it into parts"
+            )
+        found.append((name, Example(None, name, text=text)))
     return found

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dosimeter.detectors.examples import Example
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.fit import Fit
 from dosimeter.detectors.recipe import (
     Rows,
@@ -65,6 +66,12 @@ def learn(
 ) -> list[Learned]:
     """Capture every row once, then judge each feature. Raises InputError, FitError."""
     layers = candidate_layers(subject.blocks)
+    if twin is not None and (twin.blocks, twin.width) != (subject.blocks, subject.width):
+        raise InputError.at(
+            twin.identity.name,
+            f"has {twin.blocks} blocks of width {twin.width}, the model {subject.blocks} of {subject.width}",
+            "a twin is the same model without the behaviour",
+        )
     refused: dict[str, Learned] = {}
     for lesson in lessons:
         early = _first_look(subject, lesson, layers, work, tell, seed)
@@ -86,13 +93,14 @@ def _first_look(
     tell: Tell,
     seed: int,
 ) -> Learned | None:
-    """A refusal from a part of the rows, where more of them could not change it: a large model reads for an hour."""
+    """A refusal from a part of the rows, where that is plain: all of them keep a large model busy for an hour."""
     part = replace(lesson, own=_part(lesson.own, seed), others=(), held_out={})
     if len(lesson.own) < 2 * len(part.own):
         return None
     library = Library(subject, [part], layers, work, tell(f"a first look, {lesson.feature.name}"))
     seen = _learn(subject, part, library, None, tell, seed)
-    said = hopeless(seen.judged, subject.reads)
+    asked = ("embedding",) if lesson.held_out else ("embedding", "tfidf")
+    said = hopeless(seen.judged, asked, subject.reads)
     if said is None:
         return None
     check = {
@@ -125,9 +133,11 @@ def _all_rows(
     twin: Subject | None,
     seed: int,
 ) -> list[Learned]:
-    library = Library(subject, lessons, layers, work, tell("reading the texts"))
+    library = Library(subject, lessons, layers, work / "model", tell("reading the texts"))
     of_twin = (
-        Library(twin, lessons, layers, work, tell("reading them with the twin")) if twin else None
+        Library(twin, lessons, layers, work / "twin", tell("reading them with the twin"))
+        if twin
+        else None
     )
     return [_learn(subject, lesson, library, of_twin, tell, seed) for lesson in lessons]
 
@@ -157,7 +167,7 @@ def _learn(
 
     recipe = choose(rows, subject.blocks, pool, seed)
     progress(1, 3 + len(lesson.held_out))
-    crossed, _ = cross_validated(name, rows, subject.blocks, pool, seed)
+    crossed, recipes = cross_validated(name, rows, subject.blocks, pool, seed)
     if of_twin is not None:
         crossed.nulls["clean_twin"] = cross_validated(
             name, of_twin.rows(lesson, every, weights), subject.blocks, pool, seed
@@ -203,6 +213,7 @@ def _learn(
             "scope": lesson.feature.read.scope.name.lower(),
             "strength": recipe.strength,
             "agreement": round(fit.agreement, 4),
+            "folds": [{"layers": list(r.layers), "strength": r.strength} for r in recipes],
             "positives": int(rows.positive.sum()),
             "negatives": int((~rows.positive).sum()),
             "others": len(lesson.others),

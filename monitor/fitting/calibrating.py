@@ -1,23 +1,27 @@
 """Benign or unlabelled texts through a pack's own op: the score streams that levels are placed on.
 
-A conversation gives the scopes it has; a plain text can be a user's message as well as a model's answer, so it
-stands for both. A reader sees one message at a time, so it is given each of a conversation's last two.
+A conversation gives the scopes it has; a plain text stands for an answer or a message, as the watched features are
+read. A reader sees one message at a time, so it is given those of a conversation's last two that are watched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from dosimeter.detectors.bank import ProbeBank
-from dosimeter.detectors.calibrate import Calibration, NotEnough
+from dosimeter.detectors.calibrate import EVERYWHERE, Calibration, Certificate, NotEnough
 from dosimeter.detectors.examples import Example
-from dosimeter.detectors.frames import CODES_PER_SD, Scope, to_codes
+from dosimeter.detectors.findings import visible
+from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD, Scope, to_codes
 from dosimeter.detectors.levels import Level, Shape
 from dosimeter.detectors.pack import Pack
-from dosimeter.monitor.fitting.subject import Subject
+from dosimeter.detectors.registry import Feature, load_features
+from dosimeter.monitor.fitting.subject import Subject, Tokens
 
 SHARES = (1000, 500, 200, 100, 50, 20, 10)
 """Levels that are tried, rarest first: the rarest that can be placed is shown, and what the next one lacks."""
@@ -25,10 +29,35 @@ SHARES = (1000, 500, 200, 100, 50, 20, 10)
 MOST_ROUTES = 12
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What stands for one request of traffic. row: with one text or conversation; scope: whose a plain text is."""
+
+    row: Example
+    scope: Scope
+    tokens: Tokens
+
+
+def requests_of(
+    subject: Subject, packs: Sequence[Pack] | Sequence[Feature], examples: Sequence[Example]
+) -> list[Request]:
+    """In the order of the examples. Raises InputError where one leaves nothing to read."""
+    known = load_features()
+    names = [n for p in packs for n in (p.features if isinstance(p, Pack) else (p.name,))]
+    scopes = sorted(
+        {known[n].read.scope if n in known else Scope.ANSWER for n in names}, reverse=True
+    )
+    return [
+        Request(row, scope, subject.tokens(row, scope))
+        for example in examples
+        for row, scope in _parts(subject, example, scopes)
+    ]
+
+
 def calibrate(
     subject: Subject,
     packs: Sequence[Pack],
-    examples: Sequence[Example],
+    requests: Sequence[Request],
     tell: Callable[[int, int], None],
     *,
     corpus: str,
@@ -36,20 +65,23 @@ def calibrate(
     labelled: bool,
     answers_per_day: int | None = None,
 ) -> Calibration:
-    """Route: the example's kind. Raises InputError where an example leaves nothing to read."""
-    rows = [row for example in examples for row in _as_requests(subject, example)]
-    tokens = [subject.tokens(row, scope) for row, scope in rows]
+    """Route: the example's kind. What is longer than the subject reads at once is cut, and the corpus says so."""
+    tokens = [request.tokens for request in requests]
     bank = ProbeBank.from_packs(packs)
     found: dict[int, Any] = {}
     for index, scores in subject.scores(tokens, packs, tell):
-        found[index] = (to_codes(scores), tokens[index].scopes[: len(scores)])
+        codes, scopes = to_codes(scores), tokens[index].scopes[: len(scores)]
+        if requests[index].row.text is not None:  # a request that we made up around it is nobody's
+            codes[scopes != requests[index].scope] = CODE_UNSCORED
+        found[index] = (codes, scopes)
+    cut = sum(one.cut for one in tokens)
     return Calibration.from_requests(
         bank.columns,
-        [found[i] for i in range(len(rows))],
-        corpus=corpus,
+        [found[i] for i in range(len(requests))],
+        corpus=f"{corpus} ({cut} of {len(tokens)} cut for length)" if cut else corpus,
         date=date,
         answers_per_day=answers_per_day,
-        routes=[row.kind or "all" for row, _ in rows],
+        routes=[visible(request.row.kind) or EVERYWHERE for request in requests],
         labelled=labelled,
     )
 
@@ -60,7 +92,8 @@ def levels(
     """For all traffic and every route: the rarest share that can be placed, and what keeps it from being promised."""
     routes: list[str | None] = [None]
     if len(calibration.routes) > 1:
-        routes += calibration.routes[:MOST_ROUTES]
+        sizes = np.bincount(calibration.by_route, minlength=len(calibration.routes))
+        routes += [calibration.routes[i] for i in np.argsort(-sizes, kind="stable")[:MOST_ROUTES]]
     noun = "messages" if scope is Scope.MESSAGE else "answers"
     return [_row(calibration, feature, scope, shape, route, noun) for route in routes]
 
@@ -93,8 +126,8 @@ def _row(
             "units": placed.n_units,
             "exceedances": placed.exceedances,
             "bound95": round(placed.bound95, 6),
-            "certified": certificate.certified,
-            "says": _says(certificate.sentence, missing),
+            "certified": certificate.certified and certificate.threshold == placed.threshold,
+            "says": _says(_promised(certificate, calibration.labelled), missing, placed.own),
         }
     return row | {
         "level": "none",
@@ -107,10 +140,21 @@ def _row(
     }
 
 
-def _says(certificate: str, missing: NotEnough | None) -> str:
-    if missing is None:
-        return certificate
-    return f"{certificate}; the next rarer one needs {missing.need:,} texts"
+def _promised(certificate: Certificate, labelled: bool) -> str:
+    """A certificate belongs to a threshold of its own, above the one that was placed."""
+    if certificate.threshold is None:
+        return certificate.sentence
+    what = "" if labelled else ", counting alerts that are right"
+    return f"certified from {certificate.threshold / CODES_PER_SD:.2f} sd on{what}"
+
+
+def _says(certificate: str, missing: NotEnough | None, own: float) -> str:
+    said = [certificate]
+    if own < 1:
+        said.append(f"{own:.0%} of it is the route's own, the rest the pool's")
+    if missing is not None:
+        said.append(f"the next rarer one needs {missing.need:,} texts")
+    return "; ".join(said)
 
 
 def _shape(shape: Shape) -> str:
@@ -122,17 +166,18 @@ def _shape(shape: Shape) -> str:
     }[shape.kind]
 
 
-def _as_requests(subject: Subject, example: Example) -> list[tuple[Example, Scope]]:
+def _parts(
+    subject: Subject, example: Example, scopes: Sequence[Scope]
+) -> list[tuple[Example, Scope]]:
+    """A plain text once for every scope that is watched; of a conversation a reader gets each such message."""
     if example.text is not None:
-        return [(example, Scope.ANSWER), (example, Scope.MESSAGE)]
+        return [(example, scope) for scope in scopes]
     if subject.reads != "reader":
         return [(example, Scope.ANSWER)]
-    parts = [(m, s) for m, s in zip(example.messages[-2:], _scopes(example), strict=True)]
-    return [(replace(example, text=m["content"], messages=()), scope) for m, scope in parts]
-
-
-def _scopes(example: Example) -> list[Scope]:
-    return [
-        Scope.ANSWER if message["role"] == "assistant" else Scope.MESSAGE
-        for message in example.messages[-2:]
-    ]
+    by_role = {"assistant": Scope.ANSWER, "user": Scope.MESSAGE}
+    found = []
+    for message in example.messages[-2:]:
+        scope = by_role.get(message["role"])
+        if scope in scopes and scope is not None:
+            found.append((replace(example, text=message["content"], messages=()), scope))
+    return found

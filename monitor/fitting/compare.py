@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dosimeter.detectors.bank import ProbeBank
+from dosimeter.detectors.bank import BankError, ProbeBank
 from dosimeter.detectors.evaluate import Bools
 from dosimeter.detectors.examples import Example
 from dosimeter.detectors.findings import InputError
@@ -35,8 +35,10 @@ MOST_FEATURES = 256
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """shifts: of every feature and part of the texts, worst first. on: `texts` or `replies`; texts: pairs compared; silent: pairs without a reply
-    of both; directions: random ones through each set of layers; notes: what the reader should know.
+    """shifts: of every feature and part of the texts, worst first.
+
+    on: `texts` or `replies` · texts: pairs compared · silent: pairs of which one model has no reply
+    · directions: random ones through each set of layers · notes: what the reader should know
     """
 
     old: dict[str, str]
@@ -74,9 +76,12 @@ def compare(
     """Every example through both models, scored by the packs of the old one, paired.
 
     scope: whose words a plain text is. reply_tokens: read instead what each model itself answers, greedily,
-    up to so many tokens. Raises InputError, BankError.
+    up to so many tokens. Raises InputError.
     """
-    bank = ProbeBank.from_packs(packs)
+    try:
+        bank = ProbeBank.from_packs(packs)
+    except BankError as error:
+        raise InputError.at("the packs", str(error)) from None
     notes = _comparable(old, new, packs, bank)
     kept = list(examples)
     if reply_tokens is None:

@@ -58,8 +58,6 @@ def load_contrast(path: Path) -> Contrast:
         place = fields.at(name)
         if not least <= len(texts) <= most:
             raise InputError.at(place, f"`{name}` has {len(texts)} members, {least} to {most}")
-        if not all(text.strip() for text in texts):
-            raise InputError.at(place, f"a member of `{name}` is empty")
         if len({text.strip() for text in texts}) < len(texts):
             raise InputError.at(place, f"a member of `{name}` stands twice")
     if {text.strip() for text in found.for_prompts} & {t.strip() for t in found.against_prompts}:

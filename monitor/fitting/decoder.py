@@ -130,7 +130,7 @@ class Decoder:
         tell: Tell,
     ) -> Iterator[tuple[int, Floats]]:
         done = 0
-        for batch in batches(tokens, max(MAX_TOKENS, BATCH_VALUES // values)):
+        for batch in batches(tokens, max(1, BATCH_VALUES // values)):
             width = len(tokens[batch[0]].ids)
             ids = [[self._pad] * (width - len(tokens[i].ids)) + [*tokens[i].ids] for i in batch]
             mask = [[0] * (width - len(tokens[i].ids)) + [1] * len(tokens[i].ids) for i in batch]

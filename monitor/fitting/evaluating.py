@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from dosimeter.detectors import nulls
 from dosimeter.detectors.evaluate import auroc, paired_difference
-from dosimeter.detectors.examples import BENIGN, Example, leaks, sets_of
+from dosimeter.detectors.examples import BENIGN, FIT, Example, leaks, sets_of
 from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.pack import Pack, bind
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.fitting.build import Tell
 from dosimeter.monitor.fitting.captures import capture_all
-from dosimeter.monitor.fitting.lesson import own_texts
+from dosimeter.monitor.fitting.lesson import lesson_of
 from dosimeter.monitor.fitting.measure import measure
 from dosimeter.monitor.fitting.robust import variants
 from dosimeter.monitor.fitting.subject import Subject, statistic
@@ -53,10 +53,10 @@ def evaluate(
     benign: dict[str, dict[str, float]] = {}
     for name in packs[0].features:
         scope = features[name].read.scope if name in features else Scope.ANSWER
-        try:
-            sets = sets_of(folder, name)
-        except InputError:
-            continue  # nothing of this feature in the folder
+        if not any(folder.glob(f"{name}_*.jsonl")):
+            continue
+        sets = sets_of(folder, name, features)
+        sets.pop(FIT, None)  # what a pack was fitted on says nothing about it
         known = _known(name)
         for title, rows in sets.items():
             labels = {row.label for row in rows}
@@ -71,7 +71,11 @@ def evaluate(
                 found.setdefault(name, []).append(entry)
     if not found:
         names = ", ".join(packs[0].features)
-        raise InputError.at(folder, f"has no set with both classes of {names}")
+        raise InputError.at(
+            folder,
+            f"has no set with both classes of {names}",
+            f"`<feature>_<set>.jsonl`; sets called `{FIT}` are passed over",
+        )
     return {"pack": packs[0].digest, "reads": subject.reads, "features": found, "benign": benign}
 
 
@@ -143,8 +147,9 @@ def _robust(
 
 
 def _known(name: str) -> list[Example]:
-    """What words alone are learned from: our own texts of the feature, if there are some."""
+    """What words alone are learned from: our own texts, as a build has them; nothing where we have none."""
     features = load_features()
     if name not in features or not features[name].data.files:
         return []
-    return own_texts(features[name])
+    lesson = lesson_of(features[name], features, None)
+    return [*lesson.own, *lesson.others]

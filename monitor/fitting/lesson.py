@@ -24,7 +24,8 @@ from dosimeter.detectors.findings import Finding, InputError, Place
 from dosimeter.detectors.registry import FEATURES, Feature, Features
 
 BENIGN_TEXTS = FEATURES.parent / "benign"
-SUITE, PANEL = "suite", "panel"
+SUITE, PANEL = "our suite", "our panel"
+"""Titles of our own held-out sets; `suite.jsonl` and `panel.jsonl` beside a feature."""
 OTHERS_WEIGHT = 0.3
 """What a text of another feature counts for among the negatives; without them a probe reads topics."""
 
@@ -74,7 +75,7 @@ def lesson_of(feature: Feature, features: Features, folder: Path | None) -> Less
         if name.startswith(f"{BENIGN}_"):
             continue
         if {row.label for row in rows} == {True, False}:
-            held_out[name] = tuple(_grouped(row, name) for row in rows)
+            held_out[name] = tuple(_grouped(row, name) for row in _once(rows))
         else:
             findings.append(_unmeasured(name, rows))
     return Lesson(
@@ -84,7 +85,7 @@ def lesson_of(feature: Feature, features: Features, folder: Path | None) -> Less
         held_out,
         tuple(benign),
         tuple(findings),
-        {name: len(leaks(own, rows)) for name, rows in held_out.items()},
+        {name: len(leaks((*own, *others), rows)) for name, rows in held_out.items()},
     )
 
 
@@ -103,8 +104,8 @@ def own_texts(feature: Feature) -> list[Example]:
 def held_out_texts(feature: Feature) -> dict[str, list[Example]]:
     """Our sets that only ever measure: the known-answer suite, and the robustness panel."""
     folder = FEATURES / feature.name
-    paths = [folder / f"{name}.jsonl" for name in (SUITE, PANEL)]
-    return {path.stem: load_examples(path) for path in paths if path.is_file()}
+    paths = {SUITE: folder / "suite.jsonl", PANEL: folder / "panel.jsonl"}
+    return {title: load_examples(path) for title, path in paths.items() if path.is_file()}
 
 
 def benign_texts() -> list[Example]:
@@ -124,6 +125,16 @@ def _unmeasured(name: str, rows: Sequence[Example]) -> Finding:
         f"nothing is measured on set `{name}`: it lacks a class, or a row without `label` is in it",
         "give rows of both classes, each with its `label`",
     )
+
+
+def _once(rows: Sequence[Example]) -> list[Example]:
+    """Without copies, which would narrow every interval. Raises InputError for a text under both labels."""
+    found: dict[str, Example] = {}
+    for row in rows:
+        first = found.setdefault(row.identity, row)
+        if first.label != row.label:
+            raise InputError.at(row.place, "stands under both labels", "one of the two is wrong")
+    return list(found.values())
 
 
 def _calibrates(key: str, sets: dict[str, list[Example]]) -> bool:

@@ -37,6 +37,7 @@ class Library:
         tell: Callable[[int, int], None],
     ) -> None:
         self._index: dict[Hashable, int] = {}
+        self._whole = subject.reads == "model"  # words, a null, are of what was read
         self.tokens: list[Tokens] = []
         for lesson in lessons:
             held = [row for rows in lesson.held_out.values() for row in rows]
@@ -59,7 +60,7 @@ class Library:
             found.sampled[sampled],
             np.repeat(np.arange(len(at)), end - first),
             found.embedded[at],
-            tuple(row.words for row in examples),
+            tuple(row.read if self._whole else row.words for row in examples),
             np.array([bool(row.label) for row in examples]),
             np.array([row.group for row in examples]),
             np.array(weights, dtype=np.float64),

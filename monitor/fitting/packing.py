@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dosimeter.detectors.bank import Probe
+from dosimeter.detectors.examples import Example
 from dosimeter.detectors.fingerprint import Fingerprint
 from dosimeter.detectors.fit import Doubles, Fit
 from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.detectors.pack import Pack, ProbeNote
+from dosimeter.monitor.fitting.lesson import PANEL
 from dosimeter.monitor.fitting.subject import Subject, Tokens, statistic
 
 if TYPE_CHECKING:
     from dosimeter.monitor.fitting.build import Learned
 
 FINGERPRINT_TOKENS = 48
+CANARY = Example(
+    None,
+    "canary",
+    text="The ferry leaves at nine. Please bring the blue folder, two pencils and something to eat.",
+)
+"""What a pack's known answer is taken on: words of ours, since a pack may be handed on."""
 
 
 def as_served(subject: Subject, fit: Fit, tokens: Sequence[Tokens]) -> Doubles:
@@ -34,7 +43,6 @@ def make_pack(subject: Subject, name: str, learned: Sequence[Learned], tier: str
     kept = [(one, one.fit) for one in learned if one.fit is not None]
     if not kept:
         return None
-    first = kept[0][0].lesson
     return _pack_of(
         subject,
         name,
@@ -46,7 +54,7 @@ def make_pack(subject: Subject, name: str, learned: Sequence[Learned], tier: str
         ),
         [fit for _, fit in kept],
         [_note(one, fit, tier) for one, fit in kept],
-        subject.tokens(first.own[0], first.feature.read.scope),
+        subject.tokens(CANARY, kept[0][0].lesson.feature.read.scope),
     )
 
 
@@ -58,22 +66,26 @@ def _pack_of(
     notes: Sequence[ProbeNote],
     known: Tokens,
 ) -> Pack:
-    """The pack, with its known answer on the first tokens of `known`."""
     probes = tuple(fit.probe for fit in fits)
-    n = min(FINGERPRINT_TOKENS, len(known.ids))
-    short = replace(known, ids=known.ids[:n], scopes=known.scopes[:n], read=known.read[:n])
-    layers = tuple(sorted({layer for probe in probes for layer in probe.layers}))
-    ((_, hidden),) = subject.activations([short], layers, lambda done, of: None)
-    frame = ActivationFrame(np.ascontiguousarray(hidden.transpose(1, 0, 2)), layers)
-    precise = subject.identity.dtype == "float32"
     return Pack(
         name=name,
         recipe=recipe,
         model=subject.identity,
         probes=probes,
         notes=tuple(notes),
-        fingerprint=Fingerprint.take(probes, short.ids, frame, 0.01 if precise else 0.1),
+        fingerprint=known_answer(subject, probes, known),
     )
+
+
+def known_answer(subject: Subject, probes: Sequence[Probe], known: Tokens) -> Fingerprint:
+    """What the probes say of the first tokens of `known`."""
+    n = min(FINGERPRINT_TOKENS, len(known.ids))
+    short = replace(known, ids=known.ids[:n], scopes=known.scopes[:n], read=known.read[:n])
+    layers = tuple(sorted({layer for probe in probes for layer in probe.layers}))
+    ((_, hidden),) = subject.activations([short], layers, lambda done, of: None)
+    frame = ActivationFrame(np.ascontiguousarray(hidden.transpose(1, 0, 2)), layers)
+    precise = subject.identity.dtype == "float32"
+    return Fingerprint.take(probes, short.ids, frame, 0.01 if precise else 0.1)
 
 
 def _bare_note(fit: Fit) -> ProbeNote:
@@ -82,7 +94,8 @@ def _bare_note(fit: Fit) -> ProbeNote:
 
 def _note(one: Learned, fit: Fit, tier: str) -> ProbeNote:
     """The first held-out set speaks for the probe; without one, cross-validation."""
-    found = one.evidence["sets"][1 if len(one.evidence["sets"]) > 1 else 0]
+    judged = [s for s in one.evidence["sets"] if s["name"] != PANEL]
+    found = judged[1 if len(judged) > 1 else 0]
     at_1pct = found["tpr"][0]
     metrics = {
         "set": found["name"],

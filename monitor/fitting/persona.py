@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dosimeter.detectors import nulls
-from dosimeter.detectors.evaluate import auroc, random_direction_null
 from dosimeter.detectors.examples import Example
 from dosimeter.detectors.findings import InputError, Place
 from dosimeter.detectors.fingerprint import Fingerprint
 from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.detectors.pack import Pack, ProbeNote
-from dosimeter.monitor.fitting.library import candidate_layers
-from dosimeter.monitor.fitting.packing import FINGERPRINT_TOKENS
-from dosimeter.monitor.fitting.captures import Captured, capture_all
+from dosimeter.monitor.fitting.captures import capture_all
+from dosimeter.monitor.fitting.consistency import agreement, gaps_of, measured
 from dosimeter.monitor.fitting.contrast import (
     AGAINST,
     FOR,
@@ -35,9 +32,11 @@ from dosimeter.monitor.fitting.contrast import (
     judge,
 )
 from dosimeter.monitor.fitting.decoder import Decoder
+from dosimeter.monitor.fitting.library import candidate_layers
+from dosimeter.monitor.fitting.packing import FINGERPRINT_TOKENS
 from dosimeter.monitor.fitting.replies import replies
 from dosimeter.monitor.fitting.subject import Tell, Tokens
-from dosimeter.monitor.imports.direction import Doubles, Imported, as_probe
+from dosimeter.monitor.imports.direction import Imported, as_probe
 
 KIND = "persona vector: mean reply activation under prompts for the trait minus under prompts against it"
 UNJUDGED = "no judge read the replies: this is a contrast of prompts, not of behaviour"
@@ -101,10 +100,10 @@ def extract(
     layers = candidate_layers(subject.blocks) if layer is None else (layer,)
     captured = capture_all(subject, [t for _, t in used], layers, work, tell("reading the replies"))
     question = np.array([key[2] for key, _ in used])
-    gaps = _gaps(captured.means.astype(np.float64), side, question, of)  # [Q, L, D]
-    alike = [_agreement(gaps[:, i]) for i in range(len(layers))]
+    gaps = gaps_of(captured.means.astype(np.float64), side, question, of)  # [Q, L, D]
+    alike = [agreement(gaps[:, i]) for i in range(len(layers))]
     at = int(np.argmax([np.mean(a) for a in alike]))
-    figures, found_nulls = _figures(captured, side, question, of, gaps, at, seed)
+    figures, found_nulls = measured(captured, side, question, of, gaps, at, seed)
     figures |= {
         "judged": judged is not None,
         "caveat": UNJUDGED if judged is None else JUDGED,
@@ -190,74 +189,3 @@ def _usable(contrast: Contrast, keys: Sequence[Key]) -> list[int]:
             "ask more questions, or sample more replies",
         )
     return found
-
-
-def _gaps(
-    means: Doubles,
-    side: npt.NDArray[np.str_],
-    question: npt.NDArray[np.int64],
-    of: Sequence[int],
-) -> Doubles:
-    """float64 [Q, L, D]: of each question, mean under prompts for minus mean under prompts against."""
-    return np.stack([
-        means[(side == FOR) & (question == q)].mean(axis=0)
-        - means[(side == AGAINST) & (question == q)].mean(axis=0)
-        for q in of
-    ])  # fmt: skip
-
-
-def _agreement(gaps: Doubles) -> Doubles:
-    """[Q] of gaps [Q, D]: cosine of each question's own gap and the direction of all the others."""
-    rest = gaps.sum(axis=0) - gaps
-    lengths = np.linalg.norm(gaps, axis=1) * np.linalg.norm(rest, axis=1)
-    dots = np.einsum("qd,qd->q", gaps, rest)
-    return np.asarray(np.divide(dots, lengths, out=np.zeros(len(gaps)), where=lengths > 0))
-
-
-def _figures(
-    captured: Captured,
-    side: npt.NDArray[np.str_],
-    question: npt.NDArray[np.int64],
-    of: Sequence[int],
-    gaps: Doubles,
-    at: int,
-    seed: int,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(figures, nulls). Left out, a question has a say neither in the direction nor in its layer."""
-    layers = captured.layers
-    alike, ordered = [], []
-    for i, q in enumerate(of):
-        rest = np.delete(gaps, i, axis=0)
-        best = int(np.argmax([_agreement(rest[:, n]).mean() for n in range(len(layers))]))
-        direction = rest[:, best].mean(axis=0)
-        norm = np.linalg.norm(direction) * np.linalg.norm(gaps[i, best])
-        alike.append(float(direction @ gaps[i, best] / norm) if norm else 0.0)
-        rows = (question == q) & (side != NEITHER)
-        ordered.append(auroc(captured.means[rows][:, best] @ direction, side[rows] == FOR))
-    rows = side != NEITHER
-    x, positive = captured.means[rows][:, [at]].astype(np.float64), side[rows] == FOR
-    for q in of:  # a random direction must not be blamed for what the questions differ in
-        mine = question[rows] == q
-        x[mine] -= (
-            x[mine][positive[mine]].mean(axis=0) + x[mine][~positive[mine]].mean(axis=0)
-        ) / 2
-    mean, p95 = random_direction_null(x, positive, seed)
-    direction = gaps[:, at].mean(axis=0)
-    figures = {
-        "consistency": {
-            "what": "leave one question out, layer chosen anew",
-            "cosine": round(float(np.mean(alike)), 4),
-            "cosine_least": round(float(np.min(alike)), 4),
-            "auroc": round(float(np.mean(ordered)), 4),
-        },
-        "projections": {
-            FOR: float((captured.means[side == FOR][:, at] @ direction).mean()),
-            AGAINST: float((captured.means[side == AGAINST][:, at] @ direction).mean()),
-        },
-    }
-    lengths = captured.lengths[rows]
-    return figures, {
-        "random_p95": round(p95, 4),
-        "random_mean": round(mean, 4),
-        "length": round(auroc(nulls.of_lengths(lengths, positive), positive), 4),
-    }

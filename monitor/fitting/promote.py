@@ -26,6 +26,10 @@ VERSION = 1
 MAX_REASON = 400
 
 
+class NotPromoted(Exception):
+    """A suite failed, or a feature has none and nobody said why it may pass."""
+
+
 @dataclass(frozen=True, slots=True)
 class Examined:
     """results: of the suites that were run · without: features that have none."""
@@ -59,23 +63,20 @@ def examine(
 def promote(pack: Pack, examined: Examined, to: Path, date: str, reason: str | None = None) -> Path:
     """The folder below `to` that now holds the pack. date: ISO day.
 
-    reason: why features without a suite may pass. Raises InputError where one failed, where one is missing
-    without a reason, and where a pack of this name stands already.
+    reason: why features without a suite may pass. Raises NotPromoted, and InputError where a pack of this
+    name stands already.
     """
     try:
         datetime.date.fromisoformat(date)
     except ValueError:
         raise InputError.at("promotion", f"date `{date[:20]}` is not an ISO day") from None
-    place = f"pack {pack.name}"
     failed = [result.feature for result in examined.results if not result.passed]
     if failed:
-        raise InputError.at(place, f"the suite of `{failed[0]}` does not pass", code="suite")
+        raise NotPromoted(f"pack {pack.name}: the suite of `{'`, `'.join(failed)}` does not pass")
     if examined.without and not (reason or "").strip():
-        raise InputError.at(
-            place,
-            f"no suite for `{'`, `'.join(examined.without)}`",
-            "write one, or say why it may pass: --without-suite REASON",
-            code="suite",
+        raise NotPromoted(
+            f"pack {pack.name}: no suite for `{'`, `'.join(examined.without)}`\n"
+            "  hint: write one, or say why it may pass: --without-suite REASON"
         )
     folder = to / pack.name
     if (folder / CARD).exists():

@@ -81,7 +81,7 @@ def _joined(asked: Tokens, said: list[int], special: set[int]) -> Tokens | None:
     if not read.any():
         return None
     return Tokens(
-        (*asked.ids, *said),
+        tuple(int(token) for token in (*asked.ids, *said)),
         np.concatenate([asked.scopes, np.full(len(said), Scope.ANSWER, np.uint8)]),
         np.concatenate([np.zeros(len(asked.ids), np.bool_), read]),
     )
@@ -101,4 +101,6 @@ def _check_room(
 
 
 def _as_set(ends: int | list[int] | None) -> set[int]:
-    return set(ends) if isinstance(ends, list) else {ends} - {None}  # type: ignore[arg-type]
+    if ends is None:
+        return set()
+    return set(ends) if isinstance(ends, list) else {ends}

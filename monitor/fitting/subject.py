@@ -22,7 +22,7 @@ from dosimeter.detectors.pack import Pack
 
 Floats = npt.NDArray[np.float32]
 
-MAX_TOKENS = 512
+MAX_TOKENS = 2048
 """Of one example; what is longer is read up to here, and counted."""
 
 

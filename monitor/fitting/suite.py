@@ -17,7 +17,7 @@ import numpy as np
 
 from dosimeter.detectors.artefact import canonical
 from dosimeter.detectors.binomial import lower_bound, upper_bound
-from dosimeter.detectors.evaluate import Interval
+from dosimeter.detectors.evaluate import Array, Bools, Interval
 from dosimeter.detectors.examples import Example, load_examples
 from dosimeter.detectors.fields import NAME, Fields
 from dosimeter.detectors.files import read_file
@@ -142,8 +142,7 @@ def run_suite(
         raise InputError.at(bad[0].place, "an ordinary text is labelled 1")
     every = [*calm, *suite.rows]
     scores = _scores(subject, pack, pack.features.index(suite.feature), every, scope, tell)
-    quiet = np.sort(scores[: len(calm)])
-    threshold = float(quiet[len(quiet) - 1 - int(suite.at_most * len(quiet))])
+    threshold = level(scores[: len(calm)], suite.at_most)
     above = scores[len(calm) :] > threshold
     return SuiteResult(
         suite.feature, suite.version, suite.digest, threshold, len(calm), _sha(_said(calm)),
@@ -151,7 +150,13 @@ def run_suite(
     )  # fmt: skip
 
 
-def _results(suite: Suite, above: np.ndarray[Any, Any]) -> list[KindResult]:
+def level(scores: Array, at_most: float) -> float:
+    """The lowest score that at most this share of all lies above."""
+    quiet = np.sort(scores)
+    return float(quiet[max(0, len(quiet) - 1 - int(at_most * len(quiet)))])
+
+
+def _results(suite: Suite, above: Bools) -> list[KindResult]:
     """Kinds with a bar first, in the suite's order."""
     bars = {bar.kind: bar for bar in suite.bars}
     others = sorted({row.kind for row in suite.rows} - set(bars))

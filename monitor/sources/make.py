@@ -16,7 +16,7 @@ from pathlib import Path
 from dosimeter.detectors.pack import save_pack
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.fitting.build import learn
-from dosimeter.monitor.fitting.calibrating import calibrate
+from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
 from dosimeter.monitor.fitting.captures import Progress
 from dosimeter.monitor.fitting.lesson import benign_texts, lesson_of
 from dosimeter.monitor.fitting.packing import make_pack
@@ -51,7 +51,7 @@ def main() -> int:
         json.dumps([one.evidence for one in learned], indent=1) + "\n", encoding="utf-8"
     )
     made = calibrate(
-        reader, [pack], benign_texts(), Progress("calibrating"),
+        reader, [pack], requests_of(reader, [pack], benign_texts()), Progress("calibrating"),
         corpus="600 ordinary mails, messages, answers and calls written for this", date=args.date,
         labelled=True,
     )  # fmt: skip

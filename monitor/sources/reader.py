@@ -127,11 +127,11 @@ class Reader:
     def _run(
         self, tokens: Sequence[Tokens], op: CaptureOp | ProbeOp, tell: Tell
     ) -> Iterator[tuple[int, Floats]]:
-        """Windows of all texts, alike in length, a batch at a time; a text is told when its last is done."""
+        """Windows of all texts, the longest texts first, a batch at a time; a text is told when its last is done."""
         jobs = sorted(
             ((i, at, min(len(one.ids), at + WINDOW)) for i, one in enumerate(tokens)
              for at in window_starts(len(one.ids))),
-            key=lambda job: (-(job[2] - job[1]), job[0]),
+            key=lambda job: (-len(tokens[job[0]].ids), job[0], job[1]),
         )  # fmt: skip
         left = {i: len(window_starts(len(one.ids))) for i, one in enumerate(tokens)}
         sums: dict[int, npt.NDArray[np.float64]] = {}

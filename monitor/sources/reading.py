@@ -1,7 +1,7 @@
 """Texts read and judged: every feature's score, and the share of ordinary texts that score as high.
 
-A text as long as the reader's window fires by the highest mean of a window, a shorter one by its own mean; each
-is a shape of the rule language, placed on the same calibration. What the scores are made of is the reader's.
+A text speaks by the highest mean of a window of tokens, a shorter one by its mean, and so does every ordinary text
+of the calibration: a level is a share of all of them. What the scores are made of is the reader's.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import numpy as np
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.examples import Example
 from dosimeter.detectors.findings import InputError
-from dosimeter.detectors.frames import CODES_PER_SD, Codes, Scope, to_codes
-from dosimeter.detectors.levels import Level, Shape
-from dosimeter.detectors.pack import Pack, bind, load_pack
-from dosimeter.detectors.shapes import Stream, unit_statistics
+from dosimeter.detectors.frames import CODES_PER_SD, Scope, to_codes
+from dosimeter.detectors.levels import Level, LevelError, Shape
+from dosimeter.detectors.pack import bind, load_pack
+from dosimeter.detectors.placement import place_share
+from dosimeter.detectors.shapes import NEVER, Ints, Stream, unit_statistics
 from dosimeter.monitor.sources.reader import Reader, reader_folder
 
 HERE = Path(__file__).parent
 PACK, CALIBRATION = HERE / "packs" / "core", HERE / "calibration"
+MAX_AVERAGE = 65_536
 SCOPE = Scope.ANSWER
 """A lone text stands for an answer: for whoever wrote it."""
 
@@ -91,19 +93,43 @@ def read_texts(
             calibration_folder or CALIBRATION, "was made with another pack", "calibrate again"
         )
     features = only or pack.features
+    window = average or subject.window or 1
+    if not 1 <= window <= MAX_AVERAGE:
+        raise InputError.at("--average", f"`{window}` tokens", f"from 1 to {MAX_AVERAGE}")
+    wanted.check(SCOPE, Shape("average", window))
+    if wanted.noun != "answers":
+        raise LevelError(f"level `{wanted.text}` is of no share of texts", "write `1 in N answers`")
+    ordinary = {f: spoken(calibration.stream(f), window) for f in features}
+    placed = {
+        f: place_share(f"`{wanted.text}` of `{f}`", "answers", v, wanted.value, len(v)).threshold
+        for f, v in ordinary.items()
+    }
     for name, example in texts:
         tokens = subject.tokens(example, SCOPE)
         ((_, scores),) = subject.scores([tokens], [pack], lambda done, of: None)
         codes = to_codes(scores)
-        window = average or subject.window or len(codes)
-        shape = Shape("average", window) if len(codes) >= window else Shape("average_scope")
-        judged = [_score(pack, calibration, wanted, feature, codes, shape) for feature in features]
         pieces = subject.slices(example.words)
+        judged = []
+        for feature in features:
+            column = pack.features.index(feature)
+            scopes = np.full(len(codes), SCOPE, np.uint8)
+            mine = Stream(codes[:, column], np.array([0, len(codes)]), scopes)
+            value = int(spoken(mine, window)[0])
+            judged.append(
+                Score(
+                    feature,
+                    round(value / CODES_PER_SD, 3),
+                    round(placed[feature] / CODES_PER_SD, 3),
+                    value > placed[feature],
+                    float((ordinary[feature] >= value).mean()),
+                    str(pack.notes[column].metrics.get("verdict", "uncalibrated")),
+                )
+            )
         yield Reading(
             name,
             len(codes),
             tokens.cut,
-            f"the highest mean of {window} tokens" if shape.kind == "average" else "its mean",
+            f"the highest mean of {window} tokens" if len(codes) >= window else "its mean",
             tuple(sorted(judged, key=lambda score: (score.rank, -score.value))),
             {
                 feature: [
@@ -117,20 +143,7 @@ def read_texts(
         )
 
 
-def _score(
-    pack: Pack, calibration: Calibration, level: Level, feature: str, codes: Codes, shape: Shape
-) -> Score:
-    column = pack.features.index(feature)
-    scopes = np.full(len(codes), SCOPE, np.uint8)
-    mine = Stream(codes[:, column], np.array([0, len(codes)]), scopes)
-    value = int(unit_statistics(mine, SCOPE, shape)[0])
-    benign = unit_statistics(calibration.stream(feature), SCOPE, shape)
-    placed = calibration.place(level, feature, SCOPE, shape)
-    return Score(
-        feature,
-        round(value / CODES_PER_SD, 3),
-        round(placed.threshold / CODES_PER_SD, 3),
-        value > placed.threshold,
-        float((benign >= value).mean()),
-        str(pack.notes[column].metrics.get("verdict", "uncalibrated")),
-    )
+def spoken(stream: Stream, window: int) -> Ints:
+    """int64 [U]: what speaks for each text: the highest mean of `window` tokens, or its mean where it is shorter."""
+    long = unit_statistics(stream, SCOPE, Shape("average", window))
+    return np.where(long > NEVER, long, unit_statistics(stream, SCOPE, Shape("average_scope")))

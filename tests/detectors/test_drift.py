@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -344,3 +345,29 @@ def test_what_people_and_machines_read() -> None:
     first, second = json.loads(as_json([steady, drifted]))["drift"]
     assert (first["drifted"], first["promotion_frozen"], first["since"]) == (False, False, None)
     assert (second["drifted"], second["direction"], second["route"]) == (True, "up", "support")
+
+
+def test_a_route_is_compared_with_its_own_requests_of_the_calibration() -> None:
+    """Half of the requests come by mail and score 2 sd higher: to the mail that is nothing new."""
+    rng = np.random.default_rng(0)
+    means = normal(rng, 4000)
+    of = np.arange(4000) % 2
+    whole = replace(
+        calibration(means + 2 * SD * of),
+        routes=("chat", "mail"),
+        route_of=of.astype(np.uint16),
+    )
+    live = normal(rng, 800) + 2 * SD
+    drifted = {}
+    for route in ("chat", "mail"):
+        found = DriftMonitor.from_calibration(
+            whole, "scam", Scope.ANSWER, false_alarm_days=30, answers_per_day=100, route=route
+        )
+        assert len(found.bets.reference) == 2000
+        feed(found, live)
+        drifted[route] = found.state.drifted
+    assert drifted == {"chat": True, "mail": False}
+    with pytest.raises(InputError, match="route `male` is not calibrated"):
+        DriftMonitor.from_calibration(
+            whole, "scam", Scope.ANSWER, false_alarm_days=30, answers_per_day=100, route="male"
+        )

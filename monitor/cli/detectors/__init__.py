@@ -50,8 +50,9 @@ def run(args: argparse.Namespace) -> int:
     except UnknownFeature as error:
         print(error.args[0], file=sys.stderr)
         return 2
-    except (ImportError, RuntimeError) as error:
-        print(f"dosimeter detectors {args.detectors_command}: {error}", file=sys.stderr)
+    except (ImportError, RuntimeError, OSError) as error:
+        said = visible(str(error), keep="\n")
+        print(f"dosimeter detectors {args.detectors_command}: {said}", file=sys.stderr)
         if isinstance(error, ImportError):
             print("  hint: pip install 'dosimeter[torch,fit]'", file=sys.stderr)
         return 3

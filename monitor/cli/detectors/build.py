@@ -10,12 +10,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dosimeter.monitor.cli.detectors.arguments import positive
 from dosimeter.monitor.cli.screen import Screen, plain, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dosimeter.detectors.examples import Example
     from dosimeter.monitor.fitting.build import Learned
+    from dosimeter.monitor.fitting.lesson import Lesson
+
+
+CAPTURES = ".captures"
+"""Activations, until the build is done: a run that was broken off finds them."""
 
 
 def add(commands: Any) -> None:
@@ -36,7 +43,9 @@ def add(commands: Any) -> None:
                         help="benign texts to place levels on, JSON Lines; repeat for several")  # fmt: skip
     parser.add_argument("--unlabelled", action="store_true",
                         help="the texts of --benign are traffic that nobody has looked at")  # fmt: skip
-    parser.add_argument("--answers-per-day", type=int, metavar="N", help="volume of that traffic")
+    parser.add_argument(
+        "--answers-per-day", type=positive, metavar="N", help="volume of that traffic"
+    )
     parser.add_argument("--twin", metavar="FOLDER",
                         help="the same model without the behaviour: one null more")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, metavar="DIR",
@@ -53,44 +62,45 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: every feature is in the pack. 1: one was refused. 4: the texts or the model cannot be used."""
-    from dosimeter.detectors.examples import load_examples
-    from dosimeter.detectors.pack import save_pack
+    from dosimeter.detectors.findings import InputError, visible
+    from dosimeter.detectors.pack import PACK_NAME, save_pack
     from dosimeter.detectors.registry import load_features
     from dosimeter.monitor.fitting.build import learn
-    from dosimeter.monitor.fitting.calibrating import calibrate
+    from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
     from dosimeter.monitor.fitting.captures import Progress
-    from dosimeter.monitor.fitting.lesson import benign_texts, lesson_of
+    from dosimeter.monitor.fitting.lesson import lesson_of
     from dosimeter.monitor.fitting.loading import open_subject
     from dosimeter.monitor.fitting.packing import make_pack
 
     today = datetime.date.today().isoformat()
     features = load_features()
-    lessons = [lesson_of(features[name], features, args.data) for name in args.feature]
+    asked = list(dict.fromkeys(args.feature))
+    name = args.name or f"own/{asked[0]}".replace("_", "-")
+    if not PACK_NAME.fullmatch(name):
+        raise InputError.at("--name", f"`{visible(name)}`", f"it matches `{PACK_NAME.pattern}`")
+    lessons = [lesson_of(features[one], features, args.data) for one in asked]
     for lesson in lessons:
         for finding in lesson.warnings:
-            print(finding, file=sys.stderr)
-    benign = [row for path in args.benign for row in load_examples(path)]
-    benign = benign or [*lessons[0].benign] or benign_texts()
+            print(plain(finding), file=sys.stderr)
+    benign, corpus = _benign(args, lessons)
+    _make_room(args.out)
     subject = open_subject(args.model)
+    requests = requests_of(subject, [lesson.feature for lesson in lessons], benign)
     twin = open_subject(args.twin) if args.twin else None
-    work = args.out / "captures"
-    learned = learn(subject, lessons, work, Progress, twin=twin, seed=args.seed)
-    name = args.name or f"own/{args.feature[0]}".replace("_", "-")
+    learned = learn(subject, lessons, args.out / CAPTURES, Progress, twin=twin, seed=args.seed)
     pack = make_pack(subject, name, learned, args.tier)
     calibration = None
     if pack is not None:
-        shutil.rmtree(args.out / "pack", ignore_errors=True)
         save_pack(pack, args.out / "pack")
         calibration = calibrate(
-            subject, [pack], benign, Progress("calibrating"),
-            corpus=_corpus(args), date=today, labelled=not args.unlabelled,
-            answers_per_day=args.answers_per_day,
+            subject, [pack], requests, Progress("calibrating"), corpus=corpus, date=today,
+            labelled=not args.unlabelled, answers_per_day=args.answers_per_day,
         )  # fmt: skip
         calibration.save(args.out / "calibration")
     documents = [_document(subject, one, pack, calibration, args.tier, today) for one in learned]
     for one, document in zip(learned, documents, strict=True):
         _write(args.out, one.evidence["feature"], document)
-    shutil.rmtree(work)  # all of it is in the pack, or was refused
+    shutil.rmtree(args.out / CAPTURES)  # all of it is in the pack, or was refused
     if args.json:
         print(json.dumps(documents, indent=2, allow_nan=False))
     else:
@@ -102,7 +112,7 @@ def lines(documents: Sequence[dict[str, Any]], out: Path, screen: Screen) -> lis
     """A verdict a feature with what decided it, failed checks first; then what can be placed."""
     said: list[str] = []
     for document in documents:
-        best = document["sets"][-1 if len(document["sets"]) > 1 else 0]
+        best = min(document["sets"], key=lambda one: one["auroc"]["value"])
         said.append(screen.bold(f"{document['feature']}: {document['verdict']}"))
         checks = sorted(document["checks"], key=lambda check: check["passed"])
         said += [f"  {'✓' if c['passed'] else '✗'} {plain(c['sentence'])}" for c in checks]
@@ -164,7 +174,46 @@ def _write(out: Path, feature: str, document: dict[str, Any]) -> None:
     (out / f"report-{feature}.html").write_text(html(document), encoding="utf-8")
 
 
-def _corpus(args: argparse.Namespace) -> str:
+def _benign(args: argparse.Namespace, lessons: Sequence[Lesson]) -> tuple[list[Example], str]:
+    """What levels are placed on, and what it is called: files that were given, sets of the folder, or our own."""
+    from dosimeter.detectors.examples import leaks, load_examples
+    from dosimeter.detectors.findings import InputError
+    from dosimeter.monitor.fitting.lesson import benign_texts
+
+    if args.unlabelled and not args.benign:
+        raise InputError.at(
+            "--unlabelled", "says what the texts of --benign are", "give --benign FILE"
+        )
     if args.benign:
-        return ", ".join(path.name for path in args.benign)
-    return "benign sets of the data folder" if args.data else "our own ordinary texts"
+        rows = [row for path in args.benign for row in load_examples(path)]
+        if not args.unlabelled and (risky := [row for row in rows if row.label]):
+            raise InputError.at(
+                risky[0].place, "is labelled 1", "benign texts only, or --unlabelled"
+            )
+        corpus = ", ".join(path.name for path in args.benign)
+    elif lessons[0].benign:
+        rows, corpus = list(lessons[0].benign), "benign sets of the data folder"
+    else:
+        rows, corpus = benign_texts(), "our own ordinary texts"
+    fitted = [row for lesson in lessons for row in (*lesson.own, *lesson.others)]
+    if known := leaks(fitted, rows):
+        raise InputError.at(
+            known[0].place,
+            f"and {len(known) - 1} more stand among the texts that are fitted on",
+            "levels placed on them would be too low: leave them out of one of the two",
+        )
+    return rows, corpus
+
+
+def _make_room(out: Path) -> None:
+    """Old results of ours go, lest they stand beside a refusal; what is not ours stays. Raises InputError."""
+    from dosimeter.detectors.findings import InputError
+
+    ours = any(out.glob("evidence-*.json")) or (out / CAPTURES).is_dir()
+    for part in ("pack", "calibration"):
+        if (out / part).exists() and not ours:
+            raise InputError.at(
+                out / part, "is there already, and not from a build", "choose another --out"
+            )
+        shutil.rmtree(out / part, ignore_errors=True)
+    (out / CAPTURES).mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dosimeter.monitor.cli.detectors.arguments import positive
 from dosimeter.monitor.cli.screen import Screen, plain, table
 
 FIRST = 200
@@ -29,8 +30,8 @@ def add(commands: Any) -> None:
                         help="JSON Lines of `{text | messages}`; rows labelled 1 are an error")  # fmt: skip
     parser.add_argument("--unlabelled", action="store_true",
                         help="traffic that nobody has looked at: levels are shares of alerts")  # fmt: skip
-    parser.add_argument("--answers-per-day", type=int, metavar="N")
-    parser.add_argument("--average", type=int, metavar="N",
+    parser.add_argument("--answers-per-day", type=positive, metavar="N")
+    parser.add_argument("--average", type=positive, metavar="N",
                         help="the shape shown: average of N tokens (default: of the whole text)")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--json", action="store_true", help="one object")
@@ -41,11 +42,11 @@ def run(args: argparse.Namespace) -> int:
     """0: some level can be placed for every feature. 1: for one none can. 4: what was given cannot be used."""
     from dosimeter.detectors.examples import load_examples
     from dosimeter.detectors.findings import InputError
-    from dosimeter.detectors.frames import Scope
+    from dosimeter.detectors.frames import CODES_PER_SD, Scope
     from dosimeter.detectors.levels import Shape
     from dosimeter.detectors.pack import bind, load_pack
     from dosimeter.detectors.registry import load_features
-    from dosimeter.monitor.fitting.calibrating import calibrate, levels
+    from dosimeter.monitor.fitting.calibrating import calibrate, levels, requests_of
     from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.loading import open_subject
 
@@ -57,20 +58,29 @@ def run(args: argparse.Namespace) -> int:
     for pack in packs:
         if wrong := bind(pack, subject.identity):
             raise InputError.at(f"pack {pack.name}", "; ".join(wrong))
+    try:
+        shape = Shape("average", args.average) if args.average else Shape("average_scope")
+    except ValueError as error:
+        raise InputError.at("--average", str(error)) from None
+    args.out.mkdir(parents=True, exist_ok=True)
+    requests = requests_of(subject, packs, rows)
     made = calibrate(
-        subject, packs, rows, Progress("calibrating"),
+        subject, packs, requests, Progress("calibrating"),
         corpus=", ".join(path.name for path in args.benign),
         date=datetime.date.today().isoformat(), labelled=not args.unlabelled,
         answers_per_day=args.answers_per_day,
     )  # fmt: skip
     made.save(args.out)
-    shape = Shape("average", args.average) if args.average else Shape("average_scope")
     features = load_features()
     found: dict[str, Any] = {}
     for name in made.features:
         scope = features[name].read.scope if name in features else Scope.ANSWER
         first = [
-            {"request": request, "mean_sd": round(value / 256, 3)}
+            {
+                "file": requests[request].row.place.name,
+                "line": requests[request].row.place.line,
+                "score_sd": round(value / CODES_PER_SD, 3),
+            }
             for request, value in made.label_first(name, scope, shape, FIRST)
         ]
         found[name] = {"levels": levels(made, name, scope, shape), "label_first": first}

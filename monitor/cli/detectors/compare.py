@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dosimeter.detectors.bank import BankError
-from dosimeter.detectors.findings import InputError, visible
+from dosimeter.detectors.findings import visible
 from dosimeter.monitor.cli.screen import Screen, plain, table
 
 if TYPE_CHECKING:
@@ -46,28 +45,20 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: no feature is shown to have moved. 1: one has. 3: no reader here. 4: data that cannot be used."""
+    """0: no feature is shown to have moved. 1: one has. 4: data that cannot be used."""
     from dosimeter.detectors.examples import load_examples
     from dosimeter.detectors.frames import Scope
     from dosimeter.detectors.pack import load_pack
     from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.compare import compare
     from dosimeter.monitor.fitting.loading import open_subject
-    from dosimeter.monitor.sources.reader import NoReader
 
-    try:
-        packs = [load_pack(folder) for folder in args.pack]
-        examples = [row for path in args.suite for row in load_examples(path)]
-        found = compare(
-            open_subject(args.old), open_subject(args.new), packs, examples, args.directions, args.seed,
-            scope=Scope[args.scope.upper()], reply_tokens=args.replies, tell=Progress,
-        )  # fmt: skip
-    except NoReader as error:
-        print(error, file=sys.stderr)
-        return 3
-    except (InputError, BankError) as error:
-        print(visible(str(error), keep="\n"), file=sys.stderr)
-        return 4
+    packs = [load_pack(folder) for folder in args.pack]
+    examples = [row for path in args.suite for row in load_examples(path)]
+    found = compare(
+        open_subject(args.old), open_subject(args.new), packs, examples, args.directions, args.seed,
+        scope=Scope[args.scope.upper()], reply_tokens=args.replies, tell=Progress,
+    )  # fmt: skip
     if args.json:
         print(json.dumps(found.as_json(), indent=2, allow_nan=False))
     else:

@@ -85,6 +85,10 @@ def lines(found: dict[str, Any], screen: Screen) -> list[str]:
         said += [f"  {line}".rstrip() for line in table(head, rows, screen.width - 2)]
         for one in sets:
             said += [f"  {plain(one['name'])}: {plain(alarm)}" for alarm in one["alarms"]]
+            if one["leaked"]:
+                said.append(
+                    f"  {plain(one['name'])}: {one['leaked']} of its rows are among our own texts"
+                )
             cells = one.get("robustness", [])
             if cells:
                 told = ", ".join(f"{cell['cell']} {cell['auroc']:.3f}" for cell in cells)

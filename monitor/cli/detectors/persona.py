@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,9 @@ def add(commands: Any) -> None:
         epilog="the file: {trait: name, for: [prompts], against: [prompts], questions: [..]} as YAML",
     )  # fmt: skip
     parser.add_argument("contrast", type=Path, metavar="FILE", help="trait, prompts and questions")
-    parser.add_argument("--model", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--model", required=True, metavar="FOLDER", help="a decoder's folder, or `lab`"
+    )
     parser.add_argument(
         "--to", required=True, type=Path, metavar="DIR", help="the pack's folder, new"
     )
@@ -51,53 +52,58 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: a pack was written. 4: data or a model that cannot be used."""
+    """0: a pack was written. 1: one that random directions equal. 4: data or a model that cannot be used."""
     from dosimeter.detectors.artefact import CARD
-    from dosimeter.detectors.fit import FitError
     from dosimeter.detectors.pack import save_pack
     from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.contrast import load_contrast, load_judged
     from dosimeter.monitor.fitting.decoder import Decoder
+    from dosimeter.monitor.fitting.loading import folder_of
     from dosimeter.monitor.fitting.persona import extract, persona_pack
 
+    if (args.to / CARD).exists():
+        raise InputError.at(args.to, "a pack stands here", "give another folder")
+    contrast = load_contrast(args.contrast)
+    judged = load_judged(args.judged) if args.judged else None
+    subject = Decoder(folder_of(args.model))
+    with tempfile.TemporaryDirectory() as work:
+        persona = extract(
+            subject, contrast, Path(work), samples=args.samples, reply_tokens=args.tokens,
+            temperature=args.temperature, seed=args.seed, layer=args.layer, judged=judged, tell=Progress,
+        )  # fmt: skip
+    pack = persona_pack(subject, args.name or f"persona/{contrast.trait}", persona, args.tier)
     try:
-        if (args.to / CARD).exists():
-            raise InputError.at(args.to, "a pack stands here", "give another folder")
-        contrast = load_contrast(args.contrast)
-        judged = load_judged(args.judged) if args.judged else None
-        subject = Decoder(args.model)
-        with tempfile.TemporaryDirectory() as work:
-            persona = extract(
-                subject, contrast, Path(work), samples=args.samples, reply_tokens=args.tokens,
-                temperature=args.temperature, seed=args.seed, layer=args.layer, judged=judged, tell=Progress,
-            )  # fmt: skip
-        pack = persona_pack(subject, args.name or f"persona/{contrast.trait}", persona, args.tier)
         if args.replies:
             _write(args.replies, persona.said)
         save_pack(pack, args.to)
-    except (InputError, FitError) as error:
-        print(visible(str(error), keep="\n"), file=sys.stderr)
-        return 4
     except OSError as error:
-        print(f"{visible(str(error.filename))}: cannot be written: {error.strerror}", file=sys.stderr)  # fmt: skip
-        return 4
+        raise InputError.at(str(error.filename), f"cannot be written: {error.strerror}") from None
     metrics = pack.card()["probes"][0]["metrics"]
+    alike = metrics["consistency"]
     if args.json:
         told = {"pack": str(args.to), "digest": pack.digest, "layer": pack.layers[0], "metrics": metrics,
                 "nulls": persona.nulls}  # fmt: skip
         print(json.dumps(told, indent=2, allow_nan=False))
-        return 0
-    alike = metrics["consistency"]
+        return int(not alike["beats_random"])
     print(
         f"{plain(contrast.trait)}: block {pack.layers[0]}, written to {plain(args.to)}, not calibrated"
     )
-    print(f"  left-out questions agree with the others: cosine {alike['cosine']:.2f} "
-          f"(least {alike['cosine_least']:.2f}), AUROC {alike['auroc']:.2f}; random directions reach "
-          f"{persona.nulls['random_p95']:.2f}, length {persona.nulls['length']:.2f}")  # fmt: skip
+    print(
+        f"  left-out questions agree with the others: cosine {alike['cosine']:.2f} (least "
+        f"{alike['cosine_least']:.2f}), AUROC {alike['auroc']:.2f}, mean over sd {alike['steadiness']:.2f}"
+    )
+    print(
+        f"  95 % of random directions stay below AUROC {persona.nulls['random_p95']:.2f}, mean over sd "
+        f"{persona.nulls['random_steadiness_p95']:.2f}; length reaches AUROC {persona.nulls['length']:.2f}"
+    )
     print(f"  in sd of the model's own replies: {metrics['for_sd']:+.2f} under prompts for it, "
           f"{metrics['against_sd']:+.2f} under prompts against it")  # fmt: skip
     print(f"  {plain(metrics['caveat'])}")
-    return 0
+    if not alike["beats_random"]:
+        print(
+            "  random directions do as well on left-out questions: it is not shown to be more than one of them"
+        )
+    return int(not alike["beats_random"])
 
 
 def _write(path: Path, said: Sequence[Said]) -> None:

@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("pack", type=Path, metavar="PACK", help="the pack's folder")
     parser.add_argument("--model", required=True, metavar="FOLDER",
-                        help="the model it is bound to, or `reader`")  # fmt: skip
+                        help="the model it is bound to: a folder, or `reader`, or `lab`")  # fmt: skip
     parser.add_argument("--to", required=True, type=Path, metavar="DIR", help="the folder of packs")
     parser.add_argument("--features", type=Path, metavar="DIR",
                         help="definitions of your own: <name>/feature.yaml, suite.yaml and suite.jsonl")  # fmt: skip
@@ -39,49 +39,40 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: promoted. 1: a suite failed or is missing. 3: no reader here. 4: data that cannot be used."""
+    """0: promoted. 1: a suite failed or is missing. 4: data that cannot be used."""
     from dataclasses import replace
 
     from dosimeter.detectors.examples import load_examples
     from dosimeter.detectors.pack import load_pack
-    from dosimeter.detectors.registry import FEATURES, RegistryError, load_features
+    from dosimeter.detectors.registry import FEATURES, load_features
     from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.loading import open_subject
-    from dosimeter.monitor.fitting.promote import examine, promote
+    from dosimeter.monitor.fitting.promote import NotPromoted, examine, promote
     from dosimeter.monitor.fitting.suite import load_suite
-    from dosimeter.monitor.sources.reader import NoReader
 
-    try:
-        pack = load_pack(args.pack)
-        folder = args.features or FEATURES
-        known = load_features(folder)
-        suites = {
-            name: (suite, known[name].read.scope)
-            for name in pack.features
-            if name in known and (suite := load_suite(folder / name)) is not None
-        }
-        rows = load_examples(args.ordinary) if args.ordinary else None
-        ordinary = [replace(row, label=bool(row.label)) for row in rows] if rows else None
-        examined = examine(open_subject(args.model), pack, suites, ordinary, Progress)
-    except NoReader as error:
-        print(error, file=sys.stderr)
-        return 3
-    except (InputError, RegistryError) as error:
-        print(visible(str(error), keep="\n"), file=sys.stderr)
-        return 4
+    pack = load_pack(args.pack)
+    folder = args.features or FEATURES
+    known = load_features(folder)
+    suites = {
+        name: (suite, known[name].read.scope)
+        for name in pack.features
+        if name in known and (suite := load_suite(folder / name)) is not None
+    }
+    rows = load_examples(args.ordinary) if args.ordinary else None
+    ordinary = [replace(row, label=bool(row.label)) for row in rows] if rows else None
+    date = args.date or datetime.date.today().isoformat()
+    examined = examine(open_subject(args.model), pack, suites, ordinary, Progress)
     if not args.json:
         for result in examined.results:
             print(*lines(result, Screen.of(sys.stdout)), sep="\n")
     promoted, code = None, 0
     try:
-        date = args.date or datetime.date.today().isoformat()
         promoted = promote(pack, examined, args.to, date, args.without_suite)
-    except InputError as error:
+    except NotPromoted as error:
         print(visible(str(error), keep="\n"), file=sys.stderr)
-        code = 1 if any(one.code == "suite" for one in error.findings) else 4
+        code = 1
     except OSError as error:
-        print(f"{visible(str(args.to))}: cannot be written: {error.strerror}", file=sys.stderr)
-        code = 4
+        raise InputError.at(args.to, f"cannot be written: {error.strerror}") from None
     if args.json:
         suites_json = [result.as_json() for result in examined.results]
         whole = {"promoted": None if promoted is None else str(promoted), "suites": suites_json,
