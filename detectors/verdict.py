@@ -71,7 +71,8 @@ def judge(
                 f"{EXPERIMENTAL:.2f} for a trial",
             )
         )  # fmt: skip
-        if (words := found["words"]) >= SATURATED:
+        judged_on_words = number > 0 or len(sets) == 1
+        if judged_on_words and (words := found["words"]) >= SATURATED:
             checks.append(
                 Check(
                     "not-style", False, words, SATURATED,
@@ -80,7 +81,7 @@ def judge(
                 )
             )  # fmt: skip
         for null, margin in found["margins"].items():
-            if number == 0 and len(sets) > 1 and null == "tfidf":
+            if null == "tfidf" and not judged_on_words:
                 continue
             if null == "tfidf" and reads == "reader":
                 near = margin.value >= -MARGIN

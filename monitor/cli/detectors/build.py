@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     lessons = [lesson_of(features[one], features, args.data) for one in asked]
     for lesson in lessons:
         for finding in lesson.warnings:
-            print(plain(finding), file=sys.stderr)
+            print(visible(str(finding), keep="\n"), file=sys.stderr)
     benign, corpus = _benign(args, lessons)
     _make_room(args.out)
     subject = open_subject(args.model)
@@ -197,11 +197,12 @@ def _benign(args: argparse.Namespace, lessons: Sequence[Lesson]) -> tuple[list[E
         rows, corpus = benign_texts(), "our own ordinary texts"
     fitted = [row for lesson in lessons for row in (*lesson.own, *lesson.others)]
     if known := leaks(fitted, rows):
-        raise InputError.at(
-            known[0].place,
-            f"and {len(known) - 1} more stand among the texts that are fitted on",
-            "levels placed on them would be too low: leave them out of one of the two",
+        print(
+            f"{plain(str(known[0].place))}: warning: {len(known)} of {len(rows)} benign rows are fitted on, "
+            "and left out: levels placed on them would be too low",
+            file=sys.stderr,
         )
+        rows = [row for row in rows if row not in known]
     return rows, corpus
 
 
