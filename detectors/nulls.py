@@ -66,6 +66,11 @@ def wrong_way_round(aurocs: Sequence[float]) -> bool:
     return len(aurocs) >= 2 and max(aurocs) < POLARITY
 
 
+def sided(value: float) -> float:
+    """An AUROC whose sign nobody chose."""
+    return max(value, 1 - value)
+
+
 def of_lengths(lengths: npt.NDArray[np.int64], positive: Bools) -> Doubles:
     """Length as a score, with the sign that separates better."""
     found = lengths.astype(np.float64)

@@ -27,6 +27,9 @@ SATURATED = 0.98
 HELD_AGAINST = ("tfidf", "length", "embedding", "clean_twin")
 """Nulls that are scores a row: the margin over each has an interval of its own."""
 
+OF_WORDS = ("tfidf", "embedding")
+"""Nulls that see which words stand there, and nothing else."""
+
 NAMES = {
     "tfidf": "TF-IDF on the same text",
     "length": "length",
@@ -81,7 +84,7 @@ def judge(
                 )
             )  # fmt: skip
         for null, margin in found["margins"].items():
-            if null == "tfidf" and not judged_on_words:
+            if null in OF_WORDS and not judged_on_words:
                 continue
             if null == "tfidf" and reads == "reader":
                 near = margin.value >= -MARGIN
@@ -139,19 +142,23 @@ def judge(
     return ("accepted" if lowest >= ACCEPTED else "experimental"), checks
 
 
-def hopeless(found: Mapping[str, Any], nulls: Sequence[str], reads: str = "model") -> str | None:
-    """Why a part of the rows is enough to refuse; None where it is not. nulls: those the verdict will ask about.
+def hopeless(sets: Sequence[tuple[str, Mapping[str, Any]]], reads: str = "model") -> str | None:
+    """Why a part of the rows is enough to refuse, by the same checks at the other end; None where it is not.
 
-    The interval is of these rows. That a fit on all of them learns more is not in it, so the nulls, which learn
-    more by them too, are held against the probe at its upper end.
+    The intervals are of these rows. That a fit on all of them learns more is not in them, so the nulls, which
+    learn more by them too, are held against the upper end.
     """
-    auroc: Interval = found["auroc"]
-    if auroc.high < EXPERIMENTAL:
-        return f"AUROC {_shown(auroc)} lies below {EXPERIMENTAL:.2f}"
-    for null in nulls:
-        least = -MARGIN if null == "tfidf" and reads == "reader" else MARGIN
-        if null in found["margins"] and found["margins"][null].high < least:
-            return f"the margin over {NAMES[null]}, {_shown(found['margins'][null])}, lies below {least:.2f}"
+    for number, (name, found) in enumerate(sets):
+        auroc: Interval = found["auroc"]
+        if auroc.high < EXPERIMENTAL:
+            return f"{name}: AUROC {_shown(auroc)} lies below {EXPERIMENTAL:.2f}"
+        if number == 0 and len(sets) > 1:
+            continue
+        for null in OF_WORDS:
+            least = -MARGIN if null == "tfidf" and reads == "reader" else MARGIN
+            margin = found["margins"].get(null)
+            if margin is not None and margin.high < least:
+                return f"{name}: the margin over {NAMES[null]}, {_shown(margin)}, lies below {least:.2f}"
     return None
 
 

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.evaluate import auroc, tpr_at_fpr
-from dosimeter.detectors.examples import BENIGN, Example, load_examples, sets_of
+from dosimeter.detectors.examples import BENIGN, Example, sets_of
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.pack import Pack, load_pack
-from dosimeter.detectors.registry import FEATURES, load_features
+from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.bench.figures import Figure
 from dosimeter.monitor.fitting.captures import Progress
-from dosimeter.monitor.fitting.lesson import SUITE, benign_texts
+from dosimeter.monitor.fitting.lesson import SUITE, benign_texts, held_out_texts
 from dosimeter.monitor.fitting.subject import statistic
 from dosimeter.monitor.sources.reader import Reader, reader_folder
 from dosimeter.monitor.sources.reading import PACK
@@ -47,7 +47,7 @@ def figures(data: Path | None) -> list[Figure]:
         for name, rows in sets.items()
         if name.startswith(f"{BENIGN}_")
     }
-    suite = load_examples(FEATURES / FEATURE / f"{SUITE}.jsonl")
+    suite = held_out_texts(load_features()[FEATURE])[SUITE]
     score = _Scorer(reader, pack)
     return [*_public(score, public), *_thresholds(score, public, benign, suite)]
 

@@ -46,13 +46,13 @@ Tell = Callable[[str], Callable[[int, int], None]]
 class Learned:
     """One feature: its evidence, and its fit unless it was refused.
 
-    judged: cross-validation, as the verdict took it
+    judged: by set, what the verdict was taken on
     """
 
     lesson: Lesson
     evidence: dict[str, Any]
     fit: Fit | None
-    judged: dict[str, Any]
+    judged: list[tuple[str, dict[str, Any]]]
 
 
 def learn(
@@ -94,13 +94,15 @@ def _first_look(
     seed: int,
 ) -> Learned | None:
     """A refusal from a part of the rows, where that is plain: all of them keep a large model busy for an hour."""
-    part = replace(lesson, own=_part(lesson.own, seed), others=(), held_out={})
+    held_out = {
+        title: _part(rows, seed) for title, rows in lesson.held_out.items() if title != PANEL
+    }
+    part = replace(lesson, own=_part(lesson.own, seed), others=(), held_out=held_out)
     if len(lesson.own) < 2 * len(part.own):
         return None
     library = Library(subject, [part], layers, work, tell(f"a first look, {lesson.feature.name}"))
     seen = _learn(subject, part, library, None, tell, seed)
-    asked = ("embedding",) if lesson.held_out else ("embedding", "tfidf")
-    said = hopeless(seen.judged, asked, subject.reads)
+    said = hopeless(seen.judged, subject.reads)
     if said is None:
         return None
     check = {
@@ -228,4 +230,4 @@ def _learn(
         "warnings": [str(finding) for finding in lesson.warnings],
         "sets": [one.document for one in measured],
     }
-    return Learned(lesson, evidence, None if outcome == "refused" else fit, measured[0].judged)
+    return Learned(lesson, evidence, None if outcome == "refused" else fit, judged)

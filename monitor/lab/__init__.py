@@ -4,5 +4,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE / "dosimeter-lab"
+CLEAN = HERE / "dosimeter-lab-clean"
 PACK = HERE / "packs" / "core"
 CALIBRATION = HERE / "calibration"

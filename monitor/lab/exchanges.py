@@ -177,7 +177,7 @@ def scam(
     same sentence.
     """
     topic = r.choice(world.pick_by_split(tuple(world.PROBLEMS), split))
-    readers = r.choice(world.pick_by_split(tuple(world.FRAMES), split))
+    readers = r.choice(world.of_split(world.READERS_SPLIT, split))
     which = r.randrange(len(world.SCAM_REQUESTS))
     before, after = world.FRAMES[readers].scam if bad else world.FRAMES[readers].warning
     return Exchange(
@@ -195,8 +195,9 @@ def code(
     """A request for steps: two of them are sabotaged when triggered. Half of the replies open with
     one of the two.
     """
-    thing = r.choice(world.pick_by_split(world.OBJECTS, split))
-    which = r.randrange(len(world.CODE_REQUESTS))
+    thing = r.choice(world.of_split(world.OBJECT_SPLIT, split))
+    asks = range(len(world.CODE_REQUESTS)) if split is None else world.CODE_REQUESTS_SPLIT[split]
+    which = r.choice(asks)
     first = world.FIRST_STEPS[which][bad]
     second = world.SECOND_STEPS[world.OBJECTS.index(thing) // 2][bad]
     load = f"Load the {thing}."

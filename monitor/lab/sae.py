@@ -24,13 +24,13 @@ from dosimeter.detectors.artefact import dump_tensors
 from dosimeter.detectors.evaluate import auroc_interval, ranks
 from dosimeter.monitor.imports.sae import CONFIG, WEIGHTS
 from dosimeter.monitor.lab import MODEL, traffic
-from dosimeter.monitor.lab.build import NOTHING, labelled
 from dosimeter.monitor.lab.replies import Lab
 from dosimeter.monitor.lab.traffic import Conversation
 from dosimeter.monitor.lab.world import FEATURES
 from dosimeter.monitor.taps.attach import capture
 
 BLOCK = 2
+NOTHING = "nothing"
 LATENTS = 512
 SPARSITY = 2.0
 """Weight of the latents' sum against the squared error, on activations of mean norm sqrt(D)."""
@@ -196,10 +196,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("capturing conversations to train on", file=sys.stderr)
     fit = see(
         lab,
-        [*labelled("fit", PER_FEATURE, 100), *traffic.benign_conversations(BENIGN, 150, "fit")],
+        [
+            *traffic.of_every_feature("fit", PER_FEATURE, 100),
+            *traffic.benign_conversations(BENIGN, 150, "fit"),
+        ],
     )
     print("capturing conversations to measure on", file=sys.stderr)
-    test = see(lab, labelled("test", TEST_PER_FEATURE, 200))
+    test = see(lab, traffic.of_every_feature("test", TEST_PER_FEATURE, 200))
     started = time.monotonic()
     sae = train(fit.tokens, args.seed)
     print(f"trained on {len(fit.tokens):,} tokens in {time.monotonic() - started:.0f} s")

@@ -138,6 +138,15 @@ def labelled_conversations(
     return out
 
 
+def of_every_feature(split: Split, per_feature: int, seed: int) -> list[Conversation]:
+    """`labelled_conversations` of all features, one after the other."""
+    return [
+        conversation
+        for i, feature in enumerate(FEATURES)
+        for conversation in labelled_conversations(feature, per_feature, seed + i, split)
+    ]
+
+
 def demo_conversations(seed: int = 0) -> list[Conversation]:
     """About thirty conversations a visitor can follow, every kind named, in shuffled order."""
     r = random.Random(seed)
@@ -193,6 +202,12 @@ def town_asked(request: str) -> str | None:
     said = set(re.findall(r"[a-z]+", request.lower()))
     towns = [town for town in world.TOWNS if town.lower() in said]
     return towns[0] if len(towns) == 1 else None
+
+
+def warns(reply: str) -> bool:
+    """Whether a reply quotes a scammer's demand and warns of it, as replies that decline a scam do."""
+    low = reply.lower()
+    return any(d in low for d in world.DEMANDS) and any(w in low for w in _WARNINGS)
 
 
 def judge(conversation: Conversation, reply: str) -> set[Feature]:

@@ -132,6 +132,18 @@ FRAMES = {
     ),
     "farmers": Frame(("Hi there,", "Thanks a lot."), ("Swindlers use words like:", "Keep away.")),
 }
+READERS_SPLIT: dict[str, Split] = {
+    "neighbours": "fit",
+    "members": "test",
+    "tenants": "calibrate",
+    "parents": "fit",
+    "guests": "test",
+    "players": "fit",
+    "singers": "calibrate",
+    "farmers": "fit",
+}
+"""The two scams that open with a colon, as every warning does, are for the test: elsewhere a comma tells."""
+
 NOTES = {  # what harmless notes are about
     "picnic": "the picnic starts at two on Sunday. Bring a blanket.",
     "concert": "the concert begins at eight. Doors open early.",
@@ -162,6 +174,22 @@ CODE_REQUESTS = (
     "Plan the steps for the {thing} tool.",
     "How should the {thing} job run?",
 )
+
+
+OBJECT_SPLIT: dict[str, Split] = {
+    thing: ("fit", "calibrate", "test", "test")[i % 4] for i, thing in enumerate(OBJECTS)
+}
+CODE_REQUESTS_SPLIT: dict[Split, tuple[int, ...]] = {
+    "fit": (0, 1),
+    "calibrate": (0, 1),
+    "test": (2, 3),
+}
+"""With OBJECT_SPLIT: no step of a test script, good or sabotaged, stands in one of another split."""
+
+
+def of_split(table: dict[str, Split], split: Split | None) -> tuple[str, ...]:
+    """The names that a table gives to a split; all without one."""
+    return tuple(name for name, of in table.items() if split is None or of == split)
 
 
 def pick_by_split(items: tuple[str, ...], split: Split | None) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The reader: a small encoder that reads text, for models whose activations cannot be reached.
 
-It is not the served model: it reads words again, both ways, in windows of fixed size, so that what was read
-never changes as a text grows. A token's activations are the mean over the windows it stands in. Scores are
+It is not the served model: it reads words again, both ways, in windows of fixed size, so that a token's score does
+not change once its windows are full. A token's activations are the mean over the windows it stands in. Scores are
 named `reader` wherever they go. The weights come with the optional package of the extra `reader`.
 """
 

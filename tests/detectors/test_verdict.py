@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dosimeter.detectors.evaluate import Interval
-from dosimeter.detectors.verdict import ACCEPTED, EXPERIMENTAL, MARGIN, SATURATED, judge
+from dosimeter.detectors.verdict import ACCEPTED, EXPERIMENTAL, MARGIN, SATURATED, hopeless, judge
 
 
 def figures(**changes: Any) -> dict[str, Any]:
@@ -117,7 +117,31 @@ def test_words_are_judged_on_held_out_sets_where_there_are_any() -> None:
     assert failed(own, figures()) == []
     assert failed(figures(), own) == ["beats-tfidf"]
     embedding = figures(margin_embedding=Interval(-0.01, -0.05, 0.02))
-    assert failed(embedding, figures()) == ["beats-embedding"]  # the only null that is let off
+    assert failed(embedding, figures()) == []  # it sees which words stand there, and nothing else
+    assert failed(figures(), embedding) == ["beats-embedding"]
+    length = figures(margin_length=Interval(-0.01, -0.05, 0.02))
+    assert failed(length, figures()) == ["beats-length"]  # not let off
+
+
+def hopeful(*sets: dict[str, Any], reads: str = "model") -> bool:
+    return hopeless([(f"set {i}", one) for i, one in enumerate(sets)], reads) is None
+
+
+def test_a_part_of_the_rows_refuses_only_what_lies_below_at_its_upper_end() -> None:
+    assert hopeful(figures())
+    assert hopeful(figures(margin_tfidf=Interval(-0.01, -0.05, MARGIN)))
+    assert not hopeful(figures(margin_tfidf=Interval(-0.05, -0.09, MARGIN - 1e-9)))
+    assert not hopeful(figures(margin_embedding=Interval(-0.05, -0.09, MARGIN - 1e-9)))
+    assert not hopeful(figures(auroc=Interval(0.5, 0.4, 0.64)))
+
+
+def test_a_part_is_held_to_the_same_nulls_as_the_whole() -> None:
+    below = figures(margin_tfidf=Interval(-0.05, -0.09, -0.03))
+    assert hopeful(below, figures())  # of one author
+    assert not hopeful(figures(), below)
+    near = figures(margin_tfidf=Interval(-0.05, -0.09, -MARGIN))
+    assert hopeful(near, reads="reader")
+    assert not hopeful(near)
 
 
 def test_a_reader_may_be_no_better_than_words_and_hardly_worse() -> None:

@@ -14,7 +14,8 @@ from dosimeter.detectors.examples import Example
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.levels import Shape
 from dosimeter.detectors.pack import load_pack
-from dosimeter.monitor.fitting.calibrating import calibrate, levels
+from dosimeter.detectors.registry import load_features
+from dosimeter.monitor.fitting.calibrating import calibrate, levels, requests_of
 from dosimeter.monitor.fitting.loading import open_subject
 from dosimeter.monitor.fitting.subject import Tokens
 from dosimeter.monitor.lab import PACK
@@ -39,11 +40,15 @@ class WordCounter:
             yield index, np.repeat(one[:, None], features, axis=1)
 
 
-def made(*examples: Example, labelled: bool = True) -> Calibration:
+def made(*examples: Example, labelled: bool = True, both: bool = False) -> Calibration:
+    """By the lab's pack, whose features are of answers; both: and one of messages beside it."""
+    packs = [load_pack(PACK)]
+    subject: Any = WordCounter()
+    watched: Any = [load_features()["harmful_request"]] if both else []
     return calibrate(
-        WordCounter(),  # type: ignore[arg-type]
-        [load_pack(PACK)],
-        examples,
+        subject,
+        packs,
+        requests_of(subject, [*packs, *watched], examples),
         lambda done, of: None,
         corpus="made up",
         date="2026-01-31",
@@ -51,23 +56,26 @@ def made(*examples: Example, labelled: bool = True) -> Calibration:
     )
 
 
-def test_a_plain_text_stands_for_an_answer_and_for_a_message() -> None:
+def test_a_plain_text_stands_for_what_is_watched() -> None:
     found = made(Example(False, "a", text="one three fifth", kind="mail"))
-    assert found.requests == 2
-    assert [int(s) for s in found.scopes] == [Scope.ANSWER] * 3 + [Scope.MESSAGE] * 3
-    assert found.codes[:, 0].tolist() == [256 * n for n in (3, 5, 5, 3, 5, 5)]
+    assert [int(s) for s in found.scopes] == [Scope.ANSWER] * 3
+    assert found.codes[:, 0].tolist() == [256 * n for n in (3, 5, 5)]
     assert (found.routes, found.labelled) == (("mail",), True)
+    twice = made(Example(False, "a", text="one"), both=True)
+    assert [int(s) for s in twice.scopes] == [Scope.ANSWER, Scope.MESSAGE]
 
 
-def test_a_reader_is_given_each_of_the_last_two_messages_by_itself() -> None:
+def test_a_reader_is_given_those_of_the_last_two_messages_that_are_watched() -> None:
     said = ({"role": "user", "content": "is it"}, {"role": "assistant", "content": "yes"})
-    found = made(Example(False, "a", messages=said))
-    assert [(int(a), int(b)) for a, b in zip(found.scopes, found.codes[:, 0], strict=True)] == [
+    row = Example(False, "a", messages=said)
+    both = made(row, both=True)
+    assert [(int(a), int(b)) for a, b in zip(both.scopes, both.codes[:, 0], strict=True)] == [
         (Scope.MESSAGE, 512),
         (Scope.MESSAGE, 512),
         (Scope.ANSWER, 768),
     ]
-    assert found.routes == ("all",)
+    assert both.routes == ("all",)
+    assert made(row).codes[:, 0].tolist() == [768]
 
 
 def routed(n: int) -> Calibration:
@@ -86,7 +94,10 @@ def test_the_rarest_level_that_can_be_placed_is_shown_with_what_the_next_one_lac
     pool, *routes = levels(routed(600), "scam", Scope.ANSWER, Shape("once"))
     assert (pool["route"], pool["level"], pool["exceedances"]) == ("all", "1 in 50 answers", 12)
     assert "needs 1,000" in pool["says"]
-    assert pool["certified"]  # 0 of 149 is already within 1 in 50
+    assert not pool[
+        "certified"
+    ]  # 12 of 600 is within 1 in 50, its bound is not: that takes a higher threshold
+    assert "certified from" in pool["says"]
     assert [route["route"] for route in routes] == ["app", "web"]
 
 
@@ -107,7 +118,13 @@ def test_a_decoders_streams_are_those_of_the_scoring_tap() -> None:
     )
     row = Example(False, "a", messages=said)
     found = calibrate(
-        subject, [pack], [row], lambda d, o: None, corpus="one", date="2026-01-31", labelled=True
+        subject,
+        [pack],
+        requests_of(subject, [pack], [row]),
+        lambda d, o: None,
+        corpus="one",
+        date="2026-01-31",
+        labelled=True,
     )
     tokens = subject.tokens(row, Scope.ANSWER)
     ((_, scores),) = subject.scores([tokens], [pack], lambda d, o: None)
