@@ -45,6 +45,9 @@ _UNQUOTED: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 )
 """What an unquoted scalar is, the first that fits; otherwise text."""
 
+_BEGINS = frozenset(("", *"~nNtTfF+-.0123456789"))
+"""How any of them begins: most keys need no pattern at all."""
+
 _SHOWN: dict[Kind, str] = {
     "map": "a mapping",
     "list": "a list",
@@ -248,11 +251,11 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> Node:
         text = event.value
-        if (lone := _SURROGATE.search(text)) is not None:
+        if not text.isascii() and (lone := _SURROGATE.search(text)) is not None:
             hint = "write the character itself"
             raise self._at(event, f"`{visible(lone[0])}` is half a character", hint, "encoding")
         kind: Kind = "text"
-        if event.style in (None, ""):  # quoted or block: always text
+        if event.style in (None, "") and text[:1] in _BEGINS:  # quoted or block: always text
             kind = next((k for k, pattern in _UNQUOTED if pattern.fullmatch(text)), "text")
         value: Scalar = text
         if kind == "null":

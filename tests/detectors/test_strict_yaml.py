@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,15 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_file_built_to_be_slow_is_dealt_with_quickly(name: str) -> None:
     """Refused, or read as the plain data it is; a second is two orders above what any takes."""
-    began = time.process_time()
-    found = findings_of(BOMBS[name])
-    assert time.process_time() - began < 3.0
+    gc.collect()
+    gc.disable()  # a collection's cost is the whole session's heap, and none of the file's
+    try:
+        began = time.process_time()
+        found = findings_of(BOMBS[name])
+        took = time.process_time() - began
+    finally:
+        gc.enable()
+    assert took < 3.0
     assert len(found) <= 1
 
 
