@@ -34,15 +34,15 @@ def figures(data: Path | None) -> list[Figure]:
 
 
 def half_billion(folder: Path) -> None:
-    """A decoder of 0.5 B parameters that was never trained, with the lab's tokenizer, in bfloat16."""
+    """A decoder of 0.5 B parameters that was never trained, with the lab's tokenizer, in float32: processors without bfloat16 products are common."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=32_000, hidden_size=1024, intermediate_size=4096, num_hidden_layers=26,
-        num_attention_heads=16, num_key_value_heads=8, tie_word_embeddings=True, dtype="bfloat16",
+        num_attention_heads=16, num_key_value_heads=8, tie_word_embeddings=True, dtype="float32",
     )  # fmt: skip
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    LlamaForCausalLM(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(MODEL).save_pretrained(folder)
 
 

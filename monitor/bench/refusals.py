@@ -7,6 +7,7 @@ refused, since a judge that refuses everything shows nothing either.
 from __future__ import annotations
 
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +20,6 @@ from dosimeter.detectors.examples import Example
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.bench.figures import Figure
 from dosimeter.monitor.fitting.build import learn
-from dosimeter.monitor.fitting.captures import Progress
 from dosimeter.monitor.fitting.decoder import Decoder
 from dosimeter.monitor.fitting.lesson import Lesson, own_texts
 from dosimeter.monitor.fitting.subject import Subject
@@ -35,13 +35,12 @@ def figures(data: Path | None) -> list[Figure]:
     outcomes: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as work:
         for name, subject, lesson in cases(rows):
-            tell = _Quiet(name)
-            (found,) = learn(subject, [lesson], Path(work), tell)
+            (found,) = learn(subject, [lesson], Path(work), _Quiet(name))
             outcomes[name] = found.evidence["verdict"]
         (control,) = learn(Reader(reader_folder()), [_lesson(rows)], Path(work), _Quiet("control"))
     wrong = [name for name, outcome in outcomes.items() if outcome != "refused"]
     for name in wrong:
-        Progress(f"not refused: {name}")(1, 1)
+        print(f"bench detectors: not refused: {name}", file=sys.stderr)
     return [
         Figure("refusals: cases with nothing to show", len(outcomes), "cases", "== 20"),
         Figure("refusals: refused", len(outcomes) - len(wrong), "cases", "== 20"),
@@ -136,10 +135,7 @@ class _Quiet:
     """Says which case runs, and not how far it is."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._said = name, False
+        print(f"bench detectors: {name}", file=sys.stderr, flush=True)
 
     def __call__(self, what: str) -> Callable[[int, int], None]:
-        if not self._said:
-            Progress(f"bench detectors: {self._name}, {what}")(1, 1)
-            self._said = True
         return lambda done, of: None

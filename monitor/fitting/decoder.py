@@ -29,8 +29,8 @@ from dosimeter.monitor.taps import transformers as server
 from dosimeter.monitor.taps.attach import Seen, attach, capture
 from dosimeter.monitor.taps.roles import by_template, scopes_of
 
-BATCH_VALUES = 48 << 20
-"""Activations of one batch that are held at once: 192 MiB."""
+BATCH_VALUES = 16 << 20
+"""Activations of one batch that are held at once: 64 MiB."""
 
 REQUEST = "Please write the text."
 """What a plain text answers when the feature is one of answers: the same words for both classes."""
