@@ -34,7 +34,10 @@ def figures(data: Path | None) -> list[Figure]:
 
 
 def half_billion(folder: Path) -> None:
-    """A decoder of 0.5 B parameters that was never trained, with the lab's tokenizer, in float32: processors without bfloat16 products are common."""
+    """A decoder of 0.5 B parameters that was never trained, with the lab's tokenizer.
+
+    In float32: a processor without bfloat16 products takes a hundred times as long.
+    """
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
