@@ -73,7 +73,9 @@ class Kit:
                 self._wanted.model, self._folder / "pack", ear, self._reference, self._wanted.seed
             ) as site,
         ):
-            return self._outcomes(server, cases, site, traffic, site.context, ear, inside.read)
+            return self._outcomes(
+                server, cases, site, traffic, site.context, ear, inside.read, lambda: 0
+            )
 
     def started(self, server: str, command: Sequence[str]) -> list[Outcome]:
         try:
@@ -89,8 +91,9 @@ class Kit:
             site = Calls(answering, texts, self._reference.context, self._wanted.seed)
             read = reader(texts)
             return self._outcomes(
-                server, over_http.CASES, site, over_http.traffic, site.context, ear, read
-            )
+                server, over_http.CASES, site, over_http.traffic, site.context, ear, read,
+                answering.put_off,
+            )  # fmt: skip
 
     def _outcomes(
         self,
@@ -101,12 +104,15 @@ class Kit:
         context: int,
         ear: Ear,
         read: Read,
+        put_off: Callable[[], int],
     ) -> list[Outcome]:
         found = []
         for case in cases:
             if self._wanted.only in case.name:
                 self._say(f"{server}: {case.name}")
-                found.append(carry_out(case, server, site, ear, self._reference, read))
+                found.append(
+                    carry_out(case, server, site, ear, self._reference, read, put_off)
+                )
         amount = Amount(self._wanted.tokens, self._wanted.cancels)
         if amount.tokens and self._wanted.only in MIXED:
             found.append(Outcome(server, MIXED, "", 0.0))

@@ -29,6 +29,7 @@ from dosimeter.monitor.service import end_with_parent
 TENANT = "conformance"
 START_S = 900.0
 REPLY_S = 120.0
+PREEMPTIONS = "vllm:num_preemptions_total"
 
 
 @dataclass(slots=True)
@@ -76,6 +77,19 @@ class Running:
             return reply
         finally:
             line.close()
+
+
+    def put_off(self) -> int:
+        """Requests that vLLM says it preempted so far: their positions run again. 0 where a server says nothing.
+
+        Raises OSError where its metrics cannot be read.
+        """
+        if self.kind != "vllm":
+            return 0
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}/metrics", timeout=10) as reply:
+            lines = reply.read().decode().splitlines()
+        counted = [line for line in lines if line.startswith(PREEMPTIONS)]
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in counted)
 
 
 def _streamed(response: http.client.HTTPResponse, leave_after: int | None) -> Reply:
