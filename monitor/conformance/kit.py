@@ -110,9 +110,7 @@ class Kit:
         for case in cases:
             if self._wanted.only in case.name:
                 self._say(f"{server}: {case.name}")
-                found.append(
-                    carry_out(case, server, site, ear, self._reference, read, put_off)
-                )
+                found.append(carry_out(case, server, site, ear, self._reference, read, put_off))
         amount = Amount(self._wanted.tokens, self._wanted.cancels)
         if amount.tokens and self._wanted.only in MIXED:
             found.append(Outcome(server, MIXED, "", 0.0))

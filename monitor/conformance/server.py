@@ -78,7 +78,6 @@ class Running:
         finally:
             line.close()
 
-
     def put_off(self) -> int:
         """Requests that vLLM says it preempted so far: their positions run again. 0 where a server says nothing.
 
