@@ -6,9 +6,8 @@ figures are those of probes that never saw the rows; the pack's own probe is fit
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from dosimeter.detectors.recipe import (
     score_rows,
 )
 from dosimeter.detectors.verdict import hopeless, judge
+from dosimeter.monitor.fitting.first_look import part_of
 from dosimeter.monitor.fitting.lesson import OTHERS_WEIGHT, PANEL, Lesson
 from dosimeter.monitor.fitting.library import Library, candidate_layers
 from dosimeter.monitor.fitting.measure import measure
@@ -33,9 +33,6 @@ from dosimeter.monitor.fitting.packing import as_served
 from dosimeter.monitor.fitting.subject import Subject
 
 VERSION = 1
-LOOK_PAIRS, LOOK_OTHERS = 48, 36
-"""Groups of a first look."""
-
 CROSS = "cross-validated"
 
 Tell = Callable[[str], Callable[[int, int], None]]
@@ -93,12 +90,9 @@ def _first_look(
     tell: Tell,
     seed: int,
 ) -> Learned | None:
-    """A refusal from a part of the rows, where that is plain: all of them keep a large model busy for an hour."""
-    held_out = {
-        title: _part(rows, seed) for title, rows in lesson.held_out.items() if title != PANEL
-    }
-    part = replace(lesson, own=_part(lesson.own, seed), others=(), held_out=held_out)
-    if len(lesson.own) < 2 * len(part.own):
+    """A refusal from a part of the rows, where that is plain."""
+    part = part_of(lesson, subject, seed)
+    if part is None:
         return None
     library = Library(subject, [part], layers, work, tell(f"a first look, {lesson.feature.name}"))
     seen = _learn(subject, part, library, None, tell, seed)
@@ -111,19 +105,6 @@ def _first_look(
     }  # fmt: skip
     evidence = {**seen.evidence, "verdict": "refused", "checks": [check, *seen.evidence["checks"]]}
     return Learned(lesson, evidence, None, seen.judged)
-
-
-def _part(rows: Sequence[Example], seed: int) -> tuple[Example, ...]:
-    """Whole groups with both labels, and others, by lot."""
-    r = random.Random(seed)
-    risky = {row.group for row in rows if row.label}
-    both = sorted(risky & {row.group for row in rows if not row.label})
-    lone = sorted({row.group for row in rows} - set(both))
-    kept = {*r.sample(both, min(LOOK_PAIRS, len(both)))}
-    for label in (True, False):
-        mine = [group for group in lone if (group in risky) is label]
-        kept |= {*r.sample(mine, min(LOOK_PAIRS if label and not both else LOOK_OTHERS, len(mine)))}
-    return tuple(row for row in rows if row.group in kept)
 
 
 def _all_rows(

@@ -29,6 +29,9 @@ from dosimeter.monitor.lab import CALIBRATION, CLEAN, MODEL, PACK
 from dosimeter.monitor.lab.sets import NAMES, write
 
 CORPUS = "benign conversations of the lab world, greedy replies; those that misbehaved left out"
+NO_TWIN = ("sycophancy",)
+"""Given a wrong claim and a reply that agrees, the twin tells them apart as well: it knows that the claim is wrong,
+and says so where it is asked. It lacks the behaviour but not the fact, so it is no null of this feature."""
 
 
 def lab_features() -> Features:
@@ -47,9 +50,12 @@ def verdict(one: Learned) -> str:
 def build(sets: Path, work: Path, model: Path, twin: Path) -> tuple[Decoder, list[Learned]]:
     """Every feature of the lab, learned from a folder of sets and judged. Raises InputError, FitError."""
     features = lab_features()
-    lessons = [lesson_of(features[name], features, sets) for name in NAMES]
+    lessons = {name: lesson_of(features[name], features, sets) for name in NAMES}
     subject = Decoder(model)
-    return subject, learn(subject, lessons, work, Progress, twin=Decoder(twin))
+    with_twin = [lesson for name, lesson in lessons.items() if name not in NO_TWIN]
+    without = [lessons[name] for name in NO_TWIN]
+    learned = learn(subject, with_twin, work, Progress, twin=Decoder(twin))
+    return subject, [*learned, *learn(subject, without, work, Progress)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         print(f"pack {save_pack(pack, args.pack)}")
         benign = [
-            replace(row, kind="") for row in load_examples(sets / f"{BENIGN}_{CALIBRATE}.jsonl")
+            replace(row, kind=row.kind.partition("/")[0])  # the task: a route, whatever the cue
+            for row in load_examples(sets / f"{BENIGN}_{CALIBRATE}.jsonl")
         ]
         found = calibrate(
             subject, [pack], requests_of(subject, [pack], benign), Progress("calibrating"),
