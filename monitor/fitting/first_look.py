@@ -32,8 +32,11 @@ def part_of(lesson: Lesson, subject: Subject, seed: int) -> Lesson | None:
 
     held_out = {title: rows for title, rows in lesson.held_out.items() if title != PANEL}
     every = [*lesson.own, *lesson.others, *(row for rows in held_out.values() for row in rows)]
-    parameters = 12 * subject.blocks * subject.width**2  # attention and MLP of the usual shape
-    if 2 * parameters * sum(map(cost, every)) < WORTH:
+    of_a_token = 2 * 12 * subject.blocks * subject.width**2  # attention and MLP of the usual shape
+    # Characters first: tokens are fewer, and take a tokenizer long to count.
+    if of_a_token * sum(len(row.read) for row in every) < WORTH:
+        return None
+    if of_a_token * sum(map(cost, every)) < WORTH:
         return None
     own = TOKENS // 2 if held_out else TOKENS
     return replace(

@@ -37,7 +37,7 @@ def values(calibration: Calibration) -> dict[str, float]:
 
 def test_levels_hold_where_the_halves_are_alike() -> None:
     found = values(traffic(12_000))
-    assert found["cells of feature, shape and route"] == 20
+    assert found["cells of feature, shape and route"] == 24
     assert found["cells over their joint 95 % bound"] == 0
 
 
@@ -54,5 +54,5 @@ def test_a_level_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert (
         found["cells over their joint 95 % bound"]
         == found["cells of feature, shape and route"]
-        == 20
+        == 24
     )
