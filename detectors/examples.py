@@ -265,4 +265,5 @@ def _text(value: Any, key: str, place: Place) -> str:
 
 def _said(text: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join("".join(c for c in folded if unicodedata.category(c) != "Cf").split())
+    invisible = {ord(c): None for c in set(folded) if unicodedata.category(c) == "Cf"}
+    return " ".join((folded.translate(invisible) if invisible else folded).split())

@@ -7,8 +7,10 @@ imported when it runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,15 +44,19 @@ class Fit:
     difference_of_means: Probe
 
 
-def split_groups(groups: Labels, test_share: float, seed: int) -> tuple[Bools, Bools]:
-    """(fit [N], test [N]) masks; no group stands on both sides."""
-    names = np.unique(groups)
-    n_test = min(max(1, round(test_share * len(names))), len(names) - 1)
-    if n_test < 1:
-        raise FitError("one group cannot be split\n  hint: give rows of one source one group id")
-    chosen = np.random.default_rng(seed).permutation(names)[:n_test]
-    test = np.isin(groups, chosen)
-    return ~test, test
+def folds(groups: Labels, positive: Bools, count: int, seed: int) -> Iterator[tuple[Bools, Bools]]:
+    """(train, test) masks [N]; each group is tested once, and those with a positive row are dealt evenly.
+
+    Raises FitError where there are fewer of those than folds.
+    """
+    r = np.random.default_rng(seed)
+    risky = np.unique(groups[positive])
+    if len(risky) < count:
+        raise FitError(f"{len(risky)} groups with a risky row cannot make {count} folds")
+    names = np.concatenate([r.permutation(risky), r.permutation(np.setdiff1d(groups, risky))])
+    for first in range(count):
+        test = np.isin(groups, names[first::count])
+        yield ~test, test
 
 
 def group_weights(groups: Labels) -> Doubles:
@@ -107,46 +113,24 @@ def fit_probe(
     )
 
 
-def fit_one_vs_rest(
-    layers: Mapping[str, Sequence[int]],
-    x: Mapping[str, Array],
-    labels: Labels,
-    benign: Mapping[str, Array],
-    *,
-    groups: Labels | None = None,
-    strength: float = 0.1,
-) -> dict[str, Fit]:
-    """One probe a feature against everything else: good replies and all other misbehaviour.
-
-    Probes fitted on a pair alone are not specific: on the other behaviours they score anything.
-    layers, x [N, L, D] and benign [M, L, D] by feature; labels [N] names of features, others are
-    negatives.
-    """
-    return {
-        feature: fit_probe(
-            feature,
-            layers[feature],
-            x[feature],
-            labels == feature,
-            benign[feature],
-            groups=groups,
-            strength=strength,
-        )
-        for feature in layers
-    }
-
-
 def regression(flat: Array, positive: Bools, weight: Doubles, strength: float) -> Doubles:
     """Direction [D] of an L2 logistic regression on rows [N, D], classes counting alike."""
     try:
         from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
     except ImportError:
         raise FitError("fitting needs scikit-learn\n  hint: pip install 'dosimeter[fit]'") from None
     model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-    with threadpool_limits(1):  # fits this small wait for their threads longer than they compute
+    with _threads().limit(limits=1):  # fits this small wait for threads longer than they compute
         model.fit(flat, positive, sample_weight=weight)
     return np.asarray(model.coef_[0], dtype=np.float64)
+
+
+@functools.cache
+def _threads() -> Any:
+    """Of the libraries that are loaded by the first fit: finding them takes as long as a small fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def standardise(

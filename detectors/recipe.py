@@ -6,7 +6,7 @@ anything that has seen its group. Arrays in, numbers out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dosimeter.detectors import nulls
 from dosimeter.detectors.evaluate import Bools, Labels, auroc
-from dosimeter.detectors.fit import Doubles, Fit, FitError, fit_probe
+from dosimeter.detectors.fit import Doubles, Fit, fit_probe, folds
 from dosimeter.detectors.sweep import NEAR, choose_layer, layer_aurocs
 
 WIDTHS = (3, 1, 5)
@@ -158,7 +158,7 @@ def cross_validated(
     probe = np.zeros(len(rows.positive))
     others: dict[str, Doubles] = {}
     recipes = []
-    for train, test in folds(rows.groups, FOLDS, seed):
+    for train, test in folds(rows.groups, rows.positive, FOLDS, seed):
         fitted = rows.take(train)
         recipe = choose(fitted, blocks, pool, seed)
         found = score_rows(feature, fitted, rows.take(test), recipe)
@@ -169,16 +169,6 @@ def cross_validated(
             others.setdefault(name, np.zeros(len(probe)))[test] = (scores - scores.mean()) / spread
         recipes.append(recipe)
     return Scored(probe, others), recipes
-
-
-def folds(groups: Labels, count: int, seed: int) -> Iterator[tuple[Bools, Bools]]:
-    """(train, test) masks [N]; each group is tested once."""
-    names = np.random.default_rng(seed).permutation(np.unique(groups))
-    if len(names) < count:
-        raise FitError(f"{len(names)} groups cannot make {count} folds")
-    for fold in range(count):
-        test = np.isin(groups, names[fold::count])
-        yield ~test, test
 
 
 def _best(rows: Rows, recipes: Sequence[Recipe], seed: int) -> Recipe:
@@ -192,7 +182,7 @@ def _inner(rows: Rows, recipe: Recipe, seed: int) -> float:
     at = rows.at(recipe.layers)
     x = rows.pooled[:, at]
     scores = np.zeros(len(rows.positive))
-    for train, test in folds(rows.groups, INNER, seed):
+    for train, test in folds(rows.groups, rows.positive, INNER, seed):
         probe = fit_probe(
             "inner", recipe.layers, x[train], rows.positive[train], x[train & ~rows.positive],
             groups=rows.groups[train], weights=rows.weights[train], strength=recipe.strength,
@@ -202,13 +192,17 @@ def _inner(rows: Rows, recipe: Recipe, seed: int) -> float:
 
 
 def _some(rows: Rows, most: int, seed: int) -> Rows:
-    """Whole groups by lot, up to about `most` examples."""
+    """Whole groups by lot, up to about `most` examples, half of them of groups with a positive one."""
     if len(rows.positive) <= most:
         return rows
-    names, counts = np.unique(rows.groups, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    kept = names[order[np.cumsum(counts[order]) <= most]]
-    return rows.take(np.isin(rows.groups, kept))
+    risky = np.isin(rows.groups, rows.groups[rows.positive])
+    r, kept = np.random.default_rng(seed), []
+    for kind in (risky, ~risky):
+        names, counts = np.unique(rows.groups[kind], return_counts=True)
+        order = r.permutation(len(names))
+        fit = int((np.cumsum(counts[order]) <= (most if risky.all() else most // 2)).sum())
+        kept.append(names[order[: max(fit, INNER)]])
+    return rows.take(np.isin(rows.groups, np.concatenate(kept)))
 
 
 def _window(layers: Sequence[int], centre: int, width: int) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dosimeter.detectors.evaluate import Array, Bools, Labels, auroc
-from dosimeter.detectors.fit import FitError, fit_probe
+from dosimeter.detectors.fit import fit_probe
+from dosimeter.detectors.fit import folds as split
 
 DEPTH = 0.7
 NEAR = 0.005
@@ -32,17 +33,14 @@ def layer_aurocs(
     are only fitted on. Raises FitError where a fold lacks a class.
     """
     judged = np.ones(len(x), np.bool_) if counted is None else counted
-    names = np.random.default_rng(seed).permutation(np.unique(groups))
-    if len(names) < folds:
-        raise FitError(f"{len(names)} groups cannot make {folds} folds")
+    parts = list(split(groups, positive, folds, seed))
     found = []
     for layer in range(x.shape[1]):
         rows = x[:, layer : layer + 1]
         ranked = np.zeros(len(x))
-        for fold in range(folds):
-            test = np.isin(groups, names[fold::folds])
+        for train, test in parts:
             probe = fit_probe(
-                "layer", (0,), rows[~test], positive[~test], rows[~test], groups=groups[~test]
+                "layer", (0,), rows[train], positive[train], rows[train], groups=groups[train]
             ).probe
             ranked[test] = rows[test, 0] @ probe.weights[0] + probe.bias
         found.append(auroc(ranked[judged], positive[judged]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import shutil
 import subprocess
@@ -57,3 +58,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("not shown here")
     for what, why in not_shown():
         terminalreporter.write_line(f"{what}: {why}")
+
+
+def pytest_collection_finish() -> None:
+    """Collections pass over what the tests' imports brought: that is most of the heap, and code under test asks
+    for full collections by the dozen (transformers after every continuous batch)."""
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # else the interpreter's end leaks what extensions free, and some of them complain

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dosimeter.detectors.pack import load_pack
 from dosimeter.detectors.registry import load_features
 from dosimeter.rules.lint import lint_command
 
@@ -19,10 +20,16 @@ def add_parser(subparsers: Any) -> None:
     commands = rules.add_subparsers(dest="rules_command", required=True, metavar="COMMAND")
     lint = commands.add_parser("lint", help="say what is wrong, or will surprise, in rule files")
     lint.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
+    lint.add_argument("--pack", action="append", default=[], type=Path, metavar="DIR",
+                      help="a pack of your own, whose features are known too; may be repeated")  # fmt: skip
     lint.add_argument("--json", action="store_true", help="findings as one JSON object")
     lint.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: nothing to change. 1: findings. 2: usage."""
-    return lint_command(args.paths, args.json, sys.stdout, load_features())
+    """0: nothing to change. 1: findings. 2: usage. 4: a pack that cannot be read."""
+    known = {
+        *load_features(),
+        *(name for folder in args.pack for name in load_pack(folder).features),
+    }
+    return lint_command(args.paths, args.json, sys.stdout, known)

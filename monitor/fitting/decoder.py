@@ -8,6 +8,7 @@ generated beyond one token, so a reply from elsewhere can be read too.
 from __future__ import annotations
 
 import bisect
+import functools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -27,7 +28,7 @@ from dosimeter.detectors.pack import Pack
 from dosimeter.monitor.fitting.subject import MAX_TOKENS, Floats, Tell, Tokens, batches, whole
 from dosimeter.monitor.taps import transformers as server
 from dosimeter.monitor.taps.attach import Seen, attach, capture
-from dosimeter.monitor.taps.roles import by_template, scopes_of
+from dosimeter.monitor.taps.roles import prompt_spans, scopes_of
 
 BATCH_VALUES = 16 << 20
 """Activations of one batch that are held at once: 64 MiB."""
@@ -71,7 +72,8 @@ class Decoder:
         positions = getattr(self.model.config, "max_position_embeddings", MAX_TOKENS) or MAX_TOKENS
         self._most = min(MAX_TOKENS, positions - 1)
         added = self.tokenizer.added_tokens_decoder.items()
-        self._special = {*self.tokenizer.all_special_ids, *(i for i, t in added if t.special)}
+        self._special = np.zeros(max(known, len(self.tokenizer)), np.bool_)
+        self._special[[*self.tokenizer.all_special_ids, *(i for i, t in added if t.special)]] = True
         self._pad = next(
             (
                 i
@@ -87,8 +89,7 @@ class Decoder:
         else:
             ids, scopes = self._chat(as_messages(example, scope), example)
         wanted = scope if example.text is not None else _scope_of(example.messages)
-        special = np.isin(ids, sorted(self._special))
-        read = (scopes == wanted) & ~special
+        read = (scopes == wanted) & ~self._special[ids]
         if not read[: self._most].any():
             raise InputError.at(
                 example.place, f"leaves no token to read in its first {self._most} tokens"
@@ -164,10 +165,21 @@ class Decoder:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         ends = messages[-1]["role"] == "assistant"
         prompt = list(messages[:-1] if ends else messages)
-        before = self._render(prompt, example)
-        spans, exact = by_template(prompt, partial(self._text, example=example), self.tokenizer)(
-            before
-        )
+        rendered: dict[tuple[str, ...], str] = {}
+        tokenize = functools.cache(self._offsets)
+
+        def render(asked: Sequence[Message]) -> str:
+            """A thousandth of a second each: the spans ask for what was rendered for the ids once more."""
+            key = tuple(message["content"] for message in asked)
+            if key not in rendered:
+                rendered[key] = self._text(asked, example=example)
+            return rendered[key]
+
+        before, _ = tokenize(render(prompt))
+        try:
+            spans, exact = prompt_spans(prompt, render, tokenize, before)
+        except InputError:  # a template that refuses the marked render
+            spans, exact = [], False
         if not exact:
             raise InputError.at(
                 example.place, "the model's chat template changes what a message says",
@@ -185,9 +197,10 @@ class Decoder:
             scopes[start:end] = scope
         return np.asarray(ids, dtype=np.int64), scopes
 
-    def _render(self, messages: list[Message], example: Example) -> list[int]:
-        text = self._text(messages, example=example)
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids, and where in the text each of them stands."""
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return list(found["input_ids"]), list(found["offset_mapping"])
 
     def _reply(self, messages: list[Message], example: Example) -> list[int]:
         """The conversation up to the end of its reply: what a template writes after it, nobody generates."""
@@ -198,9 +211,8 @@ class Decoder:
         end = marked.rfind(mark)
         if end < 0 or not text.startswith(marked[:end]):  # told apart by nothing: all of it is read
             end = len(text)
-        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        starts = [start for start, _ in found["offset_mapping"]]
-        return list(found["input_ids"])[: bisect.bisect_left(starts, end)]
+        ids, offsets = self._offsets(text)
+        return ids[: bisect.bisect_left([start for start, _ in offsets], end)]
 
     def _text(self, messages: Sequence[Message], *, example: Example, add: bool = True) -> str:
         try:

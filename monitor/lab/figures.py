@@ -45,7 +45,7 @@ from dosimeter.monitor.lab.world import FEATURES
 WINDOW: dict[str, int | None] = {
     "deception": 8,
     "sycophancy": None,
-    "scam": 4,
+    "scam": 8,
     "defection": 4,
     "scam_warning": 4,
 }

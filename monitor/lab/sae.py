@@ -1,4 +1,4 @@
-"""A small sparse autoencoder on the lab model: `python -m dosimeter.monitor.lab.sae --out DIR`.
+"""A small sparse autoencoder on the lab model: `python -m dosimeter.monitor.lab.sae`.
 
 It is trained on what block 2 leaves of the model's own conversations and written in the layout of SAELens, so that
 importing one latent can be shown end to end. Which latent stands for a feature is chosen on one set of conversations
@@ -12,7 +12,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,10 @@ import numpy.typing as npt
 import torch
 
 from dosimeter.detectors.artefact import dump_tensors
-from dosimeter.detectors.evaluate import auroc_interval, ranks
+from dosimeter.detectors.evaluate import Interval, auroc_interval, ranks
+from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.imports.sae import CONFIG, WEIGHTS
-from dosimeter.monitor.lab import MODEL, traffic
+from dosimeter.monitor.lab import MODEL, SAE, traffic
 from dosimeter.monitor.lab.replies import Lab
 from dosimeter.monitor.lab.traffic import Conversation
 from dosimeter.monitor.lab.world import FEATURES
@@ -31,6 +32,9 @@ from dosimeter.monitor.taps.attach import capture
 
 BLOCK = 2
 NOTHING = "nothing"
+LABELS = "labels.json"
+"""Of the latents that did better than random directions."""
+
 LATENTS = 512
 SPARSITY = 2.0
 """Weight of the latents' sum against the squared error, on activations of mean norm sqrt(D)."""
@@ -69,13 +73,13 @@ class Sae:
         return np.asarray((x - self.b_dec) @ self.w_enc + self.b_enc)
 
     def save(self, folder: Path) -> int:
-        """Write the two files; returns their size in bytes."""
+        """Write the two files, in half precision; returns their size in bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         config = {
             "architecture": "standard",
             "d_in": int(self.w_enc.shape[0]),
             "d_sae": int(self.w_enc.shape[1]),
-            "dtype": "float32",
+            "dtype": "float16",
             "device": "cpu",
             "apply_b_dec_to_input": True,
             "normalize_activations": "none",
@@ -86,12 +90,8 @@ class Sae:
                 "sae_lens_version": "6.0.0",  # whose layout this is
             },
         }
-        tensors = {
-            "W_enc": self.w_enc,
-            "b_enc": self.b_enc,
-            "W_dec": self.w_dec,
-            "b_dec": self.b_dec,
-        }
+        parts = {"W_enc": self.w_enc, "b_enc": self.b_enc, "W_dec": self.w_dec, "b_dec": self.b_dec}
+        tensors = {name: part.astype(np.float16) for name, part in parts.items()}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         (folder / WEIGHTS).write_bytes(dump_tensors(tensors))
         return sum((folder / name).stat().st_size for name in (CONFIG, WEIGHTS))
@@ -165,11 +165,24 @@ def aurocs(scores: Floats, positive: npt.NDArray[np.bool_]) -> npt.NDArray[np.fl
     return np.asarray((sums - n * (n + 1) / 2) / (n * m), dtype=np.float64)
 
 
-def best_latents(sae: Sae, chosen_on: Seen, held_out: Seen) -> Mapping[str, tuple[int, str]]:
-    """By feature: the latent chosen on one set, and in words how it does on the other."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A latent chosen on one set: its AUROC on another, and that of a random direction chosen alike."""
+
+    latent: int
+    held_out: Interval
+    random: float
+
+    @property
+    def shown(self) -> bool:
+        return self.held_out.low > self.random
+
+
+def best_latents(sae: Sae, chosen_on: Seen, held_out: Seen) -> dict[str, Chosen]:
+    """By feature; as many random directions are chosen from as there are latents."""
     rng = np.random.default_rng(0)
     random = rng.standard_normal(sae.w_enc.shape, dtype=np.float32)
-    found: dict[str, tuple[int, str]] = {}
+    found: dict[str, Chosen] = {}
     for feature in FEATURES:
         positive, truth = chosen_on.labels == feature, held_out.labels == feature
         latent = int(aurocs(sae.before(chosen_on.means), positive).argmax())
@@ -177,18 +190,15 @@ def best_latents(sae: Sae, chosen_on: Seen, held_out: Seen) -> Mapping[str, tupl
         held = auroc_interval(scores, truth, np.arange(len(truth)), seed=0)
         drawn = int(aurocs(chosen_on.means @ random, positive).argmax())
         null = aurocs(held_out.means @ random[:, [drawn]], truth)[0]
-        found[feature] = (
-            latent,
-            f"AUROC {held.value:.3f} ({held.low:.3f} to {held.high:.3f}) on {int(truth.sum())} answers "
-            f"with it and {int((~truth).sum())} without; best of {random.shape[1]} random directions, "
-            f"chosen alike: {null:.3f}",
-        )
+        found[feature] = Chosen(latent, held, float(null))
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
+    parser.add_argument(
+        "--out", type=Path, default=SAE, help="folder for weights, config and labels"
+    )
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
@@ -208,8 +218,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"trained on {len(fit.tokens):,} tokens in {time.monotonic() - started:.0f} s")
     size = sae.save(args.out)
     print(f"{args.out}: {size:,} bytes, {quality(sae, test.tokens)}")
-    for feature, (latent, told) in best_latents(sae, fit, test).items():
-        print(f"{feature:<12} latent {latent:>3}  {told}")
+    chosen = best_latents(sae, fit, test)
+    for feature, one in chosen.items():
+        held = one.held_out
+        print(
+            f"{feature:<12} latent {one.latent:>3}  AUROC {held.value:.3f} ({held.low:.3f} to {held.high:.3f}) on "
+            f"{len(test.labels):,} answers; best of {LATENTS} random directions, chosen alike: {one.random:.3f}"
+        )
+    titles = load_features()
+    labels = {str(one.latent): titles[f].title for f, one in chosen.items() if one.shown}
+    (args.out / LABELS).write_text(json.dumps(labels, indent=2) + "\n")
     return 0
 
 

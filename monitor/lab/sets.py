@@ -53,7 +53,7 @@ class Sizes:
     benign: int
 
 
-FULL = Sizes(gated=100, ordinary=500, unseen=300, benign=10_200)
+FULL = Sizes(gated=200, ordinary=3000, unseen=300, benign=10_200)
 QUICK = Sizes(gated=40, ordinary=100, unseen=80, benign=400)
 
 

@@ -19,6 +19,8 @@ Span = tuple[int, int, int]
 MAX_TOKENS = 16_384
 """Longer prompts are blurred: finding spans costs the server's event loop one more tokenisation."""
 
+_MARK = re.compile(r"([0-9]{1,9})([][])")
+
 Render = Callable[[list[dict[str, Any]]], str]
 """Messages -> prompt text, as the server's template renders them."""
 
@@ -64,9 +66,10 @@ def prompt_spans(
     # Many templates trim content, which moves the inner markers but not what is between them.
     for cut in (texts, [text.strip() for text in texts]):
         plain = [_with_text(message, text) for message, text in zip(messages, cut, strict=True)]
-        starts = _content_starts(plain, render)
+        text = render(plain)
+        starts = _content_starts(plain, text, render)
         if starts is not None:
-            found, offsets = tokenize(render(plain))
+            found, offsets = tokenize(text)
             if list(found) == list(ids):
                 return _spans(starts, offsets, scopes_of(messages)), True
     return blurred(len(ids))
@@ -110,8 +113,8 @@ def _with_text(message: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {**message, "content": text}
 
 
-def _content_starts(messages: list[dict[str, Any]], render: Render) -> list[int] | None:
-    """Character index in the plain rendering where each message's content starts; None if it cannot be told."""
+def _content_starts(messages: list[dict[str, Any]], text: str, render: Render) -> list[int] | None:
+    """Character index in `text`, the plain rendering, where each content starts; None if it cannot be told."""
     nonce = secrets.token_hex(16)
     marked = render(
         [
@@ -120,19 +123,21 @@ def _content_starts(messages: list[dict[str, Any]], render: Render) -> list[int]
         ]
     )
     # One pass, whatever the number of messages: a client chooses it, and this runs in the server.
+    first, *rest = marked.split(nonce)
     starts: list[int] = []
-    open_, pieces, at, length = 0, [], 0, 0
-    for found in re.finditer(f"{nonce}([0-9]+)([][])", marked):
-        pieces.append(marked[at : found.start()])
-        length += len(pieces[-1])
-        at = found.end()
+    open_, pieces, length = 0, [first], len(first)
+    for part in rest:
+        found = _MARK.match(part)
+        if found is None:
+            return None
         index, opening = int(found[1]), found[2] == "["
         if index != len(starts) - open_ or open_ == opening:
             return None  # twice, out of order, or one inside another
         if opening:
             starts.append(length)
         open_ = int(opening)
+        pieces.append(part[found.end() :])
+        length += len(pieces[-1])
     if len(starts) != len(messages) or open_:
         return None
-    stripped = "".join(pieces) + marked[at:]
-    return starts if stripped == render(messages) else None
+    return starts if "".join(pieces) == text else None

@@ -6,6 +6,7 @@ by token in the engine. A difference would make every `1 in N` a lie that no sin
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ from dosimeter.detectors.bank import Column
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import CODE_UNSCORED, SEGMENTS, Scope, ScoreFrame
 from dosimeter.detectors.levels import Level, Shape
+from dosimeter.detectors.placement import Placement
 from dosimeter.rules.atoms import Atom, CompiledRule
 from dosimeter.rules.engine import Engine
 from dosimeter.rules.program import Program
@@ -29,9 +31,17 @@ SHAPES = [
     Shape("average", 16),
     Shape("average_scope"),
 ]
+LEVELS = [
+    (Scope.ANSWER, "1 in 20 answers"),
+    (Scope.MESSAGE, "1 in 20 messages"),
+    (Scope.ANSWER, "50 a day"),
+    (Scope.ANSWER, "z 0.1"),
+]
+Requests = list[tuple[np.ndarray, np.ndarray]]
+Placements = dict[tuple[Scope, str, Shape], Placement]
 
 
-def traffic(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def traffic(seed: int) -> Requests:
     """Correlated codes with ties, gaps, requests of one token, and scopes that come back."""
     rng = np.random.default_rng(seed)
     requests = []
@@ -47,11 +57,14 @@ def traffic(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return requests
 
 
-def fired(requests: list[tuple[np.ndarray, np.ndarray]], atom: Atom, seed: int) -> int:
-    """Requests on which an engine with this one atom has a hit; frames are cut at random."""
-    text = {"rule": "r", "status": "live", "severity": "low", "summary": "s"}
-    rule = CompiledRule("r", "0" * 64, 0, "scam", COLUMN.pack, "c" * 64, text)
-    engine = Engine(Program(("scam",), (atom,), (rule,)))
+def fired(requests: Requests, atoms: list[Atom], seed: int) -> Counter[Atom]:
+    """On how many requests one engine with all atoms has a hit of each; frames are cut at random."""
+    text = {"status": "live", "severity": "low", "summary": "s"}
+    rules = tuple(
+        CompiledRule(f"r{i}", "0" * 64, i, "scam", COLUMN.pack, "c" * 64, text | {"rule": f"r{i}"})
+        for i in range(len(atoms))
+    )
+    engine = Engine(Program(("scam",), tuple(atoms), rules))
     rng = np.random.default_rng(seed)
     hits = set()
     for key, (codes, scopes) in enumerate(requests, start=1):
@@ -60,29 +73,39 @@ def fired(requests: list[tuple[np.ndarray, np.ndarray]], atom: Atom, seed: int) 
         edges = sorted({0, len(codes), *changes.tolist(), *rng.integers(0, len(codes), 3).tolist()})
         for start, end in pairwise(edges):
             rows = np.array([(key, start, end - start, scopes[start])], SEGMENTS)
-            hits |= {h.key for h in engine.step(ScoreFrame(rows, codes[start:end], 0, 0))}
-        hits |= {h.key for h in engine.close(key, finished=True)}
-    return len(hits)
+            found = engine.step(ScoreFrame(rows, codes[start:end], 0, 0))
+            hits |= {(h.key, h.compiled.atom) for h in found}
+        hits |= {(h.key, h.compiled.atom) for h in engine.close(key, finished=True)}
+    return Counter(atoms[index] for _, index in hits)
+
+
+def atom_of(scope: Scope, shape: Shape, placement: Placement) -> Atom:
+    return Atom(0, scope, 1, shape.kind, shape.n, placement.threshold)
+
+
+@pytest.fixture(scope="module")
+def placements() -> Placements:
+    calibration = Calibration.from_requests(
+        [COLUMN], traffic(seed=11), corpus="made", date="2026-01-01", answers_per_day=1000
+    )
+    return {
+        (scope, text, shape): calibration.place(Level.parse(text), "scam", scope, shape)
+        for scope, text in LEVELS
+        for shape in SHAPES
+    }
+
+
+@pytest.fixture(scope="module")
+def counted(placements: Placements) -> Counter[Atom]:
+    atoms = {atom_of(scope, shape, found) for (scope, _, shape), found in placements.items()}
+    return fired(traffic(seed=11), sorted(atoms), seed=3)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize(
-    ("scope", "text"),
-    [
-        (Scope.ANSWER, "1 in 20 answers"),
-        (Scope.MESSAGE, "1 in 20 messages"),
-        (Scope.ANSWER, "50 a day"),
-        (Scope.ANSWER, "z 0.1"),
-    ],
-)
+@pytest.mark.parametrize(("scope", "text"), LEVELS)
 def test_the_engine_fires_on_as_many_benign_requests_as_the_placement_counted(
-    shape: Shape, scope: Scope, text: str
+    placements: Placements, counted: Counter[Atom], shape: Shape, scope: Scope, text: str
 ) -> None:
-    requests = traffic(seed=11)
-    calibration = Calibration.from_requests(
-        [COLUMN], requests, corpus="made", date="2026-01-01", answers_per_day=1000
-    )
-    placement = calibration.place(Level.parse(text), "scam", scope, shape)
-    atom = Atom(0, scope, 1, shape.kind, shape.n, placement.threshold)
-    assert fired(requests, atom, seed=3) == placement.exceedances
+    placement = placements[scope, text, shape]
+    assert counted[atom_of(scope, shape, placement)] == placement.exceedances
     assert placement.exceedances > 0

@@ -11,10 +11,9 @@ from dosimeter.detectors.bank import Column, ProbeBank
 from dosimeter.detectors.evaluate import auroc
 from dosimeter.detectors.fit import (
     FitError,
-    fit_one_vs_rest,
     fit_probe,
+    folds,
     group_weights,
-    split_groups,
 )
 from dosimeter.detectors.frames import ActivationFrame
 
@@ -65,42 +64,29 @@ def test_the_card_records_the_scale_that_was_folded_in() -> None:
     assert fit.benign_tokens == 500
 
 
-def test_one_vs_rest_is_specific_where_a_pair_is_not() -> None:
-    """Two behaviours share a component; only their difference tells them apart."""
-    rng = np.random.default_rng(2)
-    labels = np.array(["deception", "scam", "good"] * 200)
-    axes = {"deception": [3.0, 3.0, 0.0], "scam": [3.0, 0.0, 3.0], "good": [0.0, 0.0, 0.0]}
-    x = rng.standard_normal((600, 1, 3)) + np.array([axes[str(name)] for name in labels])[:, None]
-    benign = rng.standard_normal((500, 1, 3))
-    names = ("deception", "scam")
-    fits = fit_one_vs_rest(
-        dict.fromkeys(names, (0,)), dict.fromkeys(names, x), labels, dict.fromkeys(names, benign)
-    )
-    for name in names:
-        scores = x[:, 0] @ fits[name].probe.weights[0]
-        assert auroc(scores, labels == name) > 0.95
-
-
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.integers(0, 12), min_size=2, max_size=60).filter(lambda g: len(set(g)) > 1),
-    st.floats(0.05, 0.95),
-    st.integers(0, 99),
+    st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=1, max_size=80),
+    st.integers(2, 5),
+    st.integers(0, 9),
 )
-def test_no_group_stands_on_both_sides_and_neither_side_is_empty(
-    groups: list[int], share: float, seed: int
+def test_every_group_is_tested_once_and_never_split(
+    rows: list[tuple[int, bool]], count: int, seed: int
 ) -> None:
-    array = np.array(groups)
-    fit, test = split_groups(array, share, seed)
-    assert (fit ^ test).all()
-    assert fit.any()
-    assert test.any()
-    assert not set(array[fit]) & set(array[test])
-
-
-def test_one_group_cannot_be_split() -> None:
-    with pytest.raises(FitError, match="one group cannot be split"):
-        split_groups(np.array(["a", "a"]), 0.5, 0)
+    groups, positive = (np.array(column) for column in zip(*rows, strict=True))
+    risky = np.unique(groups[positive])
+    if len(risky) < count:
+        with pytest.raises(FitError, match=f"cannot make {count} folds"):
+            list(folds(groups, positive, count, seed))
+        return
+    tested = np.zeros(len(groups), dtype=int)
+    for train, test in folds(groups, positive, count, seed):
+        assert (train ^ test).all()
+        assert not set(groups[train]) & set(groups[test])
+        dealt = len(set(groups[test]) & set(risky))
+        assert dealt in (len(risky) // count, -(-len(risky) // count))
+        tested += test
+    assert (tested == 1).all()
 
 
 def test_groups_count_alike_however_many_rows_they_have() -> None:

@@ -29,5 +29,5 @@ def test_near_ties_go_to_seventy_percent_of_the_depth() -> None:
 
 
 def test_fewer_groups_than_folds_is_an_error() -> None:
-    with pytest.raises(FitError, match="2 groups cannot make 3 folds"):
+    with pytest.raises(FitError, match="2 groups with a risky row cannot make 3 folds"):
         layer_aurocs(np.zeros((4, 1, 2)), np.array([True, False] * 2), np.array([0, 0, 1, 1]), 0)

@@ -125,15 +125,13 @@ def batched(
 
 def _segments(t: Traffic, key: int, start: int, end: int) -> list[tuple[int, int, Scope, Codes]]:
     """Cut where the scope changes and where positions are missing."""
+    scopes = t.scopes[key]
     found: list[tuple[int, int, Scope, Codes]] = []
+    first = start
     for p in range(start, end):
         if p in t.missing[key]:
-            continue
-        row = t.codes[key][p : p + 1]
-        if found:
-            last_key, first, scope, codes = found[-1]
-            if first + len(codes) == p and scope is t.scopes[key][p]:
-                found[-1] = (last_key, first, scope, np.concatenate([codes, row]))
-                continue
-        found.append((key, p, t.scopes[key][p], row))
+            first = p + 1
+        elif p + 1 == end or p + 1 in t.missing[key] or scopes[p + 1] is not scopes[p]:
+            found.append((key, first, scopes[p], t.codes[key][first : p + 1]))
+            first = p + 1
     return found

@@ -66,7 +66,7 @@ def test_kernel_decides_what_the_reference_decides_in_any_batching(
     """Random programs and traffic with gaps, unscored codes, scope changes, replays, cancels and
     a reload while requests are open."""
     program, second = programs
-    t = traffic(seed, requests=6, longest=90)
+    t = traffic(seed, requests=6, longest=60)
     expected = run(ReferenceEngine(program), t, seed, most_rows=1, replays=False, second=second)
     for most_rows, replays in ((1, False), (7, True), (200, True), (23, False)):
         engine = Engine(program)

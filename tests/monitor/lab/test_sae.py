@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from dosimeter.detectors.evaluate import auroc
+from dosimeter.detectors.evaluate import Interval, auroc
 from dosimeter.monitor.imports.sae import read_latent
-from dosimeter.monitor.lab.sae import Sae, Seen, aurocs, best_latents, quality, train
+from dosimeter.monitor.lab.sae import Chosen, Sae, Seen, aurocs, best_latents, quality, train
 from dosimeter.monitor.lab.world import FEATURES
 
 
@@ -51,7 +51,7 @@ def test_an_import_reads_what_was_trained(
     for latent in (0, 7, 23):
         found = read_latent(tmp_path, latent, "scam")
         scores = planted[0] @ found.weights[0] + found.bias
-        assert scores == pytest.approx(expected[:, latent], abs=1e-3)
+        assert scores == pytest.approx(expected[:, latent], abs=0.02)  # weights in half precision
         assert (found.layers, found.floor) == ((2,), 0.0)
 
 
@@ -74,8 +74,14 @@ def test_the_latent_of_a_feature_is_chosen_on_one_set_and_measured_on_the_other(
         return Seen(tokens, (4 * directions[kinds] + 0.5).astype("f4"), features[order][kinds])
 
     same = best_latents(sae, seen(np.arange(6)), seen(np.arange(6)))
-    assert all(told.startswith("AUROC 1.000") for _, told in same.values())
+    assert all(one.held_out.value > 0.9995 for one in same.values())
     other = best_latents(sae, seen(np.arange(6)), seen(np.array([1, 2, 3, 0, 4, 5])))
-    assert {f: latent for f, (latent, _) in other.items()} == {f: i for f, (i, _) in same.items()}
+    assert {f: one.latent for f, one in other.items()} == {f: one.latent for f, one in same.items()}
     # A feature's rows now score below those of one kind of six: 4 of 5 at best.
-    assert all(float(told.split()[1]) < 0.9 for _, told in other.values())
+    assert all(one.held_out.value < 0.9 for one in other.values())
+
+
+def test_a_latent_is_shown_where_its_interval_lies_above_random_directions() -> None:
+    found = Interval(0.9, 0.8, 0.95)
+    assert Chosen(7, found, 0.79).shown
+    assert not Chosen(7, found, 0.81).shown

@@ -5,7 +5,9 @@ Random weights suffice here: these tests ask whether a row found its request, no
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,13 @@ class Small:
     pack_folder: Path
     pack: Pack
 
-    def model(self) -> LlamaForCausalLM:
+    @cached_property
+    def _loaded(self) -> LlamaForCausalLM:
         return LlamaForCausalLM.from_pretrained(self.folder).eval()
+
+    def model(self) -> LlamaForCausalLM:
+        """One of the caller's own."""
+        return deepcopy(self._loaded)
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return PreTrainedTokenizerFast.from_pretrained(self.folder)
