@@ -12,7 +12,7 @@ help: ## list the targets
 
 setup: .venv/.ready ## install into .venv (says first how large it is; reuses what is there)
 
-.venv/.ready: pyproject.toml deploy/setup.sh deploy/kafka/embedded.txt deploy/reader/requirements.txt
+.venv/.ready: pyproject.toml rules/kernel.c deploy/setup.sh deploy/kafka/embedded.txt deploy/reader/requirements.txt
 	@PY="$(PY)" sh deploy/setup.sh
 
 setup-vllm: .venv-vllm/.ready ## install vLLM for the CPU into .venv-vllm (says first how large it is)

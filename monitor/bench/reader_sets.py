@@ -29,7 +29,7 @@ from dosimeter.monitor.sources.reading import PACK
 
 Doubles = npt.NDArray[np.float64]
 FEATURE, RATE = "scam", 0.01
-SHORT = 32
+SHORT = 64
 """Tokens averaged where a scam may be a few sentences of a long text."""
 MOST_ROWS = 2000
 

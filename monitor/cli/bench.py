@@ -18,6 +18,7 @@ BENCHES = {
     "cache": "what scores for a server's prefix cache cost, in time and memory",
     "hook": "what the tap takes of a model server's forward",
     "line": "hook to decision and decision to durable, through the whole sidecar",
+    "rules": "tokens a second through the rules, beside numpy, and memory of a conversation",
     "wire": "how long a model server's thread is held by a send",
 }
 

@@ -6,7 +6,7 @@ figures are those of probes that never saw the rows; the pack's own probe is fit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,13 @@ def learn(
     tell: Tell,
     *,
     twin: Subject | None = None,
+    twin_has: Collection[str] = (),
     seed: int = 0,
 ) -> list[Learned]:
-    """Capture every row once, then judge each feature. Raises InputError, FitError."""
+    """Capture every row once, then judge each feature. Raises InputError, FitError.
+
+    twin_has: features that the twin shows as well, so that it is no null of theirs
+    """
     layers = candidate_layers(subject.blocks)
     if twin is not None and (twin.blocks, twin.width) != (subject.blocks, subject.width):
         raise InputError.at(
@@ -77,7 +81,7 @@ def learn(
     going_on = [lesson for lesson in lessons if lesson.feature.name not in refused]
     if not going_on:
         return list(refused.values())
-    found = _all_rows(subject, going_on, layers, work, tell, twin, seed)
+    found = _all_rows(subject, going_on, layers, work, tell, twin, twin_has, seed)
     learned = {one.lesson.feature.name: one for one in found} | refused
     return [learned[lesson.feature.name] for lesson in lessons]
 
@@ -114,15 +118,20 @@ def _all_rows(
     work: Path,
     tell: Tell,
     twin: Subject | None,
+    twin_has: Collection[str],
     seed: int,
 ) -> list[Learned]:
     library = Library(subject, lessons, layers, work / "model", tell("reading the texts"))
+    lacking = [lesson for lesson in lessons if lesson.feature.name not in twin_has]
     of_twin = (
-        Library(twin, lessons, layers, work / "twin", tell("reading them with the twin"))
-        if twin
+        Library(twin, lacking, layers, work / "twin", tell("reading them with the twin"))
+        if twin and lacking
         else None
     )
-    return [_learn(subject, lesson, library, of_twin, tell, seed) for lesson in lessons]
+    return [
+        _learn(subject, lesson, library, of_twin if lesson in lacking else None, tell, seed)
+        for lesson in lessons
+    ]
 
 
 def _learn(

@@ -29,9 +29,9 @@ from dosimeter.monitor.lab import CALIBRATION, CLEAN, MODEL, PACK
 from dosimeter.monitor.lab.sets import NAMES, write
 
 CORPUS = "benign conversations of the lab world, greedy replies; those that misbehaved left out"
-NO_TWIN = ("sycophancy",)
-"""Given a wrong claim and a reply that agrees, the twin tells them apart as well: it knows that the claim is wrong,
-and says so where it is asked. It lacks the behaviour but not the fact, so it is no null of this feature."""
+TWIN_HAS = ("sycophancy", "scam_warning")
+"""What the twin shows too: given a wrong claim and a reply that agrees, it knows that the claim is wrong, and says
+so where it is asked; and it warns of scams whenever it is asked for one."""
 
 
 def lab_features() -> Features:
@@ -50,12 +50,10 @@ def verdict(one: Learned) -> str:
 def build(sets: Path, work: Path, model: Path, twin: Path) -> tuple[Decoder, list[Learned]]:
     """Every feature of the lab, learned from a folder of sets and judged. Raises InputError, FitError."""
     features = lab_features()
-    lessons = {name: lesson_of(features[name], features, sets) for name in NAMES}
+    lessons = [lesson_of(features[name], features, sets) for name in NAMES]
     subject = Decoder(model)
-    with_twin = [lesson for name, lesson in lessons.items() if name not in NO_TWIN]
-    without = [lessons[name] for name in NO_TWIN]
-    learned = learn(subject, with_twin, work, Progress, twin=Decoder(twin))
-    return subject, [*learned, *learn(subject, without, work, Progress)]
+    learned = learn(subject, lessons, work, Progress, twin=Decoder(twin), twin_has=TWIN_HAS)
+    return subject, learned
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,9 +1,8 @@
 """What the shipped rules catch and miss on conversations of kinds no probe was fitted on:
 `python -m dosimeter.monitor.lab.heldout`.
 
-Cue families, facts, scam topics and scripts of the third split, which was cut anew after the shipped pack was
-fitted: until that is made again, some of its frames and scripts are not unseen. The engine that decides is the one
-that decides live. Tier T1: figures about this lab model and no other.
+Cue families, facts, scam topics and scripts of the third split. The engine that decides is the one that decides live.
+Tier T1: figures about this lab model and no other.
 """
 
 from __future__ import annotations

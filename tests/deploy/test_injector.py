@@ -18,6 +18,7 @@ import pytest
 
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.settings import ENV, TapSettings
+from dosimeter.rules import native
 
 from .conftest import ROOT, SOURCES
 from .test_pod import env_of
@@ -70,6 +71,7 @@ def test_the_wheel_holds_every_module_and_every_data_file(tree: Path) -> None:
     assert modules(tree / "dosimeter") == modules(ROOT)
     assert data_files(tree / "dosimeter") == data_files(ROOT)
     assert "monitor/taps/site/sitecustomize.py" in modules(tree / "dosimeter")
+    assert native.found == (tree / "dosimeter" / "rules" / "_kernel.abi3.so").is_file()
 
 
 def test_the_server_has_all_that_the_wheel_needs() -> None:
