@@ -18,6 +18,7 @@
 #define UNSCORED INT16_MIN
 #define NO_SCOPE (-1)
 #define FIELDS 11
+#define MOST_TOKENS 4096 /* of a window, as atoms.py has it */
 
 enum { ONCE, FOR, AVERAGE, AVERAGE_SCOPE, SHAPES };
 
@@ -32,11 +33,12 @@ enum { ONCE, FOR, AVERAGE, AVERAGE_SCOPE, SHAPES };
 typedef struct { int32_t column, scope, direction, shape, n, threshold; } Atom;
 
 /* Atoms of one scope and shape, as columns. lane: whose codes; limit: what the signed code, or the signed sum of
-   n codes, must exceed; at, mask: of the lane's ring. */
-typedef struct { int32_t count, *lane, *n, *limit, *id, *at, *mask; } Terms;
+   n codes, must exceed; at, mask, stride: where the lane's ring is. */
+typedef struct { int32_t count, *lane, *n, *limit, *id, *at, *mask, *stride; } Terms;
 
 /* The atoms of one scope. A lane is a column with a sign: atoms that look at the same codes from the same side share
-   it. A ring holds a lane's running sum after each of its latest rows; its size is a power of two.
+   it. A ring holds a lane's running sum after each of its latest rows; its size is a power of two. Rings of one size stand
+   row by row, so that a token reads few lines of memory.
    The offsets are into the running values of a slot, all of them of int32 but `total`. */
 typedef struct {
     int32_t lanes, *column, *sign;
@@ -76,10 +78,10 @@ static void free_group(Group *g)
 /* Room for `count` terms, in one piece that begins at `lane`. */
 static int reserve(Terms *t, int32_t count)
 {
-    int32_t *all = calloc(6 * (size_t)count + 1, sizeof *all);
+    int32_t *all = calloc(7 * (size_t)count + 1, sizeof *all);
     if (!all) return 0;
     t->lane = all, t->n = all + count, t->limit = all + 2 * count, t->id = all + 3 * count;
-    t->at = all + 4 * count, t->mask = all + 5 * count;
+    t->at = all + 4 * count, t->mask = all + 5 * count, t->stride = all + 6 * count;
     return 1;
 }
 
@@ -89,6 +91,32 @@ static int lane_of(Group *g, const Atom *a)
     while (i < g->lanes && (g->column[i] != a->column || g->sign[i] != a->direction)) i++;
     if (i == g->lanes) g->column[i] = a->column, g->sign[i] = a->direction, g->lanes++;
     return i;
+}
+
+/* The smallest power of two that holds every window of a lane; 0 without one. */
+static int32_t ring_of(const Terms *windows, int32_t lane)
+{
+    int32_t size = 0;
+    for (int32_t i = 0; i < windows->count; i++)
+        while (windows->lane[i] == lane && size < windows->n[i]) size = size ? 2 * size : 1;
+    return size;
+}
+
+/* The rings of a size, from cell `at` on; returns how many cells they take. */
+static int32_t place_rings(Group *g, int32_t size, int32_t at)
+{
+    Terms *windows = &g->terms[AVERAGE], *rings = &g->rings;
+    const int32_t first = rings->count;
+    for (int32_t lane = 0; lane < g->lanes; lane++)
+        if (ring_of(windows, lane) == size) rings->lane[rings->count++] = lane;
+    const int32_t count = rings->count - first;
+    for (int32_t r = first; r < rings->count; r++) {
+        rings->at[r] = at + r - first, rings->mask[r] = size - 1, rings->stride[r] = count;
+        for (int32_t i = 0; i < windows->count; i++)
+            if (windows->lane[i] == rings->lane[r])
+                windows->at[i] = rings->at[r], windows->mask[i] = size - 1, windows->stride[i] = count;
+    }
+    return count * size;
 }
 
 /* The atoms of a scope, of which there are some; NULL without memory. */
@@ -109,18 +137,7 @@ static Group *group_of(const Atom *atoms, int32_t n, int32_t scope, int32_t coun
         t->limit[t->count++] = a->threshold * a->direction * (a->shape == AVERAGE ? a->n : 1);
     }
     int32_t cells = 0;
-    Terms *windows = &g->terms[AVERAGE], *rings = &g->rings;
-    for (int32_t lane = 0; lane < g->lanes; lane++) {
-        int32_t size = 0;
-        for (int32_t i = 0; i < windows->count; i++)
-            while (windows->lane[i] == lane && size < windows->n[i]) size = size ? 2 * size : 1;
-        if (!size) continue;
-        for (int32_t i = 0; i < windows->count; i++)
-            if (windows->lane[i] == lane) windows->at[i] = cells, windows->mask[i] = size - 1;
-        const int32_t r = rings->count++;
-        rings->lane[r] = lane, rings->at[r] = cells, rings->mask[r] = size - 1;
-        cells += size;
-    }
+    for (int32_t size = 1; size > 0 && size < 2 * MOST_TOKENS; size *= 2) cells += place_rings(g, size, cells);
     size_t end = 0;
     g->total = end, end += g->lanes * sizeof(int64_t);
     g->lost = end, end += g->lanes * sizeof(int32_t);
@@ -280,20 +297,20 @@ VECTORS static int tokens(Kernel *k, const Group *g, uint8_t *block, int64_t ord
 
         any = 0, t = &g->terms[AVERAGE];
         for (int32_t i = 0; i < t->count; i++) {
-            const uint32_t before = ring[t->at[i] + ((row - t->n[i]) & t->mask[i])];
+            const uint32_t before = ring[t->at[i] + ((row - t->n[i]) & t->mask[i]) * t->stride[i]];
             const int32_t sum = (int32_t)((uint32_t)prefix[t->lane[i]] - before);
             any |= (sum > t->limit[i]) & (since[t->lane[i]] >= t->n[i]);
         }
         if (any)
             for (int32_t i = 0; i < t->count; i++) {
-                const uint32_t before = ring[t->at[i] + ((row - t->n[i]) & t->mask[i])];
+                const uint32_t before = ring[t->at[i] + ((row - t->n[i]) & t->mask[i]) * t->stride[i]];
                 const int32_t sum = (int32_t)((uint32_t)prefix[t->lane[i]] - before);
                 if (sum > t->limit[i] && since[t->lane[i]] >= t->n[i])
                     if (!event(k, block, t->id[i], order, pos, 0, pos - t->n[i] + 1, pos + 1, sum, t->n[i],
                                row + 1 - lost[t->lane[i]])) return 0;
             }
         t = &g->rings;
-        for (int32_t i = 0; i < t->count; i++) ring[t->at[i] + (row & t->mask[i])] = prefix[t->lane[i]];
+        for (int32_t i = 0; i < t->count; i++) ring[t->at[i] + (row & t->mask[i]) * t->stride[i]] = prefix[t->lane[i]];
     }
     return 1;
 }
