@@ -23,7 +23,7 @@ STRENGTHS = (0.1, 0.01, 0.001)
 FOLDS, INNER = 5, 3
 CHOSEN_ON = 1200
 """Examples, whole groups, that a choice is made on: more do not change it, and take their time twenty times over."""
-FITTED_TOKENS = 16_000
+FITTED_TOKENS = 40_000
 """Tokens that a fit on tokens learns from, evenly thinned: those of one text tell little more than one another."""
 
 

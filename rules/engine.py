@@ -16,13 +16,14 @@ import numpy.typing as npt
 from dosimeter.detectors.frames import Scope, ScoreFrame
 from dosimeter.rules import native
 from dosimeter.rules.atoms import CompiledRule
-from dosimeter.rules.group import Crossing
-from dosimeter.rules.kernel import Firing, Kernel
+from dosimeter.rules.crossing import Crossing, Firing
 from dosimeter.rules.native import NativeKernel
 from dosimeter.rules.program import Program
+from dosimeter.rules.reference import PlainKernel
 
-KERNEL: type[Kernel | NativeKernel] = NativeKernel if native.found else Kernel
-"""Both decide the same; the one in C is some twenty times as fast, and not everywhere to be had."""
+AnyKernel = NativeKernel | PlainKernel
+KERNEL: type[AnyKernel] = NativeKernel if native.found else PlainKernel
+"""Both decide the same; the plain one is for machines without a compiler."""
 
 
 class AlreadyOpenError(ValueError):
@@ -61,7 +62,7 @@ class Request:
 class _Run:
     """One program and the state of the requests that started with it."""
 
-    def __init__(self, program: Program, kernel: type[Kernel | NativeKernel]) -> None:
+    def __init__(self, program: Program, kernel: type[AnyKernel]) -> None:
         self.program = program
         self.kernel = kernel(program.atoms, [r.atom for r in program.rules])
         self.slots: dict[int, int] = {}  # by key
@@ -109,7 +110,7 @@ class Engine:
     must account for them.
     """
 
-    def __init__(self, program: Program, kernel: type[Kernel | NativeKernel] = KERNEL) -> None:
+    def __init__(self, program: Program, kernel: type[AnyKernel] = KERNEL) -> None:
         self._kernel = kernel
         self._runs = [_Run(program, kernel)]  # the last one is current; others have open requests
         self._requests: dict[int, Request] = {}

@@ -1,7 +1,6 @@
 /* The compiled step: every atom of every request, a token at a time, on integer codes.
 
-   What it must return is defined by reference.py; kernel.py does the same with numpy where no compiler was at
-   hand. A slot is a request. Its state is one block of memory: a head, a flag an atom, and the running values of
+   What it must return is defined by reference.py. A slot is a request. Its state is one block of memory: a head, a flag an atom, and the running values of
    the one scope that it is in, since a change of scope resets them all.
 
    Nothing here is allocated while tokens are taken, but for the list of events when more of them come than ever

@@ -1,17 +1,23 @@
 """What the kernel must compute, said one token at a time: the definition of the shapes.
 
-Slow and plain on purpose; tests compare the two over random programs and streams. It owns no data
-structure worth sharing, and shares no arithmetic with the kernel.
+Slow and plain on purpose; tests compare the kernel in C with it over random programs and streams, and where no
+compiler built that one it decides itself. The two share no arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 
-from dosimeter.detectors.frames import CODE_UNSCORED, Scope, ScoreFrame
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import CODE_UNSCORED, Codes
 from dosimeter.rules.atoms import Atom
-from dosimeter.rules.engine import Hit
-from dosimeter.rules.program import Program
+from dosimeter.rules.crossing import Crossing, Firing
+
+Ints = npt.NDArray[np.int64]
+Found = tuple[int, int, int, int]
+"""start, end, value_sum, value_n"""
 
 
 class _Condition:
@@ -29,8 +35,8 @@ class _Condition:
         self.scope_from = position
         self.first_row = -1
 
-    def token(self, position: int, code: int) -> tuple[int, int, int, int] | None:
-        """(start, end, value_sum, value_n) if the condition is true at this token."""
+    def token(self, position: int, code: int) -> Found | None:
+        """Where and on what the condition is true at this token."""
         if self.first_row < 0:
             self.first_row = position
         if code == CODE_UNSCORED:
@@ -49,7 +55,7 @@ class _Condition:
             return None
         return position - self.atom.n + 1, position + 1, value, count
 
-    def leave(self, position: int) -> tuple[int, int, int, int] | None:
+    def leave(self, position: int) -> Found | None:
         """The scope ended before `position`."""
         if self.atom.shape != "average_scope" or not self.scored:
             return None
@@ -62,18 +68,20 @@ class _Condition:
 
 
 class _Request:
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.position = 0
-        self.scope: Scope | None = None
-        self.conditions = [_Condition(atom) for atom in program.atoms]
+    """One slot: its next position, the scope it is in, and every atom."""
 
-    def token(self, key: int, position: int, scope: Scope, codes: list[int]) -> list[Hit]:
+    def __init__(self, atoms: Sequence[Atom]) -> None:
+        self.position = 0
+        self.scope: int | None = None
+        self.conditions = [_Condition(atom) for atom in atoms]
+
+    def token(
+        self, order: int, slot: int, position: int, scope: int, codes: list[int]
+    ) -> Iterator[Crossing]:
         if position < self.position:
-            return []  # replayed
-        hits = []
+            return  # it came before
         if scope != self.scope:
-            hits += self.end_scope(key)
+            yield from self.end_scope(order, slot)
             for condition in self.conditions:
                 condition.enter(self.position)
             self.scope = scope
@@ -83,75 +91,70 @@ class _Request:
             if position > self.position:
                 condition.recent = []
             found = condition.token(position, codes[condition.atom.column])
-            hits += self.fire(key, index, position, found)
+            yield from self.fire(order, slot, index, position, False, found)
         self.position = position + 1
-        return hits
 
-    def end_scope(self, key: int) -> list[Hit]:
-        hits = []
+    def end_scope(self, order: int, slot: int) -> Iterator[Crossing]:
         for index, condition in enumerate(self.conditions):
             if condition.atom.scope == self.scope:
                 found = condition.leave(self.position)
-                hits += self.fire(key, index, self.position - 1, found)
-        return hits
+                yield from self.fire(order, slot, index, self.position - 1, True, found)
 
     def fire(
-        self, key: int, index: int, position: int, found: tuple[int, int, int, int] | None
-    ) -> list[Hit]:
+        self, order: int, slot: int, index: int, position: int, ended: bool, found: Found | None
+    ) -> Iterator[Crossing]:
+        """Each atom fires once in a request."""
         condition = self.conditions[index]
         if found is None or condition.fired:
-            return []
+            return
         condition.fired = True
-        start, end, value_sum, value_n = found
         scored = len(condition.scored)
-        return [
-            Hit(
-                rule=rule.rule,
-                key=key,
-                scope=condition.atom.scope,
-                start=start,
-                end=end,
-                position=position,
-                value_sum=value_sum,
-                value_n=value_n,
-                threshold_code=condition.atom.threshold,
-                feature=rule.feature,
-                column=condition.atom.column,
-                program=self.program.digest,
-                tokens_scored=scored,
-                tokens_unscored=position + 1 - condition.scope_from - scored,
-                compiled=rule,
-            )
-            for rule in self.program.rules
-            if rule.atom == index
-        ]
+        unscored = position + 1 - condition.scope_from - scored
+        yield Crossing(order, position, ended, index, slot, *found, scored, unscored)
 
 
-class ReferenceEngine:
-    """The engine's interface (open, step, close, swap) over the plain interpreter."""
+class PlainKernel:
+    """State and step of one program; the interface of `native.NativeKernel`, with a list for every value."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, atoms: Sequence[Atom], rule_atoms: Sequence[int]) -> None:
+        self._atoms = atoms
+        self._rules: dict[int, list[int]] = {}
+        for rule, atom in enumerate(rule_atoms):
+            self._rules.setdefault(atom, []).append(rule)
         self._requests: dict[int, _Request] = {}
 
-    def open(
-        self, key: int, labels: Mapping[str, str], trusted: frozenset[str] = frozenset()
-    ) -> None:
-        self._requests[key] = _Request(self.program)
+    @property
+    def open_slots(self) -> int:
+        return len(self._requests)
 
-    def step(self, frame: ScoreFrame) -> list[Hit]:
-        hits, row = [], 0
-        for key, start, n, scope in frame.segments.tolist():
-            for offset in range(n):
-                if key in self._requests:
-                    codes = frame.codes[row + offset].tolist()
-                    hits += self._requests[key].token(key, start + offset, Scope(scope), codes)
-            row += n
-        return hits
+    def open(self) -> int:
+        """The lowest slot that is free, with fresh state."""
+        slot = next(i for i in range(len(self._requests) + 1) if i not in self._requests)
+        self._requests[slot] = _Request(self._atoms)
+        return slot
 
-    def close(self, key: int, *, finished: bool) -> list[Hit]:
-        request = self._requests.pop(key, None)
-        return [] if request is None else request.end_scope(key)
+    def close(self, slot: int) -> list[Firing]:
+        """Decides what waits for the end of the slot's scope, and frees the slot."""
+        return self._fired(self._requests.pop(slot).end_scope(0, slot))
 
-    def swap(self, program: Program) -> None:
-        self.program = program
+    def step(
+        self, slots: Ints, scopes: Ints, starts: Ints, ns: Ints, rows: Ints, codes: Codes
+    ) -> list[Firing]:
+        """Takes segments in frame order; rows: index of each segment's first row in codes [T, F]."""
+        firings: list[Firing] = []
+        segments = zip(
+            slots.tolist(),
+            scopes.tolist(),
+            starts.tolist(),
+            ns.tolist(),
+            rows.tolist(),
+            strict=True,
+        )
+        for order, (slot, scope, start, n, row) in enumerate(segments):
+            for offset, values in enumerate(codes[row : row + n].tolist()):
+                found = self._requests[slot].token(order, slot, start + offset, scope, values)
+                firings += self._fired(found)
+        return firings
+
+    def _fired(self, crossings: Iterator[Crossing]) -> list[Firing]:
+        return [Firing(rule, c) for c in crossings for rule in self._rules.get(c.atom, ())]

@@ -17,7 +17,7 @@ from dosimeter.monitor.fitting.subject import Subject
 
 WORTH = 3e13
 """Arithmetic operations of reading all rows below which no part is looked at first: ten minutes of two cores."""
-TOKENS = 16_000
+TOKENS = 12_000
 """Of a first look: half of the rows to fit on, half of the held-out sets."""
 FEWEST = 24
 """Groups that are drawn whatever they cost: fewer refuse nothing."""

@@ -54,9 +54,6 @@ WINDOW: dict[str, int | None] = {
 RATE = 0.001
 """Of benign conversations that may fire."""
 
-THIN = 4
-"""Every fourth sampled token is fitted on: tokens of one answer tell little more than one another."""
-
 KEPT = 0.8
 """Of the groups to fit on, what one seed draws."""
 
@@ -82,13 +79,11 @@ def see(subject: Subject, examples: Sequence[Example], work: Path, tell: Any) ->
     """Every example through the model once; a row is the mean over its answer."""
     tokens = [subject.tokens(example, Scope.ANSWER) for example in examples]
     found = capture_all(subject, tokens, tuple(range(subject.blocks)), work, tell)
-    first = np.searchsorted(found.of, found.of)
-    thin = (np.arange(len(found.of)) - first) % THIN == 0
     rows = Rows(
         found.layers,
         found.means,
-        found.sampled[thin],
-        found.of[thin],
+        found.sampled,
+        found.of,
         found.embedded,
         tuple(example.words for example in examples),
         labels_of(examples),

@@ -7,20 +7,31 @@ import pytest
 from rule_streams import column, frame, program_of
 
 from dosimeter.detectors.frames import CODE_MAX, CODE_UNSCORED, Scope
+from dosimeter.rules import native
 from dosimeter.rules.atoms import MAX_TOKENS, Atom
-from dosimeter.rules.engine import Engine, Hit
+from dosimeter.rules.engine import AnyKernel, Engine, Hit
+from dosimeter.rules.native import NativeKernel
+from dosimeter.rules.reference import PlainKernel
 
 U = CODE_UNSCORED
 A, M = Scope.ANSWER, Scope.MESSAGE
+
+
+@pytest.fixture(params=[PlainKernel, *([NativeKernel] if native.found else [])])
+def kernel(request: pytest.FixtureRequest) -> type[AnyKernel]:
+    kind: type[AnyKernel] = request.param
+    return kind
 
 
 def atom(shape: str, n: int, threshold: int, direction: int = 1, scope: Scope = A) -> Atom:
     return Atom(0, scope, direction, shape, n, threshold)
 
 
-def hits(of: Atom, *values: int, chunk: int = 1000) -> list[tuple[int, int, int, int, int]]:
+def hits(
+    kernel: type[AnyKernel], of: Atom, *values: int, chunk: int = 1000
+) -> list[tuple[int, int, int, int, int]]:
     """(start, end, position, value_sum, value_n) of what one answer of these codes fires."""
-    engine = Engine(program_of(of, columns=1))
+    engine = Engine(program_of(of, columns=1), kernel)
     engine.open(1, {})
     found: list[Hit] = []
     for start in range(0, len(values), chunk):
@@ -58,29 +69,35 @@ def hits(of: Atom, *values: int, chunk: int = 1000) -> list[tuple[int, int, int,
     ],
 )
 def test_shapes_fire_where_the_table_says(
-    of: Atom, values: tuple[int, ...], expected: list[tuple[int, ...]], chunk: int
+    kernel: type[AnyKernel],
+    of: Atom,
+    values: tuple[int, ...],
+    expected: list[tuple[int, ...]],
+    chunk: int,
 ) -> None:
-    assert hits(of, *values, chunk=chunk) == expected
+    assert hits(kernel, of, *values, chunk=chunk) == expected
 
 
-def test_extreme_codes_over_the_longest_window_do_not_overflow() -> None:
+def test_extreme_codes_over_the_longest_window_do_not_overflow(kernel: type[AnyKernel]) -> None:
     """4 096 saturated codes sum to 134 million; prefix sums wrap and differences must not."""
     values = [CODE_MAX] * (3 * MAX_TOKENS)
     values[MAX_TOKENS] = CODE_MAX - 1
     top = atom("average", MAX_TOKENS, CODE_MAX - 1)
-    assert hits(top, *values, chunk=700) == [
+    assert hits(kernel, top, *values, chunk=700) == [
         (0, MAX_TOKENS, MAX_TOKENS - 1, CODE_MAX * MAX_TOKENS, MAX_TOKENS)
     ]
     high = 70_000  # 70 000 * 32 767 is beyond 2**31
     values = [CODE_MAX] * high + [-CODE_MAX] * MAX_TOKENS
     bottom = atom("average", MAX_TOKENS, -CODE_MAX + 1, -1)
-    (hit,) = hits(bottom, *values, chunk=5000)
+    (hit,) = hits(kernel, bottom, *values, chunk=5000)
     # means below -32766 need all but one of the window: one 32767 alone lifts it by 16
     assert hit == (high, high + MAX_TOKENS, len(values) - 1, -CODE_MAX * MAX_TOKENS, MAX_TOKENS)
 
 
-def test_a_missing_position_breaks_a_run_but_not_the_average_of_the_scope() -> None:
-    engine = Engine(program_of(atom("for", 4, 5), atom("average_scope", 1, 5), columns=1))
+def test_a_missing_position_breaks_a_run_but_not_the_average_of_the_scope(
+    kernel: type[AnyKernel],
+) -> None:
+    engine = Engine(program_of(atom("for", 4, 5), atom("average_scope", 1, 5), columns=1), kernel)
     engine.open(1, {})
     engine.step(frame((1, 0, A, column(9, 9, 9))))
     assert engine.step(frame((1, 4, A, column(9, 9, 9)))) == []
@@ -91,9 +108,9 @@ def test_a_missing_position_breaks_a_run_but_not_the_average_of_the_scope() -> N
     assert (mean.tokens_scored, mean.tokens_unscored) == (7, 1)
 
 
-def test_positions_that_come_again_are_ignored() -> None:
+def test_positions_that_come_again_are_ignored(kernel: type[AnyKernel]) -> None:
     """After a preemption the server computes tokens again; their codes were already counted."""
-    engine = Engine(program_of(atom("average_scope", 1, 5), columns=1))
+    engine = Engine(program_of(atom("average_scope", 1, 5), columns=1), kernel)
     engine.open(1, {})
     engine.step(frame((1, 0, A, column(6, 6))))
     engine.step(frame((1, 0, A, column(99, 99, 6))))
@@ -102,16 +119,16 @@ def test_positions_that_come_again_are_ignored() -> None:
     assert (hit.value_sum, hit.value_n) == (18, 3)
 
 
-def test_a_scope_ends_where_the_next_begins_even_inside_one_frame() -> None:
-    engine = Engine(program_of(atom("average_scope", 1, 5, scope=M), columns=1))
+def test_a_scope_ends_where_the_next_begins_even_inside_one_frame(kernel: type[AnyKernel]) -> None:
+    engine = Engine(program_of(atom("average_scope", 1, 5, scope=M), columns=1), kernel)
     engine.open(1, {})
     (hit,) = engine.step(frame((1, 0, M, column(7, 7)), (1, 2, A, column(0))))
     assert (hit.start, hit.end, hit.position) == (0, 2, 1)
     assert engine.close(1, finished=True) == []
 
 
-def test_a_run_does_not_cross_a_change_of_scope() -> None:
-    engine = Engine(program_of(atom("for", 3, 5, scope=M), columns=1))
+def test_a_run_does_not_cross_a_change_of_scope(kernel: type[AnyKernel]) -> None:
+    engine = Engine(program_of(atom("for", 3, 5, scope=M), columns=1), kernel)
     engine.open(1, {})
     parts = [(1, 0, M, column(9, 9)), (1, 2, A, column(9)), (1, 3, M, column(9, 9))]
     assert engine.step(frame(*parts)) == []
@@ -119,16 +136,18 @@ def test_a_run_does_not_cross_a_change_of_scope() -> None:
     assert (hit.start, hit.end, hit.tokens_scored) == (3, 6, 3)
 
 
-def test_tokens_before_the_first_row_count_as_unscored_in_the_scope_that_follows() -> None:
+def test_tokens_before_the_first_row_count_as_unscored_in_the_scope_that_follows(
+    kernel: type[AnyKernel],
+) -> None:
     """A prefix-cache hit: 32 positions never ran. Nothing else says whose they were."""
-    engine = Engine(program_of(atom("once", 1, 5), columns=1))
+    engine = Engine(program_of(atom("once", 1, 5), columns=1), kernel)
     engine.open(1, {})
     (hit,) = engine.step(frame((1, 32, A, column(0, 9))))
     assert (hit.tokens_scored, hit.tokens_unscored) == (2, 32)
 
 
-def test_one_request_does_not_see_another() -> None:
-    engine = Engine(program_of(atom("for", 2, 5), atom("average", 2, 5), columns=1))
+def test_one_request_does_not_see_another(kernel: type[AnyKernel]) -> None:
+    engine = Engine(program_of(atom("for", 2, 5), atom("average", 2, 5), columns=1), kernel)
     for key in (1, 2, 3):
         engine.open(key, {})
     first = frame((1, 0, A, column(9)), (2, 0, A, column(0)), (3, 0, A, column(9)))
@@ -137,13 +156,15 @@ def test_one_request_does_not_see_another() -> None:
     assert [(h.key, h.rule) for h in engine.step(second)] == [(3, "r0"), (3, "r1")]
 
 
-def test_a_frame_of_many_rows_of_many_requests_is_one_token_at_a_time_in_effect() -> None:
+def test_a_frame_of_many_rows_of_many_requests_is_one_token_at_a_time_in_effect(
+    kernel: type[AnyKernel],
+) -> None:
     rng = np.random.default_rng(5)
     codes = rng.integers(-20, 20, (40, 30, 1)).astype(np.int16)
     of = [atom("average", 7, 4), atom("for", 3, 2), atom("average_scope", 1, 0)]
     found = []
     for chunk in (1, 30):
-        engine = Engine(program_of(*of, columns=1))
+        engine = Engine(program_of(*of, columns=1), kernel)
         got = set()
         for key in range(40):
             engine.open(key, {})
