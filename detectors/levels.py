@@ -10,12 +10,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, get_args
 
 from dosimeter.detectors.frames import CODE_MAX, CODES_PER_SD, Scope
 
 Noun = Literal["answers", "messages", "tokens", "day", "z"]
-Kind = Literal["once", "for", "average", "average_scope"]
+Kind = Literal["once", "for", "at_least", "average", "average_scope", "average_last"]
+KINDS = get_args(Kind)
+WINDOWED = ("for", "at_least", "average", "average_last")
+MOST_OF = 64
+"""Longest `at_least`: one bit a token of a machine's word."""
+
 
 _SHARE = re.compile(r"1 in (?P<n>[0-9]{1,12}|[0-9]{1,3}(?:,[0-9]{3}){1,3})(?: (?P<noun>[a-z]+))?")
 _DAILY = re.compile(r"(?P<n>[0-9]{1,9}) (?:a|per) day")
@@ -46,21 +51,30 @@ class Shape:
 
     once           the largest code; n is 1
     for            the largest, over windows of n consecutive tokens, of the smallest code
+    at_least       the largest, over windows of n consecutive tokens, of the k-th largest code; near a start the
+                   window is what there is
     average        the largest mean of n consecutive tokens, exactly: sum > threshold * n
     average_scope  the mean over the whole scope, decided at its end; n is 1
+    average_last   the mean of its last n tokens, or of all if it is shorter, decided at its end; not where one of
+                   them was not scored
+
+    k is 1 but for `at_least`.
     """
 
     kind: Kind
     n: int = 1
+    k: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in ("once", "for", "average", "average_scope"):
-            raise ValueError(f"shape `{self.kind}` is none of once, for, average, average_scope")
-        windowed = self.kind in ("for", "average")
-        if type(self.n) is not int or not (1 <= self.n <= 65_536 if windowed else self.n == 1):
+        if self.kind not in KINDS:
+            raise ValueError(f"shape `{self.kind}` is none of {', '.join(KINDS)}")
+        most = MOST_OF if self.kind == "at_least" else 65_536 if self.kind in WINDOWED else 1
+        if type(self.n) is not int or not 1 <= self.n <= most:
             raise ValueError(
-                f"shape `{self.kind}` with n = {self.n!r}: a window has 1 to 65536 tokens"
+                f"shape `{self.kind}` with n = {self.n!r}: its window has 1 to {most} tokens"
             )
+        if type(self.k) is not int or not 1 <= self.k <= (self.n if self.kind == "at_least" else 1):
+            raise ValueError(f"shape `{self.kind}` with k = {self.k!r} of {self.n}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +122,9 @@ class Level:
                 f"level `{self.text}` counts {wrong}, the scope is `{scope.name.lower()}`",
                 f"write `1 in {self.value} {right}`",
             )
-        if self.noun == "tokens" and shape.kind == "average_scope":
+        if self.noun == "tokens" and shape.kind in ("average_scope", "average_last"):
             raise LevelError(
-                f"level `{self.text}` counts tokens, an average over the scope decides once",
+                f"level `{self.text}` counts tokens, an average at the scope's end decides once",
                 "count answers or messages",
             )
 

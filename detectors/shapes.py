@@ -17,6 +17,7 @@ from dosimeter.detectors.frames import CODE_UNSCORED, Codes, Scope
 from dosimeter.detectors.levels import Shape
 
 Ints = npt.NDArray[np.int64]
+_CHUNK = 1 << 14
 NEVER = -(1 << 40)
 """Statistic of a unit (or token) on which the shape cannot fire: no full window, nothing scored."""
 
@@ -85,6 +86,10 @@ def _at_tokens(stream: Stream, inside: Ints, request: Ints, shape: Shape) -> Int
     starts[1:] |= ~scored[:-1]
     run_start = np.maximum.accumulate(np.where(starts, index, 0))
     full = scored & (index - run_start + 1 >= n)
+    if shape.kind == "at_least":
+        return _kth_largest(np.where(scored, codes, NEVER), index - run_start + 1, n, shape.k)
+    if shape.kind == "average_last":
+        return _last_means(codes, scored, breaks, n)
     if shape.kind == "average":
         total = np.concatenate(([0], np.cumsum(np.where(scored, codes, 0))))
         low = np.maximum(index + 1 - n, 0)
@@ -105,6 +110,39 @@ def _stretch_means(
     last = np.append(first[1:], len(codes)) - 1
     found[last] = np.where(counts > 0, _ceil_div(sums, np.maximum(counts, 1)), NEVER)
     return found
+
+
+def _last_means(
+    codes: Ints, scored: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_], n: int
+) -> Ints:
+    """At the last token of a stretch the mean of its last n tokens, or of all; NEVER elsewhere."""
+    first = np.flatnonzero(breaks)
+    found = np.full(len(codes), NEVER, dtype=np.int64)
+    if not first.size:
+        return found
+    end = np.append(first[1:], len(codes))
+    low = np.maximum(first, end - n)
+    total = np.concatenate(([0], np.cumsum(np.where(scored, codes, 0))))
+    missing = np.concatenate(([0], np.cumsum(~scored)))
+    whole = missing[end] == missing[low]
+    found[end - 1] = np.where(whole, _ceil_div(total[end] - total[low], end - low), NEVER)
+    return found
+
+
+def _kth_largest(codes: Ints, run: Ints, n: int, k: int) -> Ints:
+    """The k-th largest of the last n codes of the run that each token ends; NEVER where the run is shorter than k.
+
+    run int64 [T]: its length so far. A chunk at a time, for a window a token is many numbers.
+    """
+    found = np.full(len(codes), NEVER, dtype=np.int64)
+    padded = np.concatenate((np.full(n - 1, NEVER), codes))
+    age = np.arange(n - 1, -1, -1)  # of each code of a window
+    for low in range(0, len(codes), _CHUNK):
+        part = slice(low, low + _CHUNK)
+        windows = np.lib.stride_tricks.sliding_window_view(padded[low : low + _CHUNK + n - 1], n)
+        inside = np.where(age < run[part, None], windows, NEVER)
+        found[part] = np.partition(inside, n - k, axis=1)[:, n - k]
+    return np.where(run >= k, found, NEVER)
 
 
 def _window_min(codes: Ints, n: int) -> Ints:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dosimeter.detectors.frames import CODE_MAX, Scope
+from dosimeter.detectors.levels import MOST_OF, WINDOWED
 
-KERNEL_VERSION = 1
+KERNEL_VERSION = 2
 """Part of every digest: raised whenever equal atoms and codes could decide differently."""
 
-SHAPES = ("once", "for", "average", "average_scope")
+SHAPES = ("once", "for", "average", "average_scope", "at_least", "average_last")
 MAX_TOKENS = 4096
-"""Longest `for` and `average`: a window of int16 codes then always sums within int32."""
+"""Longest window: its int16 codes then always sum within int32."""
 
 STATUSES = ("draft", "shadow", "live", "retired")
 SEVERITIES = ("low", "medium", "high", "critical")
@@ -33,9 +34,10 @@ class Atom:
     """One condition: `direction * statistic > direction * threshold`, strictly, in code units.
 
     The statistic is the code (`once`), the least code of n tokens in a row (`for`; the greatest
-    when direction is -1), the mean of n tokens in a row (`average`), or the mean of what was
-    scored of the scope, decided when the scope ends (`average_scope`). n is 1 where it means
-    nothing.
+    when direction is -1), the k-th of the last n in a row, counted from the greatest (`at_least`),
+    the mean of n tokens in a row (`average`), or, decided when the scope ends, the mean of what
+    was scored of it (`average_scope`) or of its last n tokens, if none is missing
+    (`average_last`). n and k are 1 where they mean nothing.
     """
 
     column: int
@@ -44,15 +46,18 @@ class Atom:
     shape: str
     n: int
     threshold: int
+    k: int = 1
 
     def __post_init__(self) -> None:
-        most = MAX_TOKENS if self.shape in ("for", "average") else 1
+        most = MOST_OF if self.shape == "at_least" else MAX_TOKENS if self.shape in WINDOWED else 1
+        numbers = (self.column, self.direction, self.n, self.threshold, self.k)
         good = (
-            all(type(v) is int for v in (self.column, self.direction, self.n, self.threshold))
+            all(type(v) is int for v in numbers)
             and self.shape in SHAPES
             and self.direction in (1, -1)
             and self.column >= 0
             and 1 <= self.n <= most
+            and 1 <= self.k <= (self.n if self.shape == "at_least" else 1)
             and abs(self.threshold) <= CODE_MAX
         )
         if not good:
@@ -62,6 +67,7 @@ class Atom:
         return {
             "column": self.column,
             "direction": self.direction,
+            "k": self.k,
             "n": self.n,
             "scope": int(self.scope),
             "shape": self.shape,

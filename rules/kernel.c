@@ -19,7 +19,7 @@
 #define FIELDS 11
 #define MOST_TOKENS 4096 /* of a window, as atoms.py has it */
 
-enum { ONCE, FOR, AVERAGE, AVERAGE_SCOPE, SHAPES };
+enum { ONCE, FOR, AVERAGE, AVERAGE_SCOPE, AT_LEAST, AVERAGE_LAST, SHAPES };
 
 /* One version of a function for each width of vectors, chosen when it is first called. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -28,21 +28,22 @@ enum { ONCE, FOR, AVERAGE, AVERAGE_SCOPE, SHAPES };
 #define VECTORS
 #endif
 
-/* In the order in which Python passes them. n is 1 where it means nothing. */
-typedef struct { int32_t column, scope, direction, shape, n, threshold; } Atom;
+/* In the order in which Python passes them. n and k are 1 where they mean nothing. */
+typedef struct { int32_t column, scope, direction, shape, n, threshold, k; } Atom;
 
 /* Atoms of one scope and shape, as columns. lane: whose codes; limit: what the signed code, or the signed sum of
    n codes, must exceed; at, mask, stride: where the lane's ring is. */
-typedef struct { int32_t count, *lane, *n, *limit, *id, *at, *mask, *stride; } Terms;
+typedef struct { int32_t count, *lane, *n, *k, *limit, *id, *at, *mask, *stride; } Terms;
 
 /* The atoms of one scope. A lane is a column with a sign: atoms that look at the same codes from the same side share
    it. A ring holds a lane's running sum after each of its latest rows; its size is a power of two. Rings of one size stand
    row by row, so that a token reads few lines of memory.
-   The offsets are into the running values of a slot, all of them of int32 but `total`. */
+   The offsets are into the running values of a slot, all of them of int32 but `total` and `bits`, which are of 64 bits;
+   bits: which of the last tokens were over, the latest lowest. */
 typedef struct {
     int32_t lanes, *column, *sign;
     Terms terms[SHAPES], rings; /* of `rings`, lane, at and mask are used */
-    size_t total, lost, since, prefix, run, low, ring, size;
+    size_t total, bits, lost, since, prefix, run, low, ring, size;
 } Group;
 
 /* rows: of this scope, without those that never came. */
@@ -77,10 +78,10 @@ static void free_group(Group *g)
 /* Room for `count` terms, in one piece that begins at `lane`. */
 static int reserve(Terms *t, int32_t count)
 {
-    int32_t *all = calloc(7 * (size_t)count + 1, sizeof *all);
+    int32_t *all = calloc(8 * (size_t)count + 1, sizeof *all);
     if (!all) return 0;
     t->lane = all, t->n = all + count, t->limit = all + 2 * count, t->id = all + 3 * count;
-    t->at = all + 4 * count, t->mask = all + 5 * count, t->stride = all + 6 * count;
+    t->at = all + 4 * count, t->mask = all + 5 * count, t->stride = all + 6 * count, t->k = all + 7 * count;
     return 1;
 }
 
@@ -92,28 +93,37 @@ static int lane_of(Group *g, const Atom *a)
     return i;
 }
 
-/* The smallest power of two that holds every window of a lane; 0 without one. */
-static int32_t ring_of(const Terms *windows, int32_t lane)
+static const int WINDOWED[] = {AVERAGE, AT_LEAST, AVERAGE_LAST};
+
+/* The smallest power of two that holds every window of a lane; 0 without one. At a scope's end the last row is in the
+   ring already, and one more is needed. */
+static int32_t ring_of(const Group *g, int32_t lane)
 {
     int32_t size = 0;
-    for (int32_t i = 0; i < windows->count; i++)
-        while (windows->lane[i] == lane && size < windows->n[i]) size = size ? 2 * size : 1;
+    for (int w = 0; w < 3; w++) {
+        const Terms *t = &g->terms[WINDOWED[w]];
+        const int32_t more = WINDOWED[w] == AVERAGE_LAST;
+        for (int32_t i = 0; i < t->count; i++)
+            while (t->lane[i] == lane && size < t->n[i] + more) size = size ? 2 * size : 1;
+    }
     return size;
 }
 
 /* The rings of a size, from cell `at` on; returns how many cells they take. */
 static int32_t place_rings(Group *g, int32_t size, int32_t at)
 {
-    Terms *windows = &g->terms[AVERAGE], *rings = &g->rings;
+    Terms *rings = &g->rings;
     const int32_t first = rings->count;
     for (int32_t lane = 0; lane < g->lanes; lane++)
-        if (ring_of(windows, lane) == size) rings->lane[rings->count++] = lane;
+        if (ring_of(g, lane) == size) rings->lane[rings->count++] = lane;
     const int32_t count = rings->count - first;
     for (int32_t r = first; r < rings->count; r++) {
         rings->at[r] = at + r - first, rings->mask[r] = size - 1, rings->stride[r] = count;
-        for (int32_t i = 0; i < windows->count; i++)
-            if (windows->lane[i] == rings->lane[r])
-                windows->at[i] = rings->at[r], windows->mask[i] = size - 1, windows->stride[i] = count;
+        for (int w = 0; w < 3; w++) {
+            Terms *t = &g->terms[WINDOWED[w]];
+            for (int32_t i = 0; i < t->count; i++)
+                if (t->lane[i] == rings->lane[r]) t->at[i] = rings->at[r], t->mask[i] = size - 1, t->stride[i] = count;
+        }
     }
     return count * size;
 }
@@ -132,13 +142,15 @@ static Group *group_of(const Atom *atoms, int32_t n, int32_t scope, int32_t coun
         const Atom *a = atoms + i;
         if (a->scope != scope) continue;
         Terms *t = &g->terms[a->shape];
-        t->lane[t->count] = lane_of(g, a), t->n[t->count] = a->n, t->id[t->count] = i;
+        t->lane[t->count] = lane_of(g, a), t->n[t->count] = a->n, t->k[t->count] = a->k,
+        t->id[t->count] = i;
         t->limit[t->count++] = a->threshold * a->direction * (a->shape == AVERAGE ? a->n : 1);
     }
     int32_t cells = 0;
-    for (int32_t size = 1; size > 0 && size < 2 * MOST_TOKENS; size *= 2) cells += place_rings(g, size, cells);
+    for (int32_t size = 1; size <= 2 * MOST_TOKENS; size *= 2) cells += place_rings(g, size, cells);
     size_t end = 0;
     g->total = end, end += g->lanes * sizeof(int64_t);
+    g->bits = end, end += g->terms[AT_LEAST].count * sizeof(uint64_t);
     g->lost = end, end += g->lanes * sizeof(int32_t);
     g->since = end, end += g->lanes * sizeof(int32_t);
     g->prefix = end, end += g->lanes * sizeof(int32_t);
@@ -222,6 +234,26 @@ static int event(Kernel *k, uint8_t *block, int32_t id, int64_t order, int64_t p
     return 1;
 }
 
+/* The lane's running sum after the row `back` rows before `row`, the one that is next or is being taken. */
+static uint32_t before(const int32_t *ring, const Terms *t, int32_t i, int32_t row, int32_t back)
+{
+    return (uint32_t)ring[t->at[i] + ((row - back) & t->mask[i]) * t->stride[i]];
+}
+
+/* The k-th largest of the last n codes of a lane, of which the running sum after the current row is `sum`. */
+static int32_t kth_largest(const int32_t *ring, const Terms *t, int32_t i, int32_t row, uint32_t sum, int32_t n)
+{
+    int32_t sorted[64];
+    for (int32_t j = 0; j < n; j++) {
+        const uint32_t earlier = before(ring, t, i, row, j + 1);
+        const int32_t code = (int32_t)(sum - earlier);
+        int32_t at = j;
+        for (; at && sorted[at - 1] < code; at--) sorted[at] = sorted[at - 1];
+        sorted[at] = code, sum = earlier;
+    }
+    return sorted[t->k[i] - 1];
+}
+
 /* Decides what waits for the end of the scope. */
 static int end_scope(Kernel *k, uint8_t *block, int64_t order)
 {
@@ -239,6 +271,18 @@ static int end_scope(Kernel *k, uint8_t *block, int64_t order)
             if (!event(k, block, t->id[i], order, h->pos - 1, 1, h->first_row, h->pos, total[lane], scored, scored))
                 return 0;
     }
+    t = &g->terms[AVERAGE_LAST];
+    const int32_t *since = (const int32_t *)(state + g->since), *prefix = (const int32_t *)(state + g->prefix);
+    const int32_t *ring = (const int32_t *)(state + g->ring);
+    for (int32_t i = 0; i < t->count; i++) {
+        const int32_t lane = t->lane[i], rows = (int32_t)h->rows, n = rows < t->n[i] ? rows : t->n[i];
+        /* The ring holds the sum after the last row too, so the one before its n is n + 1 back; none, if they are all. */
+        const uint32_t earlier = n == rows ? 0 : before(ring, t, i, rows, n + 1);
+        const int64_t sum = (int32_t)((uint32_t)prefix[lane] - earlier);
+        if (n && since[lane] >= n && sum > (int64_t)t->limit[i] * n)
+            if (!event(k, block, t->id[i], order, h->pos - 1, 1, h->pos - n, h->pos, sum, n, h->rows - lost[lane]))
+                return 0;
+    }
     return 1;
 }
 
@@ -252,6 +296,7 @@ VECTORS static int tokens(Kernel *k, const Group *g, uint8_t *block, int64_t ord
     int32_t *restrict lost = (int32_t *)(state + g->lost), *restrict since = (int32_t *)(state + g->since);
     int32_t *restrict prefix = (int32_t *)(state + g->prefix), *restrict ring = (int32_t *)(state + g->ring);
     int32_t *restrict run = (int32_t *)(state + g->run), *restrict low = (int32_t *)(state + g->low);
+    uint64_t *restrict bits = (uint64_t *)(state + g->bits);
     int32_t *restrict x = k->x, *restrict y = k->y;
     const int32_t lanes = g->lanes;
     const Terms *t;
@@ -296,17 +341,30 @@ VECTORS static int tokens(Kernel *k, const Group *g, uint8_t *block, int64_t ord
 
         any = 0, t = &g->terms[AVERAGE];
         for (int32_t i = 0; i < t->count; i++) {
-            const uint32_t before = ring[t->at[i] + ((row - t->n[i]) & t->mask[i]) * t->stride[i]];
-            const int32_t sum = (int32_t)((uint32_t)prefix[t->lane[i]] - before);
+            const int32_t sum = (int32_t)((uint32_t)prefix[t->lane[i]] - before(ring, t, i, row, t->n[i]));
             any |= (sum > t->limit[i]) & (since[t->lane[i]] >= t->n[i]);
         }
         if (any)
             for (int32_t i = 0; i < t->count; i++) {
-                const uint32_t before = ring[t->at[i] + ((row - t->n[i]) & t->mask[i]) * t->stride[i]];
-                const int32_t sum = (int32_t)((uint32_t)prefix[t->lane[i]] - before);
+                const int32_t sum = (int32_t)((uint32_t)prefix[t->lane[i]] - before(ring, t, i, row, t->n[i]));
                 if (sum > t->limit[i] && since[t->lane[i]] >= t->n[i])
                     if (!event(k, block, t->id[i], order, pos, 0, pos - t->n[i] + 1, pos + 1, sum, t->n[i],
                                row + 1 - lost[t->lane[i]])) return 0;
+            }
+        any = 0, t = &g->terms[AT_LEAST];
+        for (int32_t i = 0; i < t->count; i++) {
+            const int32_t v = x[t->lane[i]];
+            const uint64_t window = ~(uint64_t)0 >> (64 - t->n[i]);
+            bits[i] = v == INT32_MIN ? 0 : ((bits[i] << 1) | (v > t->limit[i])) & window;
+            any |= __builtin_popcountll(bits[i]) >= t->k[i];
+        }
+        if (any)
+            for (int32_t i = 0; i < t->count; i++) {
+                if (__builtin_popcountll(bits[i]) < t->k[i] || !block[k->live + t->id[i]]) continue;
+                const int32_t lane = t->lane[i], n = since[lane] < t->n[i] ? since[lane] : t->n[i];
+                const int32_t code = kth_largest(ring, t, i, row, (uint32_t)prefix[lane], n);
+                if (!event(k, block, t->id[i], order, pos, 0, pos - n + 1, pos + 1, code, 1, row + 1 - lost[lane]))
+                    return 0;
             }
         t = &g->rings;
         for (int32_t i = 0; i < t->count; i++) ring[t->at[i] + (row & t->mask[i]) * t->stride[i]] = prefix[t->lane[i]];
@@ -343,6 +401,7 @@ EXPORT int64_t kernel_step(Kernel *k, int64_t n, const int64_t *segments, const 
         } else if (first > h->pos && g) { /* a position that never came breaks every run and window */
             memset(state + g->since, 0, g->lanes * sizeof(int32_t));
             memset(state + g->run, 0, g->terms[FOR].count * sizeof(int32_t));
+            memset(state + g->bits, 0, g->terms[AT_LEAST].count * sizeof(uint64_t));
         }
         h->pos = first;
         if (!g)

@@ -57,10 +57,10 @@ class NativeKernel:
         for rule, atom in enumerate(rule_atoms):
             self._rules.setdefault(atom, []).append(rule)
         fields = [
-            (a.column, int(a.scope), a.direction, SHAPES.index(a.shape), a.n, a.threshold)
+            (a.column, int(a.scope), a.direction, SHAPES.index(a.shape), a.n, a.threshold, a.k)
             for a in atoms
         ]
-        table = np.array(fields, np.int32).reshape(-1, 6)
+        table = np.array(fields, np.int32).reshape(-1, 7)
         self._c = _library
         self._kernel = self._c.kernel_new(table.ctypes.data, len(table))
         self._slots = 0

@@ -24,7 +24,7 @@ from dosimeter.rules.canonical import canonical, digest
 from dosimeter.rules.schema import RuleSet
 from dosimeter.rules.when import When
 
-FORMAT = 1
+FORMAT = 2
 
 
 class BankColumn(Protocol):
@@ -107,7 +107,9 @@ def _place(
     if threshold * when.direction >= CODE_MAX:
         text = when.level.text
         raise _Inactive(f"`{text}` of `{feature}` lies where codes saturate: nothing is beyond")
-    return Atom(column, when.scope, when.direction, shape.kind, shape.n, threshold), calibration
+    return Atom(
+        column, when.scope, when.direction, shape.kind, shape.n, threshold, shape.k
+    ), calibration
 
 
 def _listed(names: Sequence[str]) -> str:

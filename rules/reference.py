@@ -32,11 +32,13 @@ class _Condition:
         """A new occurrence of the scope: nothing of an earlier one counts."""
         self.scored: list[tuple[int, int]] = []  # (position, code) of the whole scope
         self.recent: list[int] = []  # codes without a break up to now
+        self.rows = 0
         self.scope_from = position
         self.first_row = -1
 
     def token(self, position: int, code: int) -> Found | None:
         """Where and on what the condition is true at this token."""
+        self.rows += 1
         if self.first_row < 0:
             self.first_row = position
         if code == CODE_UNSCORED:
@@ -44,9 +46,13 @@ class _Condition:
             return None
         self.recent.append(code)
         self.scored.append((position, code))
-        if self.atom.shape == "average_scope" or len(self.recent) < self.atom.n:
+        if self.atom.shape in ("average_scope", "average_last"):
             return None
         window = self.recent[-self.atom.n :]
+        if self.atom.shape == "at_least":
+            return self.at_least(position, window)
+        if len(window) < self.atom.n:
+            return None
         if self.atom.shape == "average":
             value, count = sum(window), len(window)
         else:
@@ -57,10 +63,25 @@ class _Condition:
 
     def leave(self, position: int) -> Found | None:
         """The scope ended before `position`."""
+        if self.atom.shape == "average_last" and self.rows:
+            count = min(self.atom.n, self.rows)
+            value = sum(self.recent[-count:])
+            whole = len(self.recent) >= count  # none of them is missing
+            return (
+                (position - count, position, value, count)
+                if whole and self.over(value, count)
+                else None
+            )
         if self.atom.shape != "average_scope" or not self.scored:
             return None
         value, count = sum(code for _, code in self.scored), len(self.scored)
         return (self.first_row, position, value, count) if self.over(value, count) else None
+
+    def at_least(self, position: int, window: list[int]) -> Found | None:
+        if len(window) < self.atom.k:
+            return None
+        value = sorted(window, reverse=self.atom.direction == 1)[self.atom.k - 1]
+        return (position + 1 - len(window), position + 1, value, 1) if self.over(value, 1) else None
 
     def over(self, value: int, count: int) -> bool:
         limit = self.atom.threshold * count

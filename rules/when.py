@@ -14,15 +14,17 @@ from typing import Any
 
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.frames import Scope
-from dosimeter.detectors.levels import Level, LevelError, Shape
+from dosimeter.detectors.levels import MOST_OF, Level, LevelError, Shape
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
 from dosimeter.rules.atoms import MAX_TOKENS
 
 SCOPES = {s.name.lower(): s for s in Scope if s is not Scope.HISTORY}
 
-_KEYS = ("feature", "in", "above", "below", "for", "average")
+_SHAPES = ("for", "at-least", "average")
+_KEYS = ("feature", "in", "above", "below", *_SHAPES)
 _TOKENS = re.compile(r"([0-9]{1,9}) tokens?")
+_OF_TOKENS = re.compile(r"([0-9]{1,9}) of ([0-9]{1,9}) tokens?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,12 @@ class When:
         }
         if self.shape.kind in ("for", "average"):
             text[self.shape.kind] = f"{self.shape.n} tokens"
+        elif self.shape.kind == "at_least":
+            text["at-least"] = f"{self.shape.k} of {self.shape.n} tokens"
         elif self.shape.kind == "average_scope":
             text["average"] = scope
+        elif self.shape.kind == "average_last":
+            text["average"] = f"last {self.shape.n} tokens"
         return text
 
 
@@ -100,9 +106,13 @@ def _level(node: Node, reader: Reader) -> Level | None:
 
 
 def _shape(keys: Mapping[str, Node], scope: Scope | None, reader: Reader) -> Shape | None:
-    if "for" in keys and "average" in keys:
-        reader.error(keys["average"], "both `for` and `average`", "keep one shape", "shape")
+    given = [key for key in _SHAPES if key in keys]
+    if len(given) > 1:
+        message = f"both `{given[0]}` and `{given[1]}`"
+        reader.error(keys[given[1]], message, "keep one shape", "shape")
         return None
+    if "at-least" in keys:
+        return _at_least(keys["at-least"], reader)
     if "for" in keys:
         n = _tokens(keys["for"], reader, ("16 tokens",))
         return None if n is None else Shape("for", n)
@@ -117,11 +127,38 @@ def _shape(keys: Mapping[str, Node], scope: Scope | None, reader: Reader) -> Sha
             return None
         return Shape("average_scope")
     own = "answer" if scope is None else scope.name.lower()
-    n = _tokens(node, reader, ("32 tokens", own))
+    if isinstance(node.value, str) and node.value.startswith("last "):
+        n = _tokens(node, reader, ("last 4 tokens",), node.value.removeprefix("last "))
+        return None if n is None else Shape("average_last", n)
+    n = _tokens(node, reader, ("32 tokens", "last 4 tokens", own))
     return None if n is None else Shape("average", n)
 
 
-def _tokens(node: Node, reader: Reader, forms: Collection[str]) -> int | None:
+def _at_least(node: Node, reader: Reader) -> Shape | None:
+    text = reader.text(node, 80)
+    if text is None:
+        return None
+    match = _OF_TOKENS.fullmatch(text)
+    if match is None:
+        reader.error(node, f"`{visible(text)}` is no count", "write `4 of 8 tokens`", "shape")
+        return None
+    k, n = int(match[1]), int(match[2])
+    if not 1 <= n <= MOST_OF:
+        reader.error(
+            node, f"`{visible(text)}` is no window", f"from 1 to {MOST_OF} tokens", "shape"
+        )
+        return None
+    if not 1 <= k <= n:
+        hint = f"from `1 of {n} tokens` to `{n} of {n} tokens`"
+        reader.error(node, f"`{visible(text)}` can never be", hint, "shape")
+        return None
+    return Shape("at_least", n, k)
+
+
+def _tokens(
+    node: Node, reader: Reader, forms: Collection[str], said: str | None = None
+) -> int | None:
+    """said: the part of the value that is a length, where it is not all of it."""
     listed = " or ".join(f"`{form}`" for form in forms)
     if node.kind == "int":
         reader.error(
@@ -131,7 +168,7 @@ def _tokens(node: Node, reader: Reader, forms: Collection[str]) -> int | None:
     text = reader.text(node, 80)
     if text is None:
         return None
-    match = _TOKENS.fullmatch(text)
+    match = _TOKENS.fullmatch(text if said is None else said)
     if match is None:
         reader.error(node, f"`{visible(text)}` is no length", f"write {listed}", "shape")
         return None

@@ -163,6 +163,8 @@ def _shape(shape: Shape) -> str:
         "for": f"for {shape.n} tokens",
         "once": "once",
         "average_scope": "average of the scope",
+        "at_least": f"at least {shape.k} of {shape.n} tokens",
+        "average_last": f"average of the last {shape.n} tokens",
     }[shape.kind]
 
 

@@ -30,6 +30,8 @@ SHAPES = [
     Shape("average", 4),
     Shape("average", 16),
     Shape("average_scope"),
+    Shape("at_least", 8, 4),
+    Shape("average_last", 4),
 ]
 LEVELS = [
     (Scope.ANSWER, "1 in 20 answers"),
@@ -80,7 +82,7 @@ def fired(requests: Requests, atoms: list[Atom], seed: int) -> Counter[Atom]:
 
 
 def atom_of(scope: Scope, shape: Shape, placement: Placement) -> Atom:
-    return Atom(0, scope, 1, shape.kind, shape.n, placement.threshold)
+    return Atom(0, scope, 1, shape.kind, shape.n, placement.threshold, shape.k)
 
 
 @pytest.fixture(scope="module")

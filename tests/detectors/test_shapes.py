@@ -50,6 +50,11 @@ TABLE = stream(
         (Shape("average", 3), [4, NEVER, NEVER, NEVER, NEVER]),  # 12/3
         (Shape("average", 4), [4, NEVER, NEVER, NEVER, NEVER]),  # 13/4
         (Shape("average_scope"), [4, 9, 2, NEVER, 7]),  # 13/4, 17/2, 2, -, max(8/2, 13/2)
+        (Shape("average_last", 1), [4, 8, 2, NEVER, 6]),
+        (Shape("average_last", 2), [4, NEVER, 2, NEVER, 7]),  # 7/2, gap, all it has, gap, 13/2
+        (Shape("at_least", 2, 1), [5, 9, 2, NEVER, 7]),
+        (Shape("at_least", 3, 2), [4, NEVER, NEVER, NEVER, 6]),  # of 5 3 4; a start is a window
+        (Shape("at_least", 3, 3), [3, NEVER, NEVER, NEVER, NEVER]),
     ],
 )
 def test_hand_worked_table(shape: Shape, expected: list[int]) -> None:
@@ -77,7 +82,12 @@ def fires(request: list[tuple[int, int]], scope: int, shape: Shape, threshold: i
     stretch: list[int] = []
     run: list[int] = []
 
+    rows = 0
+
     def ended() -> bool:
+        if shape.kind == "average_last" and rows:
+            count = min(shape.n, rows)
+            return len(run) >= count and sum(run[-count:]) > threshold * count
         mean = shape.kind == "average_scope" and bool(stretch)
         return mean and sum(stretch) > threshold * len(stretch)
 
@@ -85,14 +95,17 @@ def fires(request: list[tuple[int, int]], scope: int, shape: Shape, threshold: i
         if token_scope != scope:
             if ended():
                 return True
-            stretch, run = [], []
+            stretch, run, rows = [], [], 0
             continue
+        rows += 1
         if code == CODE_UNSCORED:
             run = []
             continue
         stretch.append(code)
         run.append(code)
         window = run[-shape.n :]
+        if shape.kind == "at_least" and sum(c > threshold for c in window) >= shape.k:
+            return True
         if len(window) < shape.n:
             continue
         if shape.kind in ("once", "for") and min(window) > threshold:
@@ -108,7 +121,8 @@ REQUESTS = st.lists(
 )
 SHAPES = st.one_of(
     st.sampled_from([Shape("once"), Shape("average_scope")]),
-    st.builds(Shape, st.sampled_from(["for", "average"]), st.integers(1, 9)),
+    st.builds(Shape, st.sampled_from(["for", "average", "average_last"]), st.integers(1, 9)),
+    st.builds(lambda n, k: Shape("at_least", n, min(n, k)), st.integers(1, 9), st.integers(1, 9)),
 )
 
 

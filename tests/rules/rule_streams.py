@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dosimeter.detectors.frames import CODE_UNSCORED, SEGMENTS, Codes, Scope, ScoreFrame
-from dosimeter.rules.atoms import Atom, CompiledRule
+from dosimeter.detectors.levels import WINDOWED
+from dosimeter.rules.atoms import SHAPES, Atom, CompiledRule
 from dosimeter.rules.program import Program
 
 COLUMNS = 3
@@ -49,8 +50,8 @@ def column(*values: int) -> Codes:
 
 @st.composite
 def atoms(draw: st.DrawFn) -> Atom:
-    shape = draw(st.sampled_from(["once", "for", "average", "average_scope"]))
-    n = draw(st.integers(1, 9)) if shape in ("for", "average") else 1
+    shape = draw(st.sampled_from(SHAPES))
+    n = draw(st.integers(1, 9)) if shape in WINDOWED else 1
     return Atom(
         column=draw(st.integers(0, COLUMNS - 1)),
         scope=draw(st.sampled_from([Scope.ANSWER, Scope.ANSWER, Scope.MESSAGE, Scope.TOOL])),
@@ -58,6 +59,7 @@ def atoms(draw: st.DrawFn) -> Atom:
         shape=shape,
         n=n,
         threshold=draw(st.integers(-4, 6)),
+        k=draw(st.integers(1, n)) if shape == "at_least" else 1,
     )
 
 

@@ -18,6 +18,8 @@ SHAPES = st.one_of(
     st.just(Shape("average_scope")),
     st.integers(1, 6).map(lambda n: Shape("for", n)),
     st.integers(1, 6).map(lambda n: Shape("average", n)),
+    st.integers(1, 6).map(lambda n: Shape("average_last", n)),
+    st.integers(1, 6).map(lambda n: Shape("at_least", n, -(-n // 2))),
 )
 
 
@@ -36,7 +38,8 @@ def test_the_engine_fires_on_the_requests_whose_statistic_is_above_the_threshold
     units = [i for i in range(12) if (scopes[offsets[i] : offsets[i + 1]] == Scope.ANSWER).any()]
     expected = {i for i, s in zip(units, statistics, strict=True) if s > threshold}
 
-    engine = Engine(program_of(Atom(0, Scope.ANSWER, 1, shape.kind, shape.n, threshold), columns=1))
+    atom = Atom(0, Scope.ANSWER, 1, shape.kind, shape.n, threshold, shape.k)
+    engine = Engine(program_of(atom, columns=1))
     fired = set()
     for i in range(12):
         engine.open(i, {})

@@ -23,8 +23,10 @@ def kernel(request: pytest.FixtureRequest) -> type[AnyKernel]:
     return kind
 
 
-def atom(shape: str, n: int, threshold: int, direction: int = 1, scope: Scope = A) -> Atom:
-    return Atom(0, scope, direction, shape, n, threshold)
+def atom(
+    shape: str, n: int, threshold: int, direction: int = 1, scope: Scope = A, k: int = 1
+) -> Atom:
+    return Atom(0, scope, direction, shape, n, threshold, k)
 
 
 def hits(
@@ -66,6 +68,18 @@ def hits(
         (atom("average_scope", 1, 5), (5, 5, 5), []),
         (atom("average_scope", 1, 5), (U, U), []),
         (atom("average_scope", 1, 0, -1), (1, -2), [(0, 2, 1, -1, 2)]),
+        # `at_least`: k of the last n; the statistic is the k-th of them; a start is a window too
+        (atom("at_least", 4, 5, k=2), (6, 1, 1, 9, 1), [(0, 4, 3, 6, 1)]),
+        (atom("at_least", 4, 5, k=2), (6, 1, 1, 1, 9, 1), []),
+        (atom("at_least", 4, 5, k=2), (7, 8), [(0, 2, 1, 7, 1)]),
+        (atom("at_least", 4, 5, k=2), (7, U, 8, 1, 9), [(2, 5, 4, 8, 1)]),
+        (atom("at_least", 3, -1, -1, k=2), (-9, 0, -3), [(0, 3, 2, -3, 1)]),
+        # `average_last`: the last n, or all that there are; decided at the end, if none is missing
+        (atom("average_last", 2, 5), (0, 5, 6), [(1, 3, 2, 11, 2)]),
+        (atom("average_last", 2, 5), (9, 9, 9, 1), []),
+        (atom("average_last", 4, 5), (6, 5), [(0, 2, 1, 11, 2)]),
+        (atom("average_last", 2, 5), (9, U, 6), []),
+        (atom("average_last", 2, 5), (U, 9, 6), [(1, 3, 2, 15, 2)]),
     ],
 )
 def test_shapes_fire_where_the_table_says(

@@ -225,7 +225,7 @@ def test_blobs_are_addressed_by_their_content() -> None:
 
 def damaged() -> list[bytes]:
     body = json.loads(program_of(Atom(0, Scope.ANSWER, 1, "once", 1, 5)).canonical)
-    versions = [{**body, "kernel": 2}, {**body, "format": 2}]
+    versions = [{**body, "kernel": 1}, {**body, "format": 1}]
     atom = body["atoms"][0]
     wrong = [
         {"threshold": 40_000},

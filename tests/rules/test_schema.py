@@ -55,6 +55,9 @@ def test_a_rule_is_read_as_it_was_written() -> None:
         (", for: 1 token", Shape("for", 1)),
         (", average: 4096 tokens", Shape("average", 4096)),
         (", average: answer", Shape("average_scope")),
+        (", average: last 4 tokens", Shape("average_last", 4)),
+        (", at-least: 4 of 8 tokens", Shape("at_least", 8, 4)),
+        (", at-least: 1 of 1 token", Shape("at_least", 1, 1)),
     ],
 )
 def test_each_shape_means_what_it_says(shape: str, meant: Shape) -> None:
@@ -108,6 +111,16 @@ FAULTS = [
     ("shape", "    when: {feature: f, in: answer, above: z 2, for: ‸16 tok}"),
     ("shape", "    when: {feature: f, in: answer, above: z 2, average: ‸message}"),
     ("shape", "    when: {feature: f, in: answer, above: z 2, average: ‸32 seconds}"),
+    ("shape", "    when: {feature: f, in: answer, above: z 2, average: ‸last 0 tokens}"),
+    ("shape", "    when: {feature: f, in: answer, above: z 2, at-least: ‸9 of 8 tokens}"),
+    ("shape", "    when: {feature: f, in: answer, above: z 2, at-least: ‸0 of 8 tokens}"),
+    ("shape", "    when: {feature: f, in: answer, above: z 2, at-least: ‸4 of 65 tokens}"),
+    ("shape", "    when: {feature: f, in: answer, above: z 2, at-least: ‸4 tokens}"),
+    (
+        "shape",
+        "    when: {feature: f, in: answer, above: z 2, for: 2 tokens, at-least: ‸1 of 2 tokens}",
+    ),
+    ("level", "    when: {feature: f, in: answer, above: ‸1 in 9 tokens, average: last 2 tokens}"),
     ("shape", "    when: {feature: f, in: answer, above: z 2, for: 2 tokens, average: ‸2 tokens}"),
     ("kind", "    when: ‸f above z 2"),
     ("kind", "    when: {feature: ‸12, in: answer, above: z 2}"),
