@@ -1,6 +1,7 @@
 # Two commands do everything: `make run` shows the product, `make test` proves it. `make help` lists the rest.
 PY ?= python3
 V := .venv/bin/python
+UNIT = $(V) -m pytest -m "not parts" -n 2 --dist worksteal
 export MYPYPATH := .links
 export PYTHONDONTWRITEBYTECODE ?= 1
 
@@ -28,11 +29,11 @@ demo-once: setup ## the same, once through, as JSON
 
 test: setup ## all tests: the unit tier, then those that start real parts; installs vLLM where it can
 	@$(MAKE) --no-print-directory setup-vllm || echo "test: no vLLM on this machine; its tests are listed as not shown"
-	@$(V) -m pytest -m "not parts"
+	@$(UNIT)
 	@$(V) -m pytest -m parts
 
-test-unit: setup ## the unit tier alone (under two minutes)
-	@$(V) -m pytest -m "not parts"
+test-unit: setup ## the unit tier alone, on two processes
+	@$(UNIT)
 
 check: setup ## lint, formatting, strict types, import contracts
 	@$(V) -m ruff check .

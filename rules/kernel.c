@@ -21,13 +21,6 @@
 
 enum { ONCE, FOR, AVERAGE, AVERAGE_SCOPE, AT_LEAST, AVERAGE_LAST, SHAPES };
 
-/* One version of a function for each width of vectors, chosen when it is first called. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define VECTORS __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define VECTORS
-#endif
-
 /* In the order in which Python passes them. n and k are 1 where they mean nothing. */
 typedef struct { int32_t column, scope, direction, shape, n, threshold, k; } Atom;
 
@@ -235,7 +228,7 @@ static int event(Kernel *k, uint8_t *block, int32_t id, int64_t order, int64_t p
 }
 
 /* The lane's running sum after the row `back` rows before `row`, the one that is next or is being taken. */
-static uint32_t before(const int32_t *ring, const Terms *t, int32_t i, int32_t row, int32_t back)
+static inline uint32_t before(const int32_t *ring, const Terms *t, int32_t i, int32_t row, int32_t back)
 {
     return (uint32_t)ring[t->at[i] + ((row - back) & t->mask[i]) * t->stride[i]];
 }
@@ -287,8 +280,8 @@ static int end_scope(Kernel *k, uint8_t *block, int64_t order)
 }
 
 /* Rows of the scope that the slot is in. Loops say only whether some atom is true: which one, is asked rarely. */
-VECTORS static int tokens(Kernel *k, const Group *g, uint8_t *block, int64_t order, const int16_t *codes,
-                          int64_t columns, int64_t left)
+static int tokens(Kernel *k, const Group *g, uint8_t *block, int64_t order, const int16_t *codes, int64_t columns,
+                  int64_t left)
 {
     Head *h = (Head *)block;
     uint8_t *state = block + k->state;
