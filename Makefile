@@ -56,7 +56,7 @@ fuzz: setup ## coverage-guided attacks from the kept corpus, a minute each; TARG
 	@$(V) -c 'import atheris' 2>/dev/null || $(V) -m pip install --disable-pip-version-check -q -e '.[fuzz]'
 	@nice $(V) tests/attacks/fuzz.py $(TARGET) --seconds $(or $(SECONDS),60)
 
-lab: setup ## train the lab model, fit its packs and calibrations again (about 30 minutes on one core)
+lab: setup ## train the lab model, fit its packs and calibrations again (about an hour on one core)
 	@$(V) -m dosimeter.monitor.lab.train --out monitor/lab/dosimeter-lab --seed 0
 	@$(V) -m dosimeter.monitor.lab.behaviour
 	@$(V) -m dosimeter.monitor.lab.build --date "$$(date -u +%F)"
