@@ -414,6 +414,9 @@ EXPORT int64_t kernel_close(Kernel *k, int64_t slot)
 
 EXPORT const int64_t *kernel_events(const Kernel *k) { return (const int64_t *)k->events; }
 
+/* KERNEL_VERSION of atoms.py when this was built. */
+EXPORT int kernel_version(void) { return 2; }
+
 /* Only so that `import` finds the library that ctypes then opens. */
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, -1, NULL, NULL, NULL, NULL, NULL};
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.frames import Codes
-from dosimeter.rules.atoms import SHAPES, Atom
+from dosimeter.rules.atoms import KERNEL_VERSION, SHAPES, Atom
 from dosimeter.rules.crossing import Crossing, Firing
 from dosimeter.rules.reference import Ints
 
@@ -28,6 +28,11 @@ def _load() -> ctypes.CDLL | None:
     if spec is None or spec.origin is None:
         return None
     library = ctypes.CDLL(spec.origin)
+    if library.kernel_version() != KERNEL_VERSION:
+        raise ImportError(
+            f"{spec.origin} was built for another version of the rules\n"
+            "  hint: install the package again; in a clone: make setup"
+        )
     for name, result, arguments in (
         ("new", _POINTER, [_POINTER, ctypes.c_int32]),
         ("free", None, [_POINTER]),
