@@ -33,6 +33,7 @@ from dosimeter.monitor.receive import Receiver, SocketError
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.standing import Standing
 from dosimeter.monitor.writer import Writer
+from dosimeter.rules import native
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,10 @@ def run_line(
     _freeze()
     ready(pipeline, health.port)
     log.info("listening on %s, status at port %d", config.socket_path, health.port)
+    if not native.found:
+        log.warning(
+            "rules decide without the kernel in C, hundreds of times as slowly: it was not built here"
+        )
     while not stop.is_set():
         pipeline.turn()
     committed = _drain(pipeline)

@@ -15,6 +15,7 @@ from dosimeter.monitor.history.records import Account as StoredAccount
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.standing import Standing
+from dosimeter.rules import native
 
 STUCK_S = 5.0
 SILENT_S = 4.0
@@ -113,6 +114,7 @@ def rules_status(pipeline: Pipeline) -> dict[str, Any]:
         "active": sorted({rule.rule for program in programs for rule in program.rules}),
         "inactive": dict(sorted(inactive.items())),
         "error": pipeline.rulebook.error,
+        "kernel": "c" if native.found else "reference",
     }
 
 

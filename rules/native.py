@@ -1,7 +1,7 @@
 """The kernel in C (`kernel.c`): what `reference.py` defines, at a million tokens a second.
 
 Built with the package where there is a C compiler; `found` is False where it was not, and then the engine runs the
-reference, which is some hundred times as slow.
+reference, which is hundreds of times as slow.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.wire import Kind
 from dosimeter.monitor.writer import LIMIT, Writer
+from dosimeter.rules import native
 from dosimeter.rules.engine import Hit
 
 PACK = "ab" * 32
@@ -519,6 +520,7 @@ def test_a_probe_that_was_not_calibrated_may_not_alert_and_says_so(folder: Path)
     one.read()
     found = status.line_status(one.pipeline, started_ns=0)
     assert set(found["rules"]["inactive"]) == {"quiet", "rising"}
+    assert found["rules"]["kernel"] == ("c" if native.found else "reference")
     assert found["alerts"] == []
     one.close()
 

@@ -9,6 +9,7 @@ from rule_streams import column, frame, program_of
 from dosimeter.detectors.frames import SEGMENTS, Scope, ScoreFrame
 from dosimeter.rules.atoms import Atom
 from dosimeter.rules.engine import AlreadyOpenError, Engine
+from dosimeter.rules.native import NativeKernel
 from dosimeter.rules.program import Program
 
 A = Scope.ANSWER
@@ -87,7 +88,8 @@ def test_state_is_freed_at_close_and_reused_clean() -> None:
         assert engine.step(frame((key, 0, A, column(9, 9)))) == []
         assert [h.rule for h in engine.close(key, finished=bool(key % 2))] == ["r2"]
     assert (engine.open_requests, kernel.open_slots) == (0, 0)
-    assert kernel._slots == 64
+    if isinstance(kernel, NativeKernel):  # the plain one holds nothing for slots that are free
+        assert kernel._slots == 64
     assert not engine._requests
     assert not engine._runs[-1].slots
     assert not engine._runs[-1].keys
