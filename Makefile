@@ -6,7 +6,7 @@ export MYPYPATH := .links
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: reader bench-detectors help setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean
+.PHONY: equality fuzz-rules reader bench-detectors help setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -55,6 +55,12 @@ chaos: setup ## every way we know to blind the monitor, tried on a stage of its 
 fuzz: setup ## coverage-guided attacks from the kept corpus, a minute each; TARGET=rules SECONDS=300
 	@$(V) -c 'import atheris' 2>/dev/null || $(V) -m pip install --disable-pip-version-check -q -e '.[fuzz]'
 	@nice $(V) tests/attacks/fuzz.py $(TARGET) --seconds $(or $(SECONDS),60)
+
+equality: setup ## the same tokens live, in chunks and alone, to the bit; TOKENS=1e8 takes half an hour
+	@$(V) tests/rules/equality.py --tokens $(or $(TOKENS),1e7)
+
+fuzz-rules: setup ## random rules over random streams, the kernel against the reference; PROGRAMS=100000
+	@$(V) tests/rules/fuzz_kernel.py --programs $(or $(PROGRAMS),10000)
 
 lab: setup ## train the lab model, fit its packs and calibrations again (about an hour on one core)
 	@$(V) -m dosimeter.monitor.lab.train --out monitor/lab/dosimeter-lab --seed 0

@@ -1,4 +1,4 @@
-"""Exact intervals for a share seen k times in n: Clopper-Pearson, from the binomial tail itself.
+"""Intervals for a share seen k times in n: Clopper-Pearson, exact, from the binomial tail itself, and Wilson's.
 
 Nothing here needs scipy, so that an analyst's light install can place levels.
 """
@@ -69,3 +69,13 @@ def _at_most(k: int, n: int, p: float) -> float:
         if term < total * 1e-17:
             break
     return total
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """95 % interval of a share (E. B. Wilson, JASA 22, 1927). n = 0 gives all of it."""
+    if n <= 0:
+        return 0.0, 1.0
+    z = 1.959963984540054
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - reach), min(1.0, middle + reach)

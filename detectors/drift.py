@@ -161,7 +161,10 @@ class DriftMonitor:
 
     def observe_requests(self, stream: Stream) -> None:
         """Requests with the tokens of all their scopes, in order: equal to one after the other."""
-        means = request_means(stream, self._scope)
+        self.observe_means(request_means(stream, self._scope))
+
+    def observe_means(self, means: Ints) -> None:
+        """Requests in order, by what `request_means` makes of them."""
         for low in range(0, len(means), CHUNK):
             chunk = means[low : low + CHUNK]
             outcomes = self.bets.outcomes(chunk)

@@ -15,9 +15,11 @@ from typing import Literal, get_args
 from dosimeter.detectors.frames import CODE_MAX, CODES_PER_SD, Scope
 
 Noun = Literal["answers", "messages", "tokens", "day", "z"]
-Kind = Literal["once", "for", "at_least", "average", "average_scope", "average_last"]
+Kind = Literal["once", "for", "at_least", "average", "average_scope", "average_last", "share"]
 KINDS = get_args(Kind)
 WINDOWED = ("for", "at_least", "average", "average_last")
+WHOLE = ("average_scope", "share")
+"""Shapes of a whole scope, however long it is and whatever of it was scored: they can ask for enough of it."""
 MOST_OF = 64
 """Longest `at_least`: one bit a token of a machine's word."""
 
@@ -57,13 +59,17 @@ class Shape:
     average_scope  the mean over the whole scope, decided at its end; n is 1
     average_last   the mean of its last n tokens, or of all if it is shorter, decided at its end; not where one of
                    them was not scored
+    share          the largest code that k per cent of the scope's scored tokens reach, decided at its end; n is 1
 
-    k is 1 but for `at_least`.
+    k is 1 but for `at_least` and `share`. A shape of the whole scope decides only with `least` scored tokens, and with
+    `coverage` per cent of the scope's tokens scored.
     """
 
     kind: Kind
     n: int = 1
     k: int = 1
+    least: int = 0
+    coverage: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -73,8 +79,13 @@ class Shape:
             raise ValueError(
                 f"shape `{self.kind}` with n = {self.n!r}: its window has 1 to {most} tokens"
             )
-        if type(self.k) is not int or not 1 <= self.k <= (self.n if self.kind == "at_least" else 1):
+        most_k = {"at_least": self.n, "share": 100}.get(self.kind, 1)
+        if type(self.k) is not int or not 1 <= self.k <= most_k:
             raise ValueError(f"shape `{self.kind}` with k = {self.k!r} of {self.n}")
+        enough = (self.least, self.coverage)
+        whole = self.kind in WHOLE and self.least >= 0 and 0 <= self.coverage <= 100
+        if enough != (0, 0) and not whole:
+            raise ValueError(f"shape `{self.kind}` with least, coverage = {enough}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +133,9 @@ class Level:
                 f"level `{self.text}` counts {wrong}, the scope is `{scope.name.lower()}`",
                 f"write `1 in {self.value} {right}`",
             )
-        if self.noun == "tokens" and shape.kind in ("average_scope", "average_last"):
+        if self.noun == "tokens" and shape.kind in (*WHOLE, "average_last"):
             raise LevelError(
-                f"level `{self.text}` counts tokens, an average at the scope's end decides once",
+                f"level `{self.text}` counts tokens, what waits for the scope's end decides once",
                 "count answers or messages",
             )
 

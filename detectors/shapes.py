@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.frames import CODE_UNSCORED, Codes, Scope
-from dosimeter.detectors.levels import Shape
+from dosimeter.detectors.levels import WHOLE, Shape
 
 Ints = npt.NDArray[np.int64]
 _CHUNK = 1 << 14
@@ -75,8 +75,8 @@ def _at_tokens(stream: Stream, inside: Ints, request: Ints, shape: Shape) -> Int
     scored = codes != CODE_UNSCORED
     # A stretch: tokens next to each other in one request, all of the scope.
     breaks = (np.diff(inside, prepend=-2) != 1) | (np.diff(request, prepend=-1) != 0)
-    if shape.kind == "average_scope":
-        return _stretch_means(codes, scored, breaks)
+    if shape.kind in WHOLE:
+        return _whole(codes, scored, breaks, shape)
     if shape.kind == "once":
         return np.where(scored, codes, NEVER)
     n = shape.n
@@ -97,18 +97,25 @@ def _at_tokens(stream: Stream, inside: Ints, request: Ints, shape: Shape) -> Int
     return np.where(full, _window_min(codes, n), NEVER)
 
 
-def _stretch_means(
-    codes: Ints, scored: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_]
+def _whole(
+    codes: Ints, scored: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_], shape: Shape
 ) -> Ints:
-    """The mean of a stretch at its last token, NEVER elsewhere."""
+    """The statistic of a stretch at its last token; NEVER elsewhere, and where too little of it was scored."""
     first = np.flatnonzero(breaks)
     found = np.full(len(codes), NEVER, dtype=np.int64)
     if not first.size:
         return found
-    sums = np.add.reduceat(np.where(scored, codes, 0), first)
+    ends = np.append(first[1:], len(codes))
     counts = np.add.reduceat(scored.astype(np.int64), first)
-    last = np.append(first[1:], len(codes)) - 1
-    found[last] = np.where(counts > 0, _ceil_div(sums, np.maximum(counts, 1)), NEVER)
+    if shape.kind == "average_scope":
+        sums = np.add.reduceat(np.where(scored, codes, 0), first)
+        values = _ceil_div(sums, np.maximum(counts, 1))
+    else:  # the k per cent that are largest, rounded up, begin at the front of each stretch
+        stretch = np.cumsum(breaks) - 1
+        ordered = codes[np.lexsort((-np.where(scored, codes, NEVER), stretch))]
+        values = ordered[first + np.maximum(_ceil_div(shape.k * counts, 100), 1) - 1]
+    enough = (counts >= max(shape.least, 1)) & (counts * 100 >= shape.coverage * (ends - first))
+    found[ends - 1] = np.where(enough, values, NEVER)
     return found
 
 

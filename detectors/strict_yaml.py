@@ -78,6 +78,7 @@ class Node:
     place: Place
     value: dict[str, Entry] | tuple[Node, ...] | Scalar
     written: str = ""  # a scalar as it stands in the file
+    style: str = ""  # of a scalar: its quote, or `|` or `>`
 
     @property
     def entries(self) -> dict[str, Entry]:
@@ -271,7 +272,7 @@ class _Builder:
             raise self._at(event, f"`{text}` is not a finite number", hint, "number")
         elif kind == "float":
             value = float(text)
-        return Node(kind, self._place(event), value, text)
+        return Node(kind, self._place(event), value, text, event.style or "")
 
     def _place(self, event: yaml.Event) -> Place:
         mark = event.start_mark

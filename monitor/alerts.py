@@ -12,6 +12,7 @@ from dosimeter.monitor.coverage import Positions
 from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.records import Hello, Open
 from dosimeter.rules.alert import AlertContext, build_alert
+from dosimeter.rules.decide import Decision
 from dosimeter.rules.engine import Hit
 
 
@@ -25,12 +26,13 @@ class Decided:
     record: LedgerRecord | None
     rule: str
     severity: str
-    decision: str  # notified | shadow | defect
+    decision: str  # a word of rules/decide.py, or `defect`
     defect: Mapping[str, object] = field(default_factory=dict)
 
 
 def decide(
     hit: Hit,
+    decision: Decision,
     *,
     epoch: int,
     hello: Hello,
@@ -39,7 +41,7 @@ def decide(
     time_ns: int,
     evidence: bytes,
 ) -> Decided:
-    """The record of one hit. evidence: its body as far as it exists now."""
+    """The record of one hit, of which this was decided. evidence: its body as far as it exists now."""
     context = AlertContext(
         time_ns=time_ns,
         epoch=epoch,
@@ -49,10 +51,9 @@ def decide(
         trusted=opened.trusted,
         coverage=_coverage(opened, positions),
     )
-    alert = build_alert(hit, context)
+    alert = build_alert(hit, context, decision)
     record = LedgerRecord(alert.event_id, alert.canonical, evidence, alert.deliverable)
-    severity, decision = hit.compiled.severity, str(alert.core["decision"])
-    return Decided(record, hit.rule, severity, decision)
+    return Decided(record, hit.rule, hit.compiled.severity, decision.decision)
 
 
 def undecided(hit: Hit, epoch: int, time_ns: int, error: Exception) -> Decided:

@@ -7,6 +7,7 @@ Relative paths are taken from the folder of the file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +16,15 @@ from typing import Any, TypeVar
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node, dump, load_file
+from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig, StdoutConfig
+from dosimeter.rules.policy import CONFIRMER
 
 VERSION = 1
 HIDDEN = "(hidden)"
+SAMPLE = re.compile(r"1 in ([1-9][0-9]{0,5})")
+CALL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+KEEP = re.compile(r"([1-9][0-9]{0,3}) days?")
 T = TypeVar("T")
 
 
@@ -31,6 +37,14 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """Scores of past requests. one_in: of those that no rule came near to, one request in so many is kept."""
+
+    one_in: int = 20
+    days: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of a sidecar."""
 
@@ -39,9 +53,11 @@ class Config:
     rules: tuple[Path, ...] = ()  # files, or folders of *.yaml
     calibrations: tuple[Path, ...] = ()  # folders with a card.yaml
     sinks: tuple[SinkConfig, ...] = ()  # none: alerts are kept and not sent
+    confirmers: tuple[ConfirmerConfig, ...] = ()  # by the names that rules ask for
     http: HttpConfig = field(default_factory=HttpConfig)
     telemetry: str | None = None  # OTLP/HTTP endpoint for metrics; None: only `/status`
     expect: int = 1  # model servers that have to be live
+    archive: ArchiveConfig | None = None  # None: scores are not kept
 
     @property
     def socket_path(self) -> Path:
@@ -55,6 +71,10 @@ class Config:
     def deliver_path(self) -> Path:
         return self.data_dir / "deliver.db"
 
+    @property
+    def archive_path(self) -> Path:
+        return self.data_dir / "archive"
+
     def under(self, data_dir: Path) -> Config:
         """The same settings with another data-dir."""
         return replace(self, data_dir=data_dir)
@@ -67,9 +87,11 @@ KEYS = (
     "rules",
     "calibrations",
     "sinks",
+    "confirmers",
     "http",
     "telemetry",
     "expect",
+    "archive",
 )
 
 
@@ -112,9 +134,11 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
         rules=given("rules", paths, ()),
         calibrations=given("calibrations", paths, ()),
         sinks=_sinks(top["sinks"], reader, path) if "sinks" in top else (),
+        confirmers=_confirmers(top["confirmers"], reader) if "confirmers" in top else (),
         http=_http(top["http"], reader) if "http" in top else HttpConfig(),
         telemetry=_telemetry(top["telemetry"], reader) if "telemetry" in top else None,
         expect=given("expect", lambda node: reader.integer(node, 0, 1024), Config().expect),
+        archive=_archive(top["archive"], reader) if "archive" in top else None,
     )
 
 
@@ -124,6 +148,28 @@ def _http(node: Node, reader: Reader) -> HttpConfig:
     port = reader.integer(keys["port"], 0, 65535) if "port" in keys else None
     default = HttpConfig()
     return HttpConfig(host or default.host, default.port if port is None else port)
+
+
+def _archive(node: Node, reader: Reader) -> ArchiveConfig:
+    keys = reader.mapping(node, ("sample", "keep"))
+    default = ArchiveConfig()
+
+    def number(name: str, pattern: re.Pattern[str], example: str, otherwise: int) -> int:
+        text = reader.text(keys[name]) if name in keys else None
+        if text is None:
+            return otherwise
+        found = pattern.fullmatch(text)
+        if found is None:
+            reader.error(
+                keys[name], f"`{visible(text)}` is no value of `{name}`", f"write `{example}`"
+            )
+            return otherwise
+        return int(found[1])
+
+    return ArchiveConfig(
+        one_in=number("sample", SAMPLE, f"1 in {default.one_in}", default.one_in),
+        days=number("keep", KEEP, f"{default.days} days", default.days),
+    )
 
 
 def _telemetry(node: Node, reader: Reader) -> str | None:
@@ -177,6 +223,38 @@ def _stdout(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> 
     return StdoutConfig(path=path(keys["path"]) if "path" in keys else None)
 
 
+def _confirmers(node: Node, reader: Reader) -> tuple[ConfirmerConfig, ...]:
+    if node.kind != "map":
+        hint = "write `second-look: {url: http://127.0.0.1:9000/confirm}`"
+        reader.expected(node, "a mapping of names", hint)
+    for name, entry in node.entries.items():
+        if CONFIRMER.fullmatch(name) is None:
+            hint = "lower-case letters, digits and `-`, at most 64"
+            reader.error(entry.place, f"`{visible(name)[:80]}` is no name of a confirmer", hint)
+    return tuple(_confirmer(name, entry.value, reader) for name, entry in node.entries.items())
+
+
+def _confirmer(name: str, node: Node, reader: Reader) -> ConfirmerConfig:
+    keys = reader.mapping(node, ("url", "call", "timeout", "headers"))
+    if node.kind == "map" and ("url" in keys) == ("call" in keys):
+        hint = "`url: http://host/path`, or `call: my_package.review:confirm`"
+        reader.error(node, f"`{visible(name)[:80]}` needs one of `url` and `call`", hint)
+    if "headers" in keys and "url" not in keys:
+        reader.error(keys["headers"], "`headers` without `url`", "remove them: nothing is sent")
+    call = reader.text(keys["call"]) if "call" in keys else None
+    if call is not None and CALL.fullmatch(call) is None:
+        hint = "module and function: `my_package.review:confirm`"
+        reader.error(keys["call"], f"`{visible(call)[:80]}` is no function", hint)
+    timeout = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
+    return ConfirmerConfig(
+        name=name,
+        url=_url(keys["url"], reader) or "" if "url" in keys else "",
+        call=call or "",
+        timeout_s=timeout or ConfirmerConfig("").timeout_s,
+        headers=_texts(keys["headers"], reader) if "headers" in keys else {},
+    )
+
+
 def _security(node: Node, reader: Reader) -> dict[str, Any]:
     """kafka-python's own settings, by their own names."""
     found = {}
@@ -223,7 +301,13 @@ def without_secrets(config: Config) -> Config:
             return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
         return sink
 
-    return replace(config, sinks=tuple(hidden(sink) for sink in config.sinks))
+    return replace(
+        config,
+        sinks=tuple(hidden(sink) for sink in config.sinks),
+        confirmers=tuple(
+            replace(one, headers=dict.fromkeys(one.headers, HIDDEN)) for one in config.confirmers
+        ),
+    )
 
 
 def as_yaml(config: Config) -> str:
@@ -244,9 +328,17 @@ def as_yaml(config: Config) -> str:
             }
         return "stdout", {} if one.path is None else {"path": where(one.path)}
 
+    def confirmer(one: ConfirmerConfig) -> dict[str, object]:
+        if one.call:
+            return {"call": one.call, "timeout": one.timeout_s}
+        return {"url": one.url, "timeout": one.timeout_s, "headers": dict(one.headers)}
+
     def where(path: Path) -> str:
         """The same from whatever folder the printed file is read."""
         return str(path.absolute())
+
+    def archive(one: ArchiveConfig) -> dict[str, str]:
+        return {"sample": f"1 in {one.one_in}", "keep": f"{one.days} days"}
 
     return dump(
         {
@@ -260,4 +352,10 @@ def as_yaml(config: Config) -> str:
             "expect": config.expect,
         }
         | ({"telemetry": {"endpoint": config.telemetry}} if config.telemetry else {})
+        | ({"archive": archive(config.archive)} if config.archive else {})
+        | (
+            {"confirmers": {c.name: confirmer(c) for c in config.confirmers}}
+            if config.confirmers
+            else {}
+        )
     ).decode()

@@ -2,7 +2,7 @@
 
 A slow or absent sink holds up no other, and never the line, which does not know that this process
 exists. It owns the threads and their end; what to send next is the lane's, what an answer means
-the sink's.
+the sink's, and who looks a second time the desk's.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dosimeter.monitor.confirm.config import ConfirmerConfig
+from dosimeter.monitor.confirm.confirmer import Confirmer, build_confirmer
+from dosimeter.monitor.confirm.desk import Desk
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
+from dosimeter.monitor.history.verdicts import ConfirmerTotals
 from dosimeter.monitor.lane import Backoff, Lane
 from dosimeter.monitor.sinks.config import SinkConfig, build_sink
 from dosimeter.monitor.sinks.sink import Sink
@@ -33,6 +37,7 @@ class DeliveryConfig:
     ledger: Path
     store: Path  # the dispatcher's own file, `deliver.db`
     sinks: tuple[SinkConfig, ...] = ()
+    confirmers: tuple[ConfirmerConfig, ...] = ()
     poll_s: float = 0.05  # how often to ask whether the ledger has grown
     batch: int = 500  # alerts in flight at most, per sink
     backoff_s: float = 0.1  # before the first repeat; doubles
@@ -45,6 +50,7 @@ def run_delivery(
     stop: threading.Event,
     *,
     sinks: Sequence[Sink] | None = None,
+    confirmers: Sequence[Confirmer] | None = None,
     telemetry: Telemetry | None = None,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> None:
@@ -62,22 +68,31 @@ def run_delivery(
         built = [build_sink(c) for c in config.sinks] if sinks is None else list(sinks)
         with CursorStore(config.store, ledger_id=ledger_id) as store:
             store.register(sink.name for sink in built)
+        desk = Desk(map(build_confirmer, config.confirmers) if confirmers is None else confirmers)
+        asking = threading.Thread(
+            target=desk.run,
+            args=(lambda: CursorStore(config.store, ledger_id=ledger_id),),
+            name="confirm",
+            daemon=True,
+        )
         threads = [
             threading.Thread(
                 target=_run_lane,
-                args=(config, sink, ledger_id, stop, uniform),
+                args=(config, sink, ledger_id, stop, desk, uniform),
                 name=f"deliver-{sink.name}",
                 daemon=True,  # a sink stuck in its library must not keep the process
             )
             for sink in built
         ]
-        for thread in threads:
+        for thread in (asking, *threads):
             thread.start()
         while not stop.wait(1.0):
             record_delivery(config, telemetry)
         deadline = time.monotonic() + config.drain_s + 1.0
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        desk.close()
+        asking.join(1.0)
         record_delivery(config, telemetry)
     finally:
         lock.close()
@@ -98,6 +113,7 @@ def _run_lane(
     sink: Sink,
     ledger_id: str,
     stop: threading.Event,
+    desk: Desk,
     uniform: Callable[[float, float], float],
 ) -> None:
     backoff = Backoff(config.backoff_s, config.backoff_cap_s, uniform)
@@ -110,7 +126,13 @@ def _run_lane(
                 CursorStore(config.store, ledger_id=ledger_id) as store,
             ):
                 lane = Lane(
-                    sink, ledger, store, backoff=backoff, poll_s=config.poll_s, batch=config.batch
+                    sink,
+                    ledger,
+                    store,
+                    backoff=backoff,
+                    ask=desk.ask,
+                    poll_s=config.poll_s,
+                    batch=config.batch,
                 )
                 while True:
                     pause_s = lane.step()
@@ -133,13 +155,27 @@ def _run_lane(
 def delivery_status(ledger: Path, store: Path, *, now_ns: int) -> dict[str, Any]:
     """What `/status` and `dosimeter deliver --status` show; read from the two files by anyone.
 
-    `sinks` is empty as long as nothing was ever delivered. Raises LedgerMissing, StoreError.
+    `sinks` and `confirm` are empty as long as nothing was ever delivered. Raises LedgerMissing, StoreError.
     """
     with LedgerReader(ledger) as reader:
         if not store.exists():
-            return {"sinks": {}}
+            return {"sinks": {}, "confirm": {}}
         with CursorStore(store, ledger_id=reader.ledger_id) as cursors:
-            return {"sinks": {n: _sink_status(n, reader, cursors, now_ns) for n in cursors.sinks()}}
+            return {
+                "sinks": {n: _sink_status(n, reader, cursors, now_ns) for n in cursors.sinks()},
+                "confirm": {one.name: _confirm_status(one) for one in cursors.verdicts.totals()},
+            }
+
+
+def _confirm_status(of: ConfirmerTotals) -> dict[str, Any]:
+    return {
+        "asked": of.asked,
+        "yes": of.yes,
+        "no": of.no,
+        "unanswered": of.unanswered,
+        "cost": of.cost,
+        "seconds": of.ms / 1000,
+    }
 
 
 def _sink_status(
@@ -152,6 +188,7 @@ def _sink_status(
         "accepted": count.accepted,
         "delivered": count.delivered,
         "dead": count.dead,
+        "withheld": count.withheld,
         "queued": count.queued,
         "conserved": count.holds,
         "oldest_queued_s": 0.0 if oldest_ns is None else max(0, now_ns - oldest_ns) / 1e9,
@@ -163,7 +200,7 @@ def _sink_status(
 
 
 def record_delivery(config: DeliveryConfig, telemetry: Telemetry | None) -> None:
-    """Put the counts of every sink into metrics."""
+    """Put the counts of every sink and confirmer into metrics."""
     if telemetry is None:
         return
     try:
@@ -172,6 +209,13 @@ def record_delivery(config: DeliveryConfig, telemetry: Telemetry | None) -> None
         log.warning("delivery counts not recorded: %s", error)
         return
     for name, sink in status["sinks"].items():
-        for outcome in ("accepted", "delivered", "dead", "queued"):
+        for outcome in ("accepted", "delivered", "dead", "withheld", "queued"):
             telemetry.record(f"dosimeter.delivery.{outcome}", sink[outcome], {"sink": name})
         telemetry.record("dosimeter.delivery.oldest.age", sink["oldest_queued_s"], {"sink": name})
+    for name, one in status["confirm"].items():
+        for answer in ("yes", "no", "unanswered"):
+            carried = {"confirmer": name, "answer": answer}
+            telemetry.record("dosimeter.confirm.verdicts", one[answer], carried)
+        telemetry.record("dosimeter.confirm.asked", one["asked"], {"confirmer": name})
+        telemetry.record("dosimeter.confirm.cost", one["cost"], {"confirmer": name})
+        telemetry.record("dosimeter.confirm.time", one["seconds"], {"confirmer": name})

@@ -63,6 +63,9 @@ class Recent:
         """Codes of [start, end) as far as kept of a request `length` long, and where they begin."""
         high = min(end, length)
         low = min(high, max(start, length - KEPT, 0))
+        at = low % KEPT
+        if at + high - low <= KEPT:
+            return low, self._plane[slot, at : at + high - low].copy()
         return low, self._plane[slot, np.arange(low, high) % KEPT]
 
 
@@ -79,6 +82,31 @@ class FollowUp:
 def around(recent: Recent, slot: int, length: int, start: int, end: int) -> tuple[int, Codes]:
     """The codes of a span and MARGIN tokens on each side, as far as they exist and are kept."""
     return recent.read(slot, max(0, start - MARGIN), end + MARGIN, length)
+
+
+class Bodies:
+    """The evidence of one moment: rules that hit together look at the same codes, and share a body.
+
+    content: that of a CLOSE record, where a tenant chose it.
+    """
+
+    def __init__(
+        self,
+        recent: Recent,
+        columns: tuple[str, ...],
+        content: Mapping[str, object] | None = None,
+    ) -> None:
+        self._recent, self._columns, self._content = recent, columns, content
+        self._made: dict[tuple[int, int, int], bytes] = {}
+
+    def around(self, slot: int, length: int, start: int, end: int) -> bytes:
+        """Of a span of a request that is `length` tokens long."""
+        at = (slot, max(0, start - MARGIN), min(end + MARGIN, length))
+        made = self._made.get(at)
+        if made is None:
+            first, codes = around(self._recent, slot, length, start, end)
+            made = self._made[at] = body(first, self._columns, codes, self._content)
+        return made
 
 
 def body(

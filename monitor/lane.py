@@ -1,8 +1,9 @@
 """One sink's way through the ledger: what to send next, what was answered, how long to wait.
 
-It owns the order and the patience: a cursor moves only over what the sink has answered for, so a
-crash repeats and never loses. It has no thread and no clock of its own, and what an answer means
-is the sink's to say.
+It owns the order and the patience: a cursor moves only over what the sink has answered for, or what a
+second look withheld, so a crash repeats and never loses; behind an alert without its verdict all wait.
+It has no thread and no clock of its own. What an answer means is the sink's to say, who looks a second
+time the desk's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.history.verdicts import confirmer_of
 from dosimeter.monitor.sinks.sink import Outcome, Result, Sink, retry
 
 log = logging.getLogger(__name__)
@@ -50,30 +52,39 @@ class Lane:
         store: CursorStore,
         *,
         backoff: Backoff,
+        ask: Callable[[StoredAlert], None],
         poll_s: float = 0.05,
         batch: int = 500,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        """ask: sees that an alert gets a verdict in the store, however often it is called."""
         self.sink, self.failing = sink, False
+        self._ask = ask
         self._ledger, self._store, self._backoff = ledger, store, backoff
         self._poll_s, self._size, self._now_ns = poll_s, batch, now_ns
         self._cursor = store.position(sink.name).cursor
         self._version: int | None = None
         self._batch: list[StoredAlert] = []
         self._settled: dict[int, Outcome] = {}  # seq -> final outcome, of the batch in hand
+        self._undecided: set[int] = set()  # of the batch: without a verdict so far
+        self._withheld: set[int] = set()  # of the batch: the verdict is no
 
     def step(self) -> float:
         """Send what is next, or again. Returns seconds to wait before the next step; 0: none."""
         if not self._batch and not self._load():
             return self._poll_s
-        waiting = [alert for alert in self._batch if alert.seq not in self._settled]
+        if self._undecided:
+            self._decide()
+        waiting = self._next()
         again = []
         for alert, outcome in zip(waiting, self._send(waiting), strict=True):
             if outcome.result is Result.RETRY:
                 again.append(outcome)
             else:
                 self._settled[alert.seq] = outcome
-        self._advance()
+        moved = self._advance()
+        if not waiting:
+            return 0.0 if moved else self._poll_s
         self.failing = bool(again)
         if not again:
             self._backoff.reset()
@@ -89,9 +100,35 @@ class Lane:
         self._batch = self._ledger.deliverable_since(self._cursor, limit=self._size)
         if len(self._batch) < self._size:
             self._version = version
+        self._undecided = {alert.seq for alert in self._batch if confirmer_of(alert) is not None}
         return bool(self._batch)
 
+    def _decide(self) -> None:
+        """Take in the verdicts there are, and ask for the others."""
+        answers = self._store.verdicts.between(min(self._undecided), max(self._undecided))
+        for alert in self._batch:
+            if alert.seq in self._undecided:
+                answer = answers.get(alert.seq)
+                if answer is None:
+                    self._ask(alert)
+                    continue
+                self._undecided.remove(alert.seq)
+                if answer == "no":
+                    self._withheld.add(alert.seq)
+
+    def _next(self) -> list[StoredAlert]:
+        """What is to be sent now: up to the first without a verdict."""
+        found = []
+        for alert in self._batch:
+            if alert.seq in self._undecided:
+                break
+            if alert.seq not in self._settled and alert.seq not in self._withheld:
+                found.append(alert)
+        return found
+
     def _send(self, alerts: Sequence[StoredAlert]) -> Sequence[Outcome]:
+        if not alerts:
+            return []
         try:
             outcomes = self.sink.send(alerts)
         except Exception as error:  # a sink's own fault must not cost an alert, nor this thread
@@ -102,23 +139,29 @@ class Lane:
             return [retry(f"sink answered {len(outcomes)} times for {len(alerts)}")] * len(alerts)
         return outcomes
 
-    def _advance(self) -> None:
+    def _advance(self) -> bool:
         """Move the cursor over the settled head of the batch; behind a gap all wait."""
+        done = self._settled.keys() | self._withheld
         settled = 0
-        while settled < len(self._batch) and self._batch[settled].seq in self._settled:
+        while settled < len(self._batch) and self._batch[settled].seq in done:
             settled += 1
         if not settled:
-            return
+            return False
         head, rest = self._batch[:settled], self._batch[settled:]
-        answers = [(alert, self._settled[alert.seq]) for alert in head]
+        answers = [
+            (alert, self._settled[alert.seq]) for alert in head if alert.seq in self._settled
+        ]
         refused = [(alert, o.reason) for alert, o in answers if o.result is Result.DEAD]
         self._store.settle(
             self.sink.name,
             cursor=head[-1].seq,
-            delivered=settled - len(refused),
+            delivered=len(answers) - len(refused),
             dead=refused,
+            withheld=settled - len(answers),
             now_ns=self._now_ns(),
         )
         self._cursor, self._batch = head[-1].seq, rest
         for alert in head:
-            del self._settled[alert.seq]
+            self._settled.pop(alert.seq, None)
+            self._withheld.discard(alert.seq)
+        return True

@@ -17,6 +17,7 @@ from dosimeter.monitor.latency import Latency
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
+ARCHIVED = {"spooled": "rows", "dropped": "rows_dropped", "expired": "rows_expired"}
 STATES = ("live", "blind", "no-pack", "idle", "silent", "absent")
 
 
@@ -76,6 +77,9 @@ class Observer:
             record("dosimeter.files.lost", float(found[file]["lost"] is not None), {"file": file})
         record("dosimeter.clock.jumps", found["clock"]["jumps"])
         record("dosimeter.ledger.stalled", float(found["ledger"]["stalled"] is not None))
+        if (archive := found["archive"]) is not None:
+            for outcome, name in ARCHIVED.items():
+                record("dosimeter.archive.tokens", archive[name], {"outcome": outcome})
         for alert in found["alerts"]:
             who = (alert["rule"], alert["severity"], alert["decision"])
             more = alert["count"] - self._alerts[who]

@@ -2,11 +2,10 @@
 
     tap --wire--> join -> ScoreFrame -> Engine.step -> alert -> Ledger (one commit) --> deliver
 
-`Pipeline.turn` reads what the taps and fronts have said, finds for every row its request and its
-scope, lets the rules decide, and hands what they decided to the writer, which makes it durable.
-Nothing comes back from there: delivery is a process of its own that reads the ledger. If the
-writer stalls, the line stops reading; scores are then dropped at the tap, and counted. Alerts
-never are. Everything the loop needs of the world, clocks included, is passed in.
+`Pipeline.turn` reads what the taps and fronts have said, finds for every row its request and its scope, lets the rules
+decide, and hands what they decided to the writer, which makes it durable. Nothing comes back from there: delivery and
+archive are processes of their own. If the writer stalls, the line stops reading; scores are then dropped at the tap,
+and counted. Alerts never are. Everything the loop needs of the world, clocks included, is passed in.
 """
 
 from __future__ import annotations
@@ -18,14 +17,18 @@ from dataclasses import dataclass, field
 
 from dosimeter.monitor.alerts import Decided
 from dosimeter.monitor.clock import ClockWatch
+from dosimeter.monitor.counts import Counts
+from dosimeter.monitor.decisions import Decisions
 from dosimeter.monitor.history.records import Account
 from dosimeter.monitor.latency import Latency
 from dosimeter.monitor.receive import Connection, Receiver
+from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
 from dosimeter.monitor.roster import Roster
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.taps.wire import Kind, Message
+from dosimeter.monitor.watching import Watching
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules.program import Program
 
@@ -44,10 +47,14 @@ class Pipeline:
     accounts: dict[str, Account] = field(default_factory=dict)
     monotonic_ns: Callable[[], int] = time.monotonic_ns
     time_ns: Callable[[], int] = time.time_ns
+    decisions: Decisions = field(default_factory=Decisions)
+    recorder: Recorder = field(default_factory=Recorder)  # of what is scored
     servers: dict[int, Server] = field(default_factory=dict)
     alerts: Tally = field(default_factory=Counter)
     decision: Latency = field(default_factory=Latency)  # hook -> decision, every frame
     clock: ClockWatch = field(init=False)
+    counts: Counts = field(init=False)  # rules over hits
+    watching: Watching = field(init=False)  # rules over the line itself
     roster: Roster = field(init=False)
     turned_ns: int = 0
     _next_ns: int = 0
@@ -55,7 +62,17 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self.clock = ClockWatch(self.monotonic_ns, self.time_ns)
-        self.roster = Roster(self.servers, self.accounts, self._program, self._end)
+        self.counts, self.watching = Counts(self.decisions), Watching(self.decisions)
+        self._expect_second()
+        self.roster = Roster(
+            self.servers,
+            self.accounts,
+            self._program,
+            self._end,
+            self.decisions,
+            self.counts,
+            self.recorder,
+        )
 
     def turn(self, wait_s: float = WAIT_S) -> int:
         """One round: read, decide, hand over. Returns how many messages there were."""
@@ -130,11 +147,21 @@ class Pipeline:
     def _housekeeping(self) -> None:
         self.clock.look()
         self.roster.tidy(self.receiver, self.turned_ns, reading=self.writer.room)
+        self._hand_over(self.decisions.digests(self.time_ns()))
+        servers = list(self.servers.values())
+        self._hand_over(self.watching.look(servers, self.turned_ns, self.time_ns()))
         self.flush()
         if self.rulebook.version != self._rules_version:
             self._rules_version = self.rulebook.version
             for server in self.servers.values():
                 server.engine.swap(self._program(server.columns))
+            self._expect_second()
+
+    def _expect_second(self) -> None:
+        rules, calibrations, day = self.rulebook.second
+        self.counts.expect(rules, day)
+        self.watching.expect(rules, calibrations, day)
+        self.writer.put(blobs={rule.sha256: rule.canonical for rule in rules})
 
     def _end(self, server: Server) -> None:
         """Its process is gone: what is open is over, and its account is final."""
@@ -146,5 +173,6 @@ class Pipeline:
     def _program(self, columns: tuple[Column, ...]) -> Program:
         """The rules for a bank; what its alerts will name by hash is stored before the first."""
         compiled = self.rulebook.compile(columns)
+        self.decisions.expect(compiled.program)
         self.writer.put(blobs=compiled.blobs)
         return compiled.program

@@ -47,6 +47,10 @@ class Hello:
     errors: int  # times its own bookkeeping failed
     last_error: str | None
 
+    @property
+    def model_name(self) -> str:
+        return self.model.get("name", "")
+
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Hello:
         columns = _get(body, "columns", list, [])

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dosimeter.monitor.counts import Counts
+from dosimeter.monitor.decisions import Decisions
 from dosimeter.monitor.history.records import Account
 from dosimeter.monitor.mute import Mute
 from dosimeter.monitor.receive import Connection, Receiver
+from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.records import Column, Hello
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.speakers import may_say
@@ -26,12 +29,18 @@ MAX_SERVERS = 128
 
 @dataclass
 class Roster:
-    """servers: by epoch. accounts: totals of earlier ones, by name. end: told of each that is over."""
+    """servers: by epoch. accounts: totals of earlier ones, by name. end: told of each that is over.
+
+    counts: of the hits of all of them. recorder: keeps what they score, if anything does.
+    """
 
     servers: dict[int, Server]
     accounts: dict[str, Account]
     program: Callable[[tuple[Column, ...]], Program]
     end: Callable[[Server], None]
+    decisions: Decisions
+    counts: Counts
+    recorder: Recorder
     mute: Mute = field(default_factory=Mute)
 
     def speaking(self, connection: Connection, message: Message) -> tuple[Server, str]:
@@ -65,7 +74,10 @@ class Roster:
         if server is None:
             self._make_room(receiver)
             stored = self.accounts.get(f"{epoch:016x}")
-            server = self.servers[epoch] = Server.begin(epoch, hello, program, stored)
+            server = self.servers[epoch] = Server.begin(
+                epoch, hello, program, stored, self.decisions
+            )
+            server.counts, server.recorder = self.counts, self.recorder
             server.speakers.admit(hello.role, who.peer)
         server.greet(hello, program, connecting=who.role is None)
         server.heard(Kind.HELLO, hello.role, now_ns)

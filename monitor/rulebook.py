@@ -1,26 +1,35 @@
 """The rules as they are now: loaded, compiled for each bank, watched, and kept when broken.
 
-A change on disk is compiled on a thread of its own and taken over by the line between two frames.
-A file that does not compile changes nothing: the last good rules go on, and the error stands in the
-status with its place. It knows nothing of requests or of what fires.
+A change on disk that has been the same for two looks is read, its own tests are run, and it is compiled, on a thread
+of its own; the line takes it over between two frames. Files that do not compile, or whose tests fail, change nothing:
+the last good rules go on, and the error stands in the status with its place. A new day is a change too: what expires
+is left out from then on. It knows nothing of requests or of what fires.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from dosimeter.detectors.calibrate import Calibration
+from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.records import Column
+from dosimeter.monitor.self_test import NotRun, SelfTest
+from dosimeter.rules.canonical import canonical, digest
+from dosimeter.rules.policy import Policy
 from dosimeter.rules.program import Program, compile_program
-from dosimeter.rules.schema import RuleSet, load_rules
+from dosimeter.rules.schema import Rule, RuleSet, load_rules
+from dosimeter.rules.second import SecondRule
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
+"""A change is taken over after one to two of these: what is still being copied looks different the next time."""
 MAX_BANKS = 64
 """Programs kept; the oldest gives way and is compiled again when its bank greets anew."""
 WATCHED = (".yaml", ".yml", ".safetensors")
@@ -39,16 +48,30 @@ class Compiled:
 class Rulebook:
     """Rules and calibrations of these paths. `version` grows whenever new ones are in force."""
 
-    def __init__(self, rules: Sequence[Path] = (), calibrations: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Path] = (),
+        calibrations: Sequence[Path] = (),
+        *,
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        time_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._rules, self._calibrations = tuple(rules), tuple(calibrations)
+        self._today, self._time_ns = today, time_ns
+        self._day = today()
+        self._self_test = SelfTest()
         self._ruleset, self._known = RuleSet(()), tuple[Calibration, ...]()
         self._compiled: dict[tuple[Column, ...], Compiled] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._stamp: Stamp | None = None
+        self._stamp: tuple[date, Stamp] | None = None  # of what was read last, good or not
+        self._seen: tuple[date, Stamp] | None = None  # at the last look of the watch
         self.version = 0
         self.error: str | None = None
+        self.digest = _digest(self._ruleset)  # equal in sidecars whose rules say the same
+        self.changed_ns = 0  # wall clock, when files were taken over last
+        self.changed: Mapping[str, str] = {}  # then, by rule: `added`, `changed` or `removed`
         self.refresh()
 
     def compile(self, columns: tuple[Column, ...]) -> Compiled:
@@ -60,39 +83,76 @@ class Rulebook:
             found = self._compiled.get(columns)
             if found is None:
                 try:
-                    found = self._make(columns, self._ruleset, self._known)
+                    found = self._make(columns, self._ruleset, self._known, self._day)
                 except ValueError as error:
                     self.error = str(error)
                     log.error("no rules for this bank: %s", error)
-                    found = self._make(columns, RuleSet(()), ())
+                    found = self._make(columns, RuleSet(()), (), self._day)
                 self._compiled[columns] = found
                 if len(self._compiled) > MAX_BANKS:  # whoever speaks to us can make up columns
                     del self._compiled[next(iter(self._compiled))]
             return found
 
+    @property
+    def second(self) -> tuple[tuple[SecondRule, ...], tuple[Calibration, ...], date]:
+        """What no program has: rules over hits and over the monitor, with what they go by."""
+        with self._lock:
+            return self._ruleset.second, self._known, self._day
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """Of the rules in force."""
+        rules: list[Rule | SecondRule] = [*self._ruleset.rules, *self._ruleset.second]
+        return tuple(rule.policy for rule in rules)
+
     def programs(self) -> list[Program]:
         """One for each bank that was met."""
         return [compiled.program for compiled in list(self._compiled.values())]
 
+    def look(self) -> bool:
+        """As `refresh`, where the files are as they were at the look before: nobody is writing them."""
+        seen, self._seen = self._seen, self._stamp_now()
+        return seen == self._seen and self.refresh()
+
     def refresh(self) -> bool:
-        """Look at the files; True if other rules are in force now."""
-        stamp = tuple(_stamps((*self._rules, *self._calibrations)))
+        """Read the files if they were changed; True if other rules are in force now."""
+        stamp = self._stamp_now()
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
+        before, self._stamp = self._stamp, stamp
+        failed: str | None = None
         try:
-            ruleset = load_rules(self._rules) if self._rules else RuleSet(())
-            known = tuple(Calibration.load(folder) for folder in self._calibrations)
+            ruleset, known = self._read(stamp[1])
+            try:
+                self._self_test.run(ruleset.rules, apart=self.version > 0)
+            except InputError as error:
+                if self.version:
+                    raise
+                failed = str(error)  # there are no last good ones: they watch better than none
             banks = list(self._compiled)
-            compiled = {columns: self._make(columns, ruleset, known) for columns in banks}
-        except (OSError, ValueError) as error:
+            compiled = {bank: self._make(bank, ruleset, known, stamp[0]) for bank in banks}
+        except (OSError, ValueError, NotRun) as error:
+            if str(error) != self.error:
+                log.error("rules not taken over, the last good ones stay:\n%s", error)
             self.error = str(error)
-            log.error("rules not taken over, the last good ones stay:\n%s", error)
+            if isinstance(error, NotRun):
+                self._stamp = before  # tried again at the next look
             return False
+        if self.version and self._stamp_now() != stamp:
+            return False  # changed while it was read: a mixture, perhaps
+        if failed is None:
+            self._self_test.passed(ruleset.rules)
+        changed = _changes(self._ruleset, ruleset) if self.version else {}
         with self._lock:
             self._ruleset, self._known, self._compiled = ruleset, known, compiled
-            self.error = None
+            self._day, self.digest = stamp[0], _digest(ruleset)
+            self.error = failed
             self.version += 1
+        if before is None or before[1] != stamp[1]:
+            self.changed_ns, self.changed = self._time_ns(), changed
+            log.info("rules %s in force%s", self.digest[:12], _told(changed))
+        if failed is not None:
+            log.error("tests of rules fail, and there are no earlier rules to keep:\n%s", failed)
         return True
 
     def start(self) -> Rulebook:
@@ -109,16 +169,28 @@ class Rulebook:
     def _watch(self) -> None:
         while not self._stop.wait(WATCH_S):
             try:
-                self.refresh()
+                self.look()
             except Exception as error:
                 self.error = f"rules could not be read: {error!r}"
-                log.exception("watching the rules failed, will try again")
+                log.exception("reading the rules failed, will try again when they change")
+
+    def _stamp_now(self) -> tuple[date, Stamp]:
+        return self._today(), tuple(_stamps((*self._rules, *self._calibrations)))
+
+    def _read(self, stamp: Stamp) -> tuple[RuleSet, tuple[Calibration, ...]]:
+        ruleset = load_rules(self._rules) if self._rules else RuleSet(())
+        known = tuple(Calibration.load(folder) for folder in self._calibrations)
+        for name, *found in stamp:
+            if not any(found):  # its folder lists it
+                hint = "a link that leads nowhere? mend or remove it"
+                raise InputError.at(name, "there is nothing behind this name", hint)
+        return ruleset, known
 
     @staticmethod
     def _make(
-        columns: tuple[Column, ...], ruleset: RuleSet, known: tuple[Calibration, ...]
+        columns: tuple[Column, ...], ruleset: RuleSet, known: tuple[Calibration, ...], day: date
     ) -> Compiled:
-        program = compile_program(ruleset, columns, known)
+        program = compile_program(ruleset, columns, known, day)
         blobs = {rule.sha256: rule.canonical for rule in ruleset.rules}
         return Compiled(program, blobs | {program.digest: program.canonical})
 
@@ -134,3 +206,28 @@ def _stamps(paths: Sequence[Path]) -> Iterator[tuple[str, int, int, int]]:
                 yield str(file), 0, 0, 0
             else:
                 yield str(file), found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _texts(ruleset: RuleSet) -> dict[str, str]:
+    """Digest of what each rule says, by id."""
+    rules: list[Rule | SecondRule] = [*ruleset.rules, *ruleset.second]
+    return {rule.id: rule.sha256 for rule in rules}
+
+
+def _digest(ruleset: RuleSet) -> str:
+    """Of what the rules say, in whatever files."""
+    return digest(canonical(_texts(ruleset)))
+
+
+def _changes(old: RuleSet, new: RuleSet) -> dict[str, str]:
+    """By rule id, sorted."""
+    before, after = _texts(old), _texts(new)
+    words = dict.fromkeys(before, "removed") | dict.fromkeys(after, "added")
+    words |= dict.fromkeys(before.keys() & after.keys(), "changed")
+    return {rule: words[rule] for rule in sorted(words) if before.get(rule) != after.get(rule)}
+
+
+def _told(changed: Mapping[str, str], most: int = 20) -> str:
+    said = [f"{rule} {word}" for rule, word in changed.items()]
+    more = f", and {len(said) - most} more" if len(said) > most else ""
+    return f": {', '.join(said[:most])}{more}" if said else ""

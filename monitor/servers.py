@@ -14,13 +14,17 @@ from dataclasses import dataclass, field
 from dosimeter.detectors.frames import ScoreFrame, StepFrame
 from dosimeter.monitor import evidence
 from dosimeter.monitor.alerts import Decided, decide, undecided
+from dosimeter.monitor.counts import Counts
 from dosimeter.monitor.coverage import Account
-from dosimeter.monitor.evidence import FollowUp
+from dosimeter.monitor.decisions import Decisions
+from dosimeter.monitor.evidence import Bodies, FollowUp
 from dosimeter.monitor.history.records import Account as StoredAccount
 from dosimeter.monitor.join import Join, Request
+from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
 from dosimeter.monitor.speakers import Speakers
 from dosimeter.monitor.taps.wire import Kind, WireError
+from dosimeter.monitor.watch import Watch
 from dosimeter.rules.engine import Engine, Hit
 from dosimeter.rules.program import Program
 
@@ -35,6 +39,9 @@ class Server:
     join: Join
     hello: Hello
     engine: Engine
+    decisions: Decisions = field(default_factory=Decisions)
+    counts: Counts | None = None  # of the hits of all servers
+    watch: Watch | None = None  # for rules over the monitor, if there are any
     connections: set[int] = field(default_factory=set)
     speakers: Speakers = field(default_factory=Speakers)
     taps: set[int] = field(default_factory=set)  # of `connections`: not those of a front alone
@@ -46,18 +53,24 @@ class Server:
     account_changed: bool = True  # at once: that this epoch was met must survive us
     following: dict[int, Request] = field(default_factory=dict)  # requests with evidence to come
     features: tuple[str, ...] = ()
+    recorder: Recorder = field(default_factory=Recorder)
 
     @classmethod
     def begin(
-        cls, epoch: int, hello: Hello, program: Program, stored: StoredAccount | None
+        cls,
+        epoch: int,
+        hello: Hello,
+        program: Program,
+        stored: StoredAccount | None,
+        decisions: Decisions,
     ) -> Server:
         earlier = None
         if stored is not None:
             unscored, by = dict(stored.unscored), dict(stored.served_by)
             earlier = Account(stored.served, stored.scored, unscored, 0, stored.closed, by)
         features = tuple(column.feature for column in hello.columns)
-        join, engine = Join(len(features), earlier), Engine(program)
-        return cls(epoch, join, hello, engine, features=features)
+        join, engine = Join(len(features), earlier), Engine(program, model=hello.model_name)
+        return cls(epoch, join, hello, engine, decisions, features=features)
 
     @property
     def name(self) -> str:
@@ -88,25 +101,31 @@ class Server:
     def _rebind(self, hello: Hello, program: Program) -> None:
         """Packs were loaded or swapped: live requests go on under rules for the new columns."""
         self.join.rebind(len(hello.columns))  # first: it may refuse
+        self.watch = None  # it knows the columns of before
         self.features = tuple(column.feature for column in hello.columns)
         unknown = self.engine.rows_unknown
-        self.engine = Engine(program)
+        self.engine = Engine(program, model=self.hello.model_name)
         self.engine.rows_unknown = unknown
         for request in self.following.values():
             request.follow_ups.clear()  # the codes that would complete them are of other columns
         self.following.clear()
         for key, request in self.join.live.items():
             self.engine.open(key, request.opened.labels, request.opened.trusted)
+            self.recorder.open(self.epoch, request.opened, hello, program, whole=False)
 
     def open(self, record: Open, role: str) -> list[Decided]:
         self.records_cut += record.cut
-        if record.key not in self.join.live:
+        is_new = record.key not in self.join.live
+        if is_new:
             self.engine.open(record.key, record.labels, record.trusted)
         try:
             early = self.join.open(record, role)
         finally:
             if record.key not in self.join.live:
                 self.engine.close(record.key, finished=False)
+        if is_new and record.key in self.join.live:
+            program, whole = self.engine.program, not record.again
+            self.recorder.open(self.epoch, record, self.hello, program, whole=whole)
         return [decided for frame in early for decided in self._score(frame)]
 
     def step(self, frame: StepFrame) -> list[Decided]:
@@ -131,6 +150,10 @@ class Server:
         complete = self._evidence(request, request.follow_ups, record.content)
         self.following.pop(record.key, None)
         self.join.close(record)
+        if self.watch is not None:
+            self.watch.ended(record.key)
+        finished = record.outcome == "finished"
+        self.recorder.end(self.epoch, record.key, finished=finished, served=record.served)
         self.account_changed = True
         return decided, complete
 
@@ -152,6 +175,9 @@ class Server:
             hits = self.engine.close(request.key, finished=False)
             decided += self._decide(hits, {request.key: request}, time_ns)
             self.following.pop(request.key, None)  # its slot is another's from now on
+            self.recorder.end(self.epoch, request.key, finished=False)
+            if self.watch is not None:
+                self.watch.ended(request.key)
         return decided
 
     def evidence_due(self) -> dict[str, bytes]:
@@ -182,38 +208,49 @@ class Server:
         )
 
     def _score(self, frame: ScoreFrame) -> list[Decided]:
+        self.recorder.rows(self.epoch, frame)
+        if self.watch is not None:
+            self.watch.frame(frame)
         hits = self.engine.step(frame)
         return self._decide(hits, self.join.live, frame.time_ns) if hits else []
 
     def _decide(
         self, hits: Sequence[Hit], live: Mapping[int, Request], time_ns: int
     ) -> list[Decided]:
-        decided = []
+        decided, bodies = [], Bodies(self.join.slots.recent, self.features)
         for hit in hits:
             try:
-                decided.append(self._decide_one(hit, live[hit.key], time_ns))
+                one = self._decide_one(hit, live[hit.key], time_ns, bodies)
             except Exception as error:  # the other hits of this frame are evidence too
                 log.exception("a hit of rule `%s` could not be recorded", hit.rule)
                 decided.append(undecided(hit, self.epoch, time_ns, error))
+                continue
+            decided.append(one)
+            if self.counts is not None and one.record is not None:
+                opened, model = live[hit.key].opened, self.hello.model_name
+                event_id = one.record.event_id
+                decided += self.counts.count(hit, opened, self.epoch, model, time_ns, event_id)
         return decided
 
-    def _decide_one(self, hit: Hit, request: Request, time_ns: int) -> Decided:
-        length = self.join.positions(request).next
-        first, codes = evidence.around(
-            self.join.slots.recent, request.slot, length, hit.start, hit.end
+    def _decide_one(self, hit: Hit, request: Request, time_ns: int, bodies: Bodies) -> Decided:
+        length, start, end = self.join.positions(request).next, hit.start, hit.position + 1
+        decision = self.decisions.decide(
+            hit, request.opened, self.epoch, self.hello.model_name, time_ns
         )
         found = decide(
             hit,
+            decision,
             epoch=self.epoch,
             hello=self.hello,
             opened=request.opened,
             positions=request.positions,
             time_ns=time_ns,
-            evidence=evidence.body(first, self.features, codes),
+            evidence=bodies.around(request.slot, length, start, end),
         )
+        self.recorder.fired(self.epoch, hit, found)
         if found.record is not None:
-            due = hit.end + evidence.MARGIN
-            request.follow_ups.append(FollowUp(found.record.event_id, hit.start, hit.end, due))
+            due = end + evidence.MARGIN
+            request.follow_ups.append(FollowUp(found.record.event_id, start, end, due))
             self.following[hit.key] = request
         return found
 
@@ -221,10 +258,7 @@ class Server:
         self, request: Request, which: list[FollowUp], content: Mapping[str, object]
     ) -> dict[str, bytes]:
         length = self.join.positions(request).next
-        found: dict[str, bytes] = {}
-        for one in which:
-            first, codes = evidence.around(
-                self.join.slots.recent, request.slot, length, one.start, one.end
-            )
-            found[one.event_id] = evidence.body(first, self.features, codes, content)
-        return found
+        bodies = Bodies(self.join.slots.recent, self.features, content)
+        return {
+            one.event_id: bodies.around(request.slot, length, one.start, one.end) for one in which
+        }

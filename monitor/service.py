@@ -1,8 +1,8 @@
-"""The processes of a sidecar: a supervisor, the line, and delivery where there are sinks.
+"""The processes of a sidecar: supervisor, line, delivery where there are sinks, archive where scores are kept.
 
-The supervisor restarts what dies, with backoff, and ends both on SIGTERM: first the line, which
-takes in what is on the wire and commits it, then delivery. The line does not know that delivery
-exists. What the line does all day is in `pipeline`; here it is only set up and ended.
+The supervisor restarts what dies, with backoff, and ends all on SIGTERM: first the line, which
+takes in what is on the wire and commits it, then the others. The line does not know that they
+exist. What the line does all day is in `pipeline`; here it is only set up and ended.
 """
 
 from __future__ import annotations
@@ -24,12 +24,17 @@ from dosimeter.monitor import status
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.delivery import delivery_status
 from dosimeter.monitor.health import Health, HealthError
+from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
+from dosimeter.monitor.history.spool import Spool
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver, SocketError
+from dosimeter.monitor.recorder import Recorder
+from dosimeter.monitor.recounting import recount
+from dosimeter.monitor.restoring import restored
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.standing import Standing
 from dosimeter.monitor.writer import Writer
@@ -56,15 +61,23 @@ def run_line(
     started_ns = time.monotonic_ns()
     ledger: Ledger | None = None
     receiver: Receiver | None = None
+    spool: Spool | None = None
     try:
         ledger = Ledger(config.ledger_path)
+        rulebook = Rulebook(config.rules, config.calibrations)
         with LedgerReader(config.ledger_path) as reader:
             accounts = {account.epoch: account for account in reader.accounts()}
+            decisions = restored(reader, rulebook.policies, time.time_ns())
         receiver = Receiver(config.socket_path)
         standing = Standing(config.socket_path), Standing(config.ledger_path)
         writer = Writer(ledger, Refused.beside(config.ledger_path))
-        rulebook = Rulebook(config.rules, config.calibrations)
-        pipeline = Pipeline(receiver, rulebook, writer, accounts)
+        if config.archive is not None:
+            spool = Spool(ArchiveFolder(config.archive_path))
+        pipeline = Pipeline(
+            receiver, rulebook, writer, accounts, decisions=decisions, recorder=Recorder(spool)
+        )
+        with LedgerReader(config.ledger_path) as reader:
+            recount(pipeline.counts, reader, time.time_ns())
 
         def read() -> dict[str, Any]:
             found = status.line_status(
@@ -73,6 +86,7 @@ def run_line(
                 expected=config.expect,
                 socket=standing[0],
                 ledger=standing[1],
+                confirmers=[one.name for one in config.confirmers],
             )
             return found | {"delivery": _delivery(config)}
 
@@ -83,7 +97,11 @@ def run_line(
             receiver.close()
         if ledger is not None:
             ledger.close()
+        if spool is not None:
+            spool.stop(0)
         return ENVIRONMENT
+    if spool is not None:
+        spool.start()
     writer.start()
     rulebook.start()
     finish = _observe(config.telemetry, pipeline, read) if config.telemetry else lambda: None
@@ -98,6 +116,8 @@ def run_line(
     while not stop.is_set():
         pipeline.turn()
     committed = _drain(pipeline)
+    if spool is not None and not spool.stop(COMMIT_S):
+        log.error("scores of the last moments are not archived: %s", spool.stalled)
     rulebook.stop()
     finish()
     health.close()
@@ -148,11 +168,11 @@ def _freeze() -> None:
 
 def _delivery(config: Config) -> dict[str, Any]:
     if not config.sinks:
-        return {"sinks": {}}
+        return {"sinks": {}, "confirm": {}}
     try:
         return delivery_status(config.ledger_path, config.deliver_path, now_ns=time.time_ns())
     except (RuntimeError, OSError, sqlite3.Error) as error:
-        return {"sinks": {}, "error": str(error)}
+        return {"sinks": {}, "confirm": {}, "error": str(error)}
 
 
 def end_with_parent() -> None:
@@ -206,7 +226,8 @@ class Child:
             return 0
         self.process.terminate()
         try:
-            return self.process.wait(patience_s)
+            code = self.process.wait(patience_s)
+            return 0 if code == -signal.SIGTERM else code  # told to end before it could listen
         except subprocess.TimeoutExpired:
             log.error("%s did not end within %.0f s and was killed", self.name, patience_s)
             self.process.kill()

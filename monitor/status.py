@@ -6,7 +6,8 @@ the first of them: whoever asks how many alerts there were also learns what was 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -32,12 +33,14 @@ def line_status(
     expected: int = 0,
     socket: Standing | None = None,
     ledger: Standing | None = None,
+    confirmers: Collection[str] = (),
 ) -> dict[str, Any]:
     """The state of the line.
 
     started_ns      monotonic
     expected        servers that have to be live
     socket, ledger  their files, to say if they are lost
+    confirmers      those that the configuration sets up
     """
     now_ns = pipeline.monotonic_ns()
     total = coverage(pipeline)
@@ -56,11 +59,12 @@ def line_status(
                 lambda: sorted(pipeline.alerts.items())
             )
         ],
+        "decisions": asdict(_steady(lambda: pipeline.decisions.stats)),
         "latency": {
             "hook_to_decision": pipeline.decision.as_dict(),
             "decision_to_durable": pipeline.writer.durable.as_dict(),
         },
-        "rules": rules_status(pipeline),
+        "rules": rules_status(pipeline, confirmers),
         "ledger": {
             "committed": pipeline.writer.committed,
             "waiting": pipeline.writer.waiting,
@@ -78,6 +82,7 @@ def line_status(
             "last_refusal": pipeline.receiver.last_refusal,
             "lost": socket.lost if socket is not None else None,
         },
+        "archive": pipeline.recorder.status(),
         "clock": {"jumps": pipeline.clock.jumps, "last_s": pipeline.clock.last_s},
     }
 
@@ -100,7 +105,7 @@ def coverage(pipeline: Pipeline) -> Account:
     return total
 
 
-def rules_status(pipeline: Pipeline) -> dict[str, Any]:
+def rules_status(pipeline: Pipeline, confirmers: Collection[str] = ()) -> dict[str, Any]:
     """Which rules are in force, what is wrong with the file, and which may not alert and why.
 
     In force is what connected servers run; before the first has come, what the files say.
@@ -109,11 +114,22 @@ def rules_status(pipeline: Pipeline) -> dict[str, Any]:
     connected = {s.engine.program.digest: s.engine.program for s in servers if s.connections}
     programs = list(connected.values()) or pipeline.rulebook.programs()
     inactive = {rule: reason for program in programs for rule, reason in program.inactive.items()}
+    counts, watching = pipeline.counts.stats, pipeline.watching
+    inactive |= watching.inactive
+    asked = {policy.confirm for policy in pipeline.rulebook.policies if policy.confirm}
+    active = {rule.rule for program in programs for rule in program.rules}
     return {
         "programs": [program.digest for program in programs],
-        "active": sorted({rule.rule for program in programs for rule in program.rules}),
+        "active": sorted({*active, *counts, *watching.active}),
         "inactive": dict(sorted(inactive.items())),
+        "unconfirmed": sorted(asked.difference(confirmers)),
+        "counts": [{"rule": rule, **asdict(found)} for rule, found in sorted(counts.items())],
+        "shifts": watching.drifts,
+        "second_errors": pipeline.counts.errors + watching.errors,
         "error": pipeline.rulebook.error,
+        "digest": pipeline.rulebook.digest,
+        "changed_ns": pipeline.rulebook.changed_ns,
+        "changed": dict(pipeline.rulebook.changed),
         "kernel": "c" if native.found else "reference",
     }
 

@@ -118,6 +118,13 @@ METRICS = {
             "1 while the ledger cannot commit and nothing is read from the wire",
         ),
         Metric(
+            "dosimeter.archive.tokens",
+            Kind.TOTAL,
+            "{token}",
+            ("outcome",),
+            "scored tokens on their way to the archive, by outcome: spooled, dropped, expired",
+        ),
+        Metric(
             "dosimeter.delivery.accepted",
             Kind.TOTAL,
             "{alert}",
@@ -139,6 +146,13 @@ METRICS = {
             "alerts the sink refused for what they are",
         ),
         Metric(
+            "dosimeter.delivery.withheld",
+            Kind.TOTAL,
+            "{alert}",
+            ("sink",),
+            "alerts that a second look kept from the sink",
+        ),
+        Metric(
             "dosimeter.delivery.queued",
             Kind.GAUGE,
             "{alert}",
@@ -151,6 +165,34 @@ METRICS = {
             "s",
             ("sink",),
             "age of the oldest queued alert; page on this, not on the number queued",
+        ),
+        Metric(
+            "dosimeter.confirm.asked",
+            Kind.TOTAL,
+            "{question}",
+            ("confirmer",),
+            "questions put to a confirmer, second tries too",
+        ),
+        Metric(
+            "dosimeter.confirm.verdicts",
+            Kind.TOTAL,
+            "{alert}",
+            ("confirmer", "answer"),
+            "alerts that a second look was asked of, by answer: yes, no, unanswered",
+        ),
+        Metric(
+            "dosimeter.confirm.cost",
+            Kind.TOTAL,
+            "1",
+            ("confirmer",),
+            "what a confirmer said its answers cost, in its own unit",
+        ),
+        Metric(
+            "dosimeter.confirm.time",
+            Kind.TOTAL,
+            "s",
+            ("confirmer",),
+            "time from the first question to the verdict, added up",
         ),
     )
 }

@@ -12,19 +12,45 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 MAX_INT = 2**63 - 1
 """What SQLite, Parquet and Kafka's clients keep exactly; larger ones are written as text."""
 
 
 def canonical(value: Any) -> bytes:
     """The one encoding of `value`. ValueError for floats, large integers, lone surrogates."""
-    plain = _plain(value, "$")
-    return json.dumps(plain, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    try:
+        return _ENCODE(_quick(value)).encode()
+    except (_Unusual, UnicodeEncodeError):
+        return _ENCODE(_plain(value, "$")).encode()
 
 
 def digest(data: bytes) -> str:
     """SHA-256, hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+class _Unusual(Exception):
+    """Nothing that `_quick` knows: `_plain` looks again, and says where it is."""
+
+
+def _quick(value: Any) -> Any:
+    """What `_plain` returns, for plain types and ASCII keys. Lone surrogates are found when it is encoded."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is int:
+        if -MAX_INT <= value <= MAX_INT:
+            return value
+    elif kind is dict:
+        for key in value:
+            if type(key) is not str or not key.isascii():
+                raise _Unusual
+        return {key: _quick(value[key]) for key in sorted(value)}
+    elif kind is list or kind is tuple:
+        return [_quick(one) for one in value]
+    raise _Unusual
 
 
 def _plain(value: Any, path: str) -> Any:

@@ -2,22 +2,24 @@
 
 Owns the life of a request (open, step, close) and which program each request runs. It is pure: no
 clock, no I/O, and never learns what a label means or where a hit goes. A rule fires at most once
-in a request, at the first token where its condition is true, so a flood of tokens is one alert.
+in a request, at the first token where its condition is true, so a flood of tokens is one alert; a rule with `clear`
+fires again once it has been calm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from dosimeter.detectors.frames import Scope, ScoreFrame
+from dosimeter.detectors.frames import Codes, ScoreFrame
 from dosimeter.rules import native
-from dosimeter.rules.atoms import CompiledRule
-from dosimeter.rules.crossing import Crossing, Firing
+from dosimeter.rules.atoms import Atom, CompiledRule, Literal, ends_scope
+from dosimeter.rules.crossing import Firing, Met
 from dosimeter.rules.native import NativeKernel
+from dosimeter.rules.policy import Exemption
 from dosimeter.rules.program import Program
 from dosimeter.rules.reference import PlainKernel
 
@@ -31,24 +33,44 @@ class AlreadyOpenError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of a rule as it was last true. Positions count tokens of the request's sequence."""
+
+    clause: int  # index into the clauses of the rule's logic
+    literal: Literal  # what the rule says: feature, level
+    atom: Atom  # what was decided: scope, shape, threshold
+    start: int  # the span that satisfied the shape, half open
+    end: int
+    value_sum: (
+        int  # the statistic is value_sum / value_n, in codes; of `share` the share of the tokens
+    )
+    value_n: int
+    tokens_scored: int  # in this scope, up to the deciding token
+    tokens_unscored: int
+
+    @property
+    def position(self) -> int:
+        """The deciding token."""
+        return self.end - 1
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A rule's condition met in one request. Positions count tokens of the request's sequence."""
+    """A rule's condition met in one request."""
 
     rule: str
     key: int
-    scope: Scope
-    start: int  # the span that satisfied the shape, half open
-    end: int
-    position: int  # the deciding token
-    value_sum: int  # the statistic is value_sum / value_n, in codes
-    value_n: int
-    threshold_code: int
-    feature: str
-    column: int
+    position: int  # the token that decided
+    decided: Condition  # the first of those that became true there
+    also: tuple[Condition, ...]  # the others that the rule asked for, in its order
     program: str  # digest
-    tokens_scored: int  # in this scope, up to the deciding token
-    tokens_unscored: int
     compiled: CompiledRule  # as the request's program has it, whatever was swapped in since
+    exempt: Exemption | None = None  # the `unless` that holds for the request
+
+    @property
+    def start(self) -> int:
+        """The first token that any of its conditions looked at."""
+        return min(c.start for c in (self.decided, *self.also))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +80,18 @@ class Request:
     labels: Mapping[str, str]
     trusted: frozenset[str]
 
+    @property
+    def vouched(self) -> Mapping[str, str]:
+        """The labels that somebody vouches for: only these decide anything."""
+        return {name: self.labels[name] for name in self.labels if name in self.trusted}
+
 
 class _Run:
     """One program and the state of the requests that started with it."""
 
     def __init__(self, program: Program, kernel: type[AnyKernel]) -> None:
         self.program = program
-        self.kernel = kernel(program.atoms, [r.atom for r in program.rules])
+        self.kernel = kernel(program.atoms, [r.logic for r in program.rules])
         self.slots: dict[int, int] = {}  # by key
         self.keys: dict[int, int] = {}  # by slot
 
@@ -78,40 +105,59 @@ class _Run:
         del self.keys[slot]
         return hits
 
-    def hits(self, firings: list[Firing]) -> list[Hit]:
-        return [self._hit(*firing) for firing in firings]
+    def codes(self, codes: Codes) -> Codes:
+        """With the computed columns behind those of the bank."""
+        if not self.program.computed:
+            return codes
+        at = self.program.columns.index
+        more = [
+            score.codes([codes[:, at(feature)] for feature in score.features])
+            for score in self.program.computed
+        ]
+        return np.column_stack([codes, *more])
 
-    def _hit(self, index: int, crossing: Crossing) -> Hit:
-        rule = self.program.rules[index]
-        atom = self.program.atoms[rule.atom]
+    def hits(self, firings: list[Firing]) -> list[Hit]:
+        return [self._hit(firing) for firing in firings]
+
+    def _hit(self, firing: Firing) -> Hit:
+        rule = self.program.rules[firing.rule]
+        conditions = [self._condition(rule, met) for met in firing.met]
+        fresh = [c for c in conditions if c.position == firing.position]
+        decided = next((c for c in fresh if ends_scope(c.atom) is firing.ended), fresh[0])
         return Hit(
             rule=rule.rule,
-            key=self.keys[crossing.slot],
-            scope=atom.scope,
-            start=crossing.start,
-            end=crossing.end,
-            position=crossing.position,
-            value_sum=crossing.value_sum,
-            value_n=crossing.value_n,
-            threshold_code=atom.threshold,
-            feature=rule.feature,
-            column=atom.column,
+            key=self.keys[firing.slot],
+            position=firing.position,
+            decided=decided,
+            also=tuple(c for c in conditions if c is not decided),
             program=self.program.digest,
-            tokens_scored=crossing.scored,
-            tokens_unscored=crossing.unscored,
             compiled=rule,
+        )
+
+    def _condition(self, rule: CompiledRule, met: Met) -> Condition:
+        clause = rule.logic.clauses[met.clause]
+        return Condition(
+            clause=met.clause,
+            literal=next(one for one in clause.literals if one.atom == met.atom),
+            atom=self.program.atoms[met.atom],
+            start=met.start,
+            end=met.position + 1,
+            value_sum=met.value_sum,
+            value_n=met.value_n,
+            tokens_scored=met.scored,
+            tokens_unscored=met.unscored,
         )
 
 
 class Engine:
-    """Evaluates a program over the score frames of many requests.
+    """Evaluates a program over the score frames of many requests. model: its name, as `only` and `unless` say it.
 
     rows_unknown counts rows of keys that were not open: they were not evaluated, and the caller
     must account for them.
     """
 
-    def __init__(self, program: Program, kernel: type[AnyKernel] = KERNEL) -> None:
-        self._kernel = kernel
+    def __init__(self, program: Program, kernel: type[AnyKernel] = KERNEL, model: str = "") -> None:
+        self._kernel, self._model = kernel, model
         self._runs = [_Run(program, kernel)]  # the last one is current; others have open requests
         self._requests: dict[int, Request] = {}
         self.rows_unknown = 0
@@ -174,10 +220,15 @@ class Engine:
             if not mine.all():
                 part, slots, at = segments[mine], slots[mine], rows[mine]
             firings = run.kernel.step(
-                slots, part["scope"].astype(np.int64), part["start"], part["n"], at, codes
+                slots,
+                part["scope"].astype(np.int64),
+                part["start"],
+                part["n"],
+                at,
+                run.codes(codes),
             )
             hits += run.hits(firings)
-        return hits
+        return list(self._applying(hits, self._requests))
 
     def close(self, key: int, *, finished: bool) -> list[Hit]:
         """Ends a request and frees its state; what waits for the end of a scope is decided now.
@@ -185,18 +236,30 @@ class Engine:
         A request that was cancelled (`finished` false) is decided on what was scored until then:
         its reader has seen that much. Closing a key that is not open returns nothing.
         """
-        if self._requests.pop(key, None) is None:
+        request = self._requests.pop(key, None)
+        if request is None:
             return []
         run = next(run for run in self._runs if key in run.slots)
         hits = run.close(key)
         self._forget_finished()
-        return hits
+        return list(self._applying(hits, {key: request}))
 
     def swap(self, program: Program) -> None:
         """Requests that open from now on run `program`; open ones keep the one they began with."""
         if program.digest != self.program.digest:
             self._runs.append(_Run(program, self._kernel))
             self._forget_finished()
+
+    def _applying(self, hits: Sequence[Hit], of: Mapping[int, Request]) -> Iterator[Hit]:
+        """The hits of rules that are for these requests, with the exemption that holds."""
+        for hit in hits:
+            policy = hit.compiled.policy
+            if not (policy.only.labels or policy.unless):
+                yield hit
+                continue
+            labels = of[hit.key].vouched
+            if policy.applies(labels, self._model):
+                yield replace(hit, exempt=policy.exemption(labels, self._model))
 
     def _forget_finished(self) -> None:
         if len(self._runs) > 1:

@@ -1,35 +1,63 @@
 """What is wrong, or will surprise, in rule files, before anything runs them.
 
-Owns the checks that go beyond reading a file: levels that mislead, statuses that say nothing
-happens, features nobody defined. It never learns about calibrations or a running server.
+Owns the order of the checks and how findings are told. What a file may say is `schema.py`; what will surprise in rules
+that can be read, `checks.py` and `checks_among.py`. It never learns about a running server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import date
+from json import dumps
 from pathlib import Path
 from typing import TextIO
 
-from dosimeter.detectors.findings import Finding, hint_for, in_order, render, render_json, visible
-from dosimeter.detectors.frames import Scope
+from dosimeter.detectors.findings import Finding, in_order, render, visible
 from dosimeter.detectors.reader import Reader
-from dosimeter.rules.schema import Rule, read_files
+from dosimeter.rules.checks import check
+from dosimeter.rules.checks_among import check_among, check_used
+from dosimeter.rules.checks_policy import Written
+from dosimeter.rules.checks_second import check_second
+from dosimeter.rules.expected import Traffic
+from dosimeter.rules.schema import Rule, RuleSet, load_rules, load_trees, read_trees
+from dosimeter.rules.second import SecondRule
 
 CLEAN, FINDINGS, USAGE = 0, 1, 2
 
 
-def lint(paths: Sequence[Path], features: Collection[str] | None = None) -> list[Finding]:
+def lint(
+    paths: Sequence[Path],
+    features: Collection[str] | None = None,
+    day: date | None = None,
+    replicas: int = 1,
+) -> list[Finding]:
     """Every finding of these files and folders, in reading order.
 
     features: the names that are defined; None where no registry is at hand, and then a feature
-    that does not exist is not found here but makes its rule inactive.
+    that does not exist is not found here but makes its rule inactive. day: today; None where no date is judged.
+    replicas: sidecars that will run these rules side by side.
     """
     reader = Reader()
-    for rule in read_files(paths, reader).rules:
-        _feature(rule, features, reader)
-        _scope(rule, reader)
-        _level(rule, reader)
-        _status(rule, reader)
+    roots = load_trees(paths, reader)
+    ruleset = read_trees(roots, reader)
+    nodes = {
+        node.entries["rule"].value.place: node
+        for root in roots
+        if "rules" in root.entries
+        for node in root.entries["rules"].value.nodes
+        if "rule" in node.entries
+    }
+    rules: list[Rule | SecondRule] = [*ruleset.rules, *ruleset.second]
+    rules.sort(key=lambda rule: rule.id)
+    written = [Written(rule, nodes[rule.place]) for rule in rules]
+    for one in written:
+        check(one, features, day, reader)
+    check_among(written, reader)
+    check_second(ruleset, features, replicas, reader)
+    wrong = {finding.place.name for finding in reader.findings if finding.severity == "error"}
+    for root in roots:
+        if root.place.name not in wrong:  # what is wrong may be what uses it
+            check_used(root, reader)
     return in_order(reader.findings)
 
 
@@ -38,61 +66,34 @@ def lint_command(
     json: bool,
     out: TextIO,
     features: Collection[str] | None = None,
+    day: date | None = None,
+    replicas: int = 1,
+    traffic: Callable[[RuleSet], Traffic] | None = None,
 ) -> int:
     """`dosimeter rules lint`: writes to `out`; 0 nothing to change, 1 findings, 2 no path given.
 
-    Notes (a rule that is a draft) are shown and change nothing.
+    Notes (a rule that is a draft) are shown and change nothing. traffic: how often the rules fire, told as well
+    where they can be read.
     """
     if not paths:
         out.write("no rule file given\n  hint: dosimeter rules lint FILE-OR-FOLDER ...\n")
         return USAGE
-    findings = lint(paths, features)
+    findings = lint(paths, features, day, replicas)
+    found = None
+    if traffic is not None and not any(f.severity == "error" for f in findings):
+        found = traffic(load_rules(paths))
     if json:
-        out.write(render_json(findings) + "\n")
+        body = {"findings": [f.as_json() for f in findings]}
+        out.write(dumps(body | ({"traffic": found.as_json()} if found else {}), indent=2) + "\n")
     else:
         if findings:
             out.write(render(findings) + "\n")
         out.write(_tally(findings) + "\n")
+        for line in found.told() if found else ():
+            out.write(visible(line) + "\n")
+        if traffic is not None and found is None:
+            out.write("alerts a day: told once there is no error\n")
     return FINDINGS if any(f.severity != "note" for f in findings) else CLEAN
-
-
-def _feature(rule: Rule, features: Collection[str] | None, reader: Reader) -> None:
-    if features is None or rule.when.feature in features:
-        return
-    message = f"unknown feature `{visible(rule.when.feature)}`"
-    hint = hint_for(rule.when.feature, features)
-    reader.error(rule.places["when.feature"], message, hint, "unknown-feature")
-
-
-def _scope(rule: Rule, reader: Reader) -> None:
-    """No tap marks reasoning yet: its tokens count as the answer's."""
-    if rule.when.scope is Scope.REASONING:
-        message = "no tap of this release marks `reasoning`: this rule never fires"
-        hint = "write `in: answer`, which holds those tokens"
-        reader.report("scope-unseen", "warning", rule.places["when.in"], message, hint)
-
-
-def _level(rule: Rule, reader: Reader) -> None:
-    """A share of tokens is not what an analyst means by `1 in 1000`: long answers have many."""
-    when = rule.when
-    place = rule.places["when.above" if when.direction == 1 else "when.below"]
-    if when.level.noun == "tokens":
-        noun = "messages" if when.scope.name == "MESSAGE" else "answers"
-        message = f"level `{when.level.text}` counts tokens: every answer has hundreds of chances"
-        hint = f"write `1 in N {noun}` for a rate that people can plan with"
-        reader.report("level-tokens", "warning", place, message, hint)
-
-
-def _status(rule: Rule, reader: Reader) -> None:
-    place = rule.places["status"]
-    if rule.status in ("draft", "retired"):
-        hint = "`shadow` runs it without notifying" if rule.status == "draft" else None
-        message = f"rule `{rule.id}` is `{rule.status}`: it does not run"
-        reader.report(rule.status, "note", place, message, hint)
-    elif rule.status == "live" and rule.severity == "critical" and not rule.runbook:
-        message = f"`critical` rule `{rule.id}` without `runbook`"
-        hint = "say where the person who is woken finds what to do"
-        reader.report("no-runbook", "warning", rule.places["severity"], message, hint)
 
 
 def _tally(findings: Sequence[Finding]) -> str:

@@ -19,11 +19,15 @@ from dosimeter.detectors.strict_yaml import Node, load, load_file
 from dosimeter.rules import summary
 from dosimeter.rules.atoms import SEVERITIES, STATUSES
 from dosimeter.rules.canonical import canonical, digest
-from dosimeter.rules.when import When, read_when
+from dosimeter.rules.policy import EVERYONE, POLICY_KEYS, Policy
+from dosimeter.rules.policy_keys import read_lists, read_policy
+from dosimeter.rules.second import SecondRule, check_keys, fields_of, form_of, read_second
+from dosimeter.rules.when import Clear, Signals, When, read_clear, read_signals, read_when
 
 VERSION = 1
-_FILE_KEYS = ("version", "rules")
-_RULE_KEYS = ("rule", "when", "status", "severity", "summary", "owner", "runbook")
+FILE_KEYS = ("version", "lists", "signals", "rules")
+REQUIRED = ("rule", "when", "status", "severity", "summary")
+RULE_KEYS = (*REQUIRED, "owner", "runbook", "clear", *POLICY_KEYS, "tests")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _URL = re.compile(r"https?://[^\s]+")
 
@@ -39,8 +43,11 @@ class Rule:
     summary: str
     owner: str = ""
     runbook: str = ""
+    clear: Clear | None = None
+    policy: Policy = EVERYONE
     place: Place = field(default=Place(""), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, hash=False)
+    tests: Node | None = field(default=None, compare=False, hash=False)
 
     def as_json(self) -> dict[str, Any]:
         """The canonical form: equal for rules that say the same, however they are written."""
@@ -52,7 +59,9 @@ class Rule:
             "summary": self.summary,
         }
         text |= {k: v for k, v in (("owner", self.owner), ("runbook", self.runbook)) if v}
-        return text
+        if self.clear is not None:
+            text["clear"] = self.clear.as_json()
+        return text | self.policy.as_json()
 
     @property
     def canonical(self) -> bytes:
@@ -65,9 +74,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Rules with unique ids, sorted by id: the order in files and of files never matters."""
+    """Rules with unique ids, sorted by id: the order in files and of files never matters.
+
+    rules: over tokens, which a program is made of; second: over their hits and over the monitor.
+    """
 
     rules: tuple[Rule, ...]
+    second: tuple[SecondRule, ...] = ()
+
+    def rule(self, name: str) -> Rule:
+        """By its id. Raises KeyError."""
+        for rule in self.rules:
+            if rule.id == name:
+                return rule
+        raise KeyError(name)
 
 
 def load_rules(paths: Sequence[Path]) -> RuleSet:
@@ -80,42 +100,62 @@ def load_rules(paths: Sequence[Path]) -> RuleSet:
 
 def read_files(paths: Sequence[Path], reader: Reader) -> RuleSet:
     """What can be read of these files; everything that is wrong is left in `reader.findings`."""
-    rules: list[Rule] = []
+    return read_trees(load_trees(paths, reader), reader)
+
+
+def load_trees(paths: Sequence[Path], reader: Reader) -> list[Node]:
+    """Of each file that is YAML, in the order given."""
+    roots: list[Node] = []
     for path in paths:
         for file in _files(path, reader):
             try:
-                root = load_file(file)
+                roots.append(load_file(file))
             except InputError as error:
                 reader.findings.extend(error.findings)
-            else:
-                rules += read_rules(root, reader)
-    return RuleSet(tuple(_unique(rules, reader)))
+    return roots
+
+
+def read_trees(roots: Sequence[Node], reader: Reader) -> RuleSet:
+    """The rules of these trees that are right."""
+    return _ruleset([rule for root in roots for rule in read_rules(root, reader)], reader)
 
 
 def parse_rules(text: str, name: str = "rules.yaml") -> RuleSet:
     """The rules of one file's text. Raises InputError."""
     reader = Reader()
-    rules = _unique(read_rules(load(text, name), reader), reader)
+    ruleset = _ruleset(read_rules(load(text, name), reader), reader)
     reader.refuse_if_wrong()
-    return RuleSet(tuple(rules))
+    return ruleset
 
 
-def read_rules(root: Node, reader: Reader) -> list[Rule]:
+def read_rules(root: Node, reader: Reader) -> list[Rule | SecondRule]:
     """The rules of one tree that are right; complaints about the others go to `reader`."""
-    top = reader.mapping(root, _FILE_KEYS, required=_FILE_KEYS)
+    top = reader.mapping(root, FILE_KEYS, required=("version", "rules"))
     version = top.get("version")
     if version is not None and (version.kind, version.value) != ("int", VERSION):
         message = f"rule file version `{visible(version.written)}`"
         reader.error(version, message, f"this version of dosimeter reads `version: {VERSION}`")
-    found = (_rule(node, reader) for node in reader.items(top["rules"])) if "rules" in top else ()
+    lists: dict[str, tuple[str, ...]] = {}
+    if "lists" in top:  # one that is wrong is known too: it was complained about where it stands
+        lists = dict.fromkeys(top["lists"].entries, ()) | read_lists(top["lists"], reader)
+    signals = read_signals(top["signals"], reader, is_name) if "signals" in top else {}
+    nodes = reader.items(top["rules"]) if "rules" in top else ()
+    found = (_rule(node, lists, signals, reader) for node in nodes)
     return [rule for rule in found if rule is not None]
 
 
-def _rule(node: Node, reader: Reader) -> Rule | None:
+def is_name(text: str) -> bool:
+    """Whether a rule, or a signal, may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _rule(
+    node: Node, lists: Mapping[str, tuple[str, ...]], signals: Signals, reader: Reader
+) -> Rule | SecondRule | None:
     before = len(reader.findings)
-    keys = reader.mapping(node, _RULE_KEYS, required=_RULE_KEYS[:5])
+    keys = reader.mapping(node, RULE_KEYS, required=REQUIRED)
     name = reader.text(keys["rule"]) if "rule" in keys else None
-    if name is not None and _NAME.fullmatch(name) is None:
+    if name is not None and not is_name(name):
         hint = "lower-case letters, digits and `-`, at most 64: it is the rule's name for ever"
         reader.error(keys["rule"], f"`{visible(name)[:80]}` is not a rule id", hint, "rule-id")
     status = reader.one_of(keys["status"], STATUSES, "status") if "status" in keys else None
@@ -131,23 +171,37 @@ def _rule(node: Node, reader: Reader) -> Rule | None:
         reader.error(
             keys["runbook"], f"`{visible(runbook)[:80]}` is not a link", "write an https:// URL"
         )
-    text = _summary(keys["summary"], reader) if "summary" in keys else None
-    when = read_when(keys["when"], reader) if "when" in keys else None
+    policy = read_policy(keys, lists, reader)
+    form = form_of(keys["when"]) if "when" in keys else None
+    fields = summary.FIELDS if form is None else fields_of(form, policy.group_by if policy else ())
+    text = _summary(keys["summary"], fields, reader) if "summary" in keys else None
+    places = {key: value.place for key, value in keys.items()}
+    if form is not None:
+        check_keys(form, keys, reader)
+        second = read_second(form, keys["when"], name, reader)
+        if any(f.severity == "error" for f in reader.findings[before:]):
+            return None
+        if not (name and status and severity and text and second and policy):
+            return None
+        return SecondRule(
+            name, second, status, severity, text, owner, runbook, policy, keys["rule"].place, places
+        )
+    when = read_when(keys["when"], reader, signals) if "when" in keys else None
+    clear = read_clear(keys["clear"], when, reader) if "clear" in keys else None
     if any(f.severity == "error" for f in reader.findings[before:]):
         return None
-    if not (name and status and severity and text and when):
+    if not (name and status and severity and text and when and policy):
         return None
-    places = {key: value.place for key, value in keys.items()}
-    places |= {f"when.{key}": entry.value.place for key, entry in keys["when"].entries.items()}
-    return Rule(name, when, status, severity, text, owner, runbook, keys["rule"].place, places)
+    return Rule(
+        name, when, status, severity, text, owner, runbook, clear, policy,
+        keys["rule"].place, places, keys.get("tests"),
+    )  # fmt: skip
 
 
-def _summary(node: Node, reader: Reader) -> str | None:
+def _summary(node: Node, fields: Sequence[str], reader: Reader) -> str | None:
     text = reader.text(node, 300)
-    for _, message, meant in summary.problems(text or ""):
-        hint = (
-            "write `{{` or `}}` for a brace" if meant is None else hint_for(meant, summary.FIELDS)
-        )
+    for _, message, meant in summary.problems(text or "", fields):
+        hint = "write `{{` or `}}` for a brace" if meant is None else hint_for(meant, fields)
         reader.error(node, f"{visible(message)} in `summary`", hint, "summary-field")
     return text
 
@@ -163,11 +217,15 @@ def _files(path: Path, reader: Reader) -> list[Path]:
     return files
 
 
-def _unique(rules: list[Rule], reader: Reader) -> list[Rule]:
-    first: dict[str, Rule] = {}
+def _ruleset(rules: Sequence[Rule | SecondRule], reader: Reader) -> RuleSet:
+    first: dict[str, Rule | SecondRule] = {}
     for rule in rules:
         earlier = first.setdefault(rule.id, rule)
         if earlier is not rule:
             message = f"rule `{rule.id}` stands twice, first at {earlier.place}"
             reader.error(rule.place, message, "rename or remove one", "duplicate-id")
-    return sorted(first.values(), key=lambda r: r.id)
+    in_order = [first[name] for name in sorted(first)]
+    return RuleSet(
+        tuple(rule for rule in in_order if isinstance(rule, Rule)),
+        tuple(rule for rule in in_order if isinstance(rule, SecondRule)),
+    )

@@ -1,181 +1,244 @@
-"""The condition of a rule: which feature's codes, in which scope, beyond which level, in which
-shape.
+"""When a rule fires: one condition over tokens, or a few under `all`, `any`, `not` and `sequence`.
 
-Owns `When` and the reading of it out of a YAML tree. The words of a level belong to
-`detectors/levels.py`; what a level means in codes belongs to a calibration.
+Owns `When` and the reading of it out of a YAML tree. One condition is `condition.py`; what they mean together is said
+by `atoms.Logic`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
 
-from dosimeter.detectors.findings import visible
-from dosimeter.detectors.frames import Scope
-from dosimeter.detectors.levels import MOST_OF, Level, LevelError, Shape
+from dosimeter.detectors.findings import Place, hint_for, visible
+from dosimeter.detectors.levels import Level
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
-from dosimeter.rules.atoms import MAX_TOKENS
+from dosimeter.rules.atoms import MAX_CONDITIONS, MAX_STAGES, MAX_WITHIN
+from dosimeter.rules.condition import KEYS, Condition, read_condition, read_level, read_tokens
 
-SCOPES = {s.name.lower(): s for s in Scope if s is not Scope.HISTORY}
+Signals = Mapping[str, Condition | None]
+"""By name; None where the condition was wrong, which was said where it stands."""
+GROUPS = ("all", "any", "sequence")
 
-_SHAPES = ("for", "at-least", "average")
-_KEYS = ("feature", "in", "above", "below", *_SHAPES)
-_TOKENS = re.compile(r"([0-9]{1,9}) tokens?")
-_OF_TOKENS = re.compile(r"([0-9]{1,9}) of ([0-9]{1,9}) tokens?")
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Conditions of which one suffices; negated: of which none may hold."""
+
+    conditions: tuple[Condition, ...]
+    negated: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        each = [condition.as_json() for condition in self.conditions]
+        body = each[0] if len(each) == 1 else {"any": each}
+        return {"not": body} if self.negated else body
 
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """One signal: a feature's codes in one scope, beyond a level, in a shape."""
+    """The parts that must come together, or in order; within so many tokens, 0: anywhere in the request."""
 
-    feature: str
-    scope: Scope
-    direction: int  # 1 above, -1 below
-    level: Level
-    shape: Shape
+    parts: tuple[Part, ...]
+    kind: Literal["all", "sequence"] = "all"
+    within: int = 0
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, hash=False)
+
+    @property
+    def conditions(self) -> Iterator[Condition]:
+        for part in self.parts:
+            yield from part.conditions
+
+    @property
+    def single(self) -> Condition | None:
+        """The condition, where there is only one."""
+        found = tuple(self.conditions)
+        return found[0] if len(found) == 1 and not self.parts[0].negated else None
 
     def as_json(self) -> dict[str, Any]:
-        scope = self.scope.name.lower()
-        text = {
-            "feature": self.feature,
-            "in": scope,
-            "above" if self.direction == 1 else "below": self.level.text,
-        }
-        if self.shape.kind in ("for", "average"):
-            text[self.shape.kind] = f"{self.shape.n} tokens"
-        elif self.shape.kind == "at_least":
-            text["at-least"] = f"{self.shape.k} of {self.shape.n} tokens"
-        elif self.shape.kind == "average_scope":
-            text["average"] = scope
-        elif self.shape.kind == "average_last":
-            text["average"] = f"last {self.shape.n} tokens"
-        return text
+        if len(self.parts) == 1 and not self.parts[0].negated:
+            return self.parts[0].as_json()
+        text: dict[str, Any] = {self.kind: [part.as_json() for part in self.parts]}
+        return text | ({"within": f"{self.within} tokens"} if self.within else {})
 
 
-def read_when(node: Node, reader: Reader) -> When | None:
-    """The condition, or None after complaining."""
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """What makes a rule of one condition fire again: `n` tokens in a row that are not beyond a looser level."""
+
+    direction: int  # 1 above, -1 below
+    level: Level
+    n: int
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, hash=False)
+
+    def as_json(self) -> dict[str, Any]:
+        side = "above" if self.direction == 1 else "below"
+        return {side: self.level.text, "for": f"{self.n} tokens"}
+
+
+def read_when(node: Node, reader: Reader, signals: Signals | None = None) -> When | None:
+    """The condition, or None after complaining. signals: conditions that the file names."""
+    signals = signals or {}
+    groups = [key for key in GROUPS if key in node.entries]
+    if "not" in node.entries and not groups:
+        hint = "add what has to be there: `all: [{feature: …}, {not: {feature: …}}]`"
+        reader.error(node.entries["not"].place, "only `not`", hint, "condition")
+        return None
+    if node.kind != "map" or not groups:
+        condition = _one(node, reader, signals)
+        return None if condition is None else When((Part((condition,)),), places=condition.places)
+    if groups == ["any"]:
+        keys = reader.mapping(node, ("any",))
+        part = _any(keys["any"], reader, signals)
+        return None if part is None else When((part,))
+    kind: Literal["all", "sequence"] = "sequence" if "sequence" in groups else "all"
+    keys = reader.mapping(node, (kind, "within"), required=(kind,))
     before = len(reader.findings)
-    keys = reader.mapping(node, _KEYS, required=("feature", "in"))
-    feature = reader.text(keys["feature"], 64) if "feature" in keys else None
-    scope = _scope(keys["in"], reader) if "in" in keys else None
-    sides = [key for key in ("above", "below") if key in keys]
-    level = None
-    if node.kind == "map" and len(sides) != 1:
-        message = "both `above` and `below`" if sides else "`above` is missing"
-        hint = "exactly one level, for example `above: 1 in 1000 answers`"
-        reader.error(node, message, hint, "level")
-    elif sides:
-        level = _level(keys[sides[0]], reader)
-    shape = _shape(keys, scope, reader)
-    if level is not None and scope is not None and shape is not None:
-        try:
-            level.check(scope, shape)
-        except LevelError as error:
-            reader.error(keys[sides[0]], error.message, error.hint, "level")
-    if len(reader.findings) > before:
+    within = 0
+    if "within" in keys:
+        within = read_tokens(keys["within"], reader, ("64 tokens",), most=MAX_WITHIN) or 0
+    elif kind == "sequence":
+        hint = "say how far apart the first and the last may be: `within: 400 tokens`"
+        reader.error(node, "`sequence` without `within`", hint, "missing-key")
+    parts = [_part(item, reader, signals, kind) for item in reader.items(keys[kind])]
+    if len(reader.findings) > before or None in parts:
         return None
-    if feature is None or scope is None or level is None or shape is None:
+    found = tuple(part for part in parts if part is not None)
+    if not _fit(keys[kind], kind, found, reader):
         return None
-    return When(feature, scope, 1 if sides == ["above"] else -1, level, shape)
+    places = {name: value.place for name, value in keys.items()}
+    return When(found, kind, within, places)
 
 
-def _scope(node: Node, reader: Reader) -> Scope | None:
-    if node.value == "history":
-        hint = "its turns were decided when they were new: use `answer` or `message`"
-        reader.error(node, "scope `history` fires nothing", hint, "scope")
-        return None
-    name = reader.one_of(node, SCOPES, "scope")
-    return None if name is None else SCOPES[name]
-
-
-def _level(node: Node, reader: Reader) -> Level | None:
-    if node.kind in ("int", "float"):
-        text: str | None = node.written
+def _fit(node: Node, kind: str, parts: tuple[Part, ...], reader: Reader) -> bool:
+    """Whether so many parts of these kinds can be decided together."""
+    count = sum(len(part.conditions) for part in parts)
+    if len(parts) < 2:
+        hint = "write the one condition without it" if parts else "list at least two conditions"
+        reader.error(node, f"`{kind}` of {len(parts)}", hint, "condition")
+    elif all(part.negated for part in parts):
+        hint = "add what has to be there: a rule fires when something is seen"
+        reader.error(node, "only `not` under `all`", hint, "condition")
+    elif kind == "sequence" and len(parts) > MAX_STAGES:
+        reader.error(node, f"a sequence of {len(parts)}", f"at most {MAX_STAGES}", "condition")
+    elif count > MAX_CONDITIONS:
+        reader.error(
+            node, f"{count} conditions", f"at most {MAX_CONDITIONS} in a rule", "condition"
+        )
     else:
-        text = reader.text(node, 80)
-    if text is None:
-        return None
-    try:
-        return Level.parse(text)
-    except LevelError as error:
-        reader.error(node, visible(error.message), visible(error.hint), "level")
-        return None
+        return True
+    return False
 
 
-def _shape(keys: Mapping[str, Node], scope: Scope | None, reader: Reader) -> Shape | None:
-    given = [key for key in _SHAPES if key in keys]
-    if len(given) > 1:
-        message = f"both `{given[0]}` and `{given[1]}`"
-        reader.error(keys[given[1]], message, "keep one shape", "shape")
-        return None
-    if "at-least" in keys:
-        return _at_least(keys["at-least"], reader)
-    if "for" in keys:
-        n = _tokens(keys["for"], reader, ("16 tokens",))
-        return None if n is None else Shape("for", n)
-    if "average" not in keys:
-        return Shape("once")
-    node = keys["average"]
-    if isinstance(node.value, str) and node.value in SCOPES:
-        if scope is not None and SCOPES[node.value] is not scope:
-            own = scope.name.lower()
-            message = f"average over `{node.value}` of tokens in `{own}`"
-            reader.error(node, message, f"write `average: {own}`", "shape")
+def _part(node: Node, reader: Reader, signals: Signals, kind: str) -> Part | None:
+    if "any" in node.entries:
+        keys = reader.mapping(node, ("any",))
+        return _any(keys["any"], reader, signals)
+    if "not" in node.entries:
+        keys = reader.mapping(node, ("not",))
+        if kind == "sequence":
+            hint = "a sequence is what comes one after the other; use `all` with `not`"
+            reader.error(node, "`not` in a sequence", hint, "condition")
             return None
-        return Shape("average_scope")
-    own = "answer" if scope is None else scope.name.lower()
-    if isinstance(node.value, str) and node.value.startswith("last "):
-        n = _tokens(node, reader, ("last 4 tokens",), node.value.removeprefix("last "))
-        return None if n is None else Shape("average_last", n)
-    n = _tokens(node, reader, ("32 tokens", "last 4 tokens", own))
-    return None if n is None else Shape("average", n)
+        inner = _part(keys["not"], reader, signals, "not")
+        return None if inner is None else Part(inner.conditions, negated=not inner.negated)
+    if "all" in node.entries or "sequence" in node.entries:
+        hint = "conditions are `all` or `any` of some, or a `sequence`, not nested deeper"
+        reader.error(node, "a group within a group", hint, "condition")
+        return None
+    condition = _one(node, reader, signals)
+    return None if condition is None else Part((condition,))
 
 
-def _at_least(node: Node, reader: Reader) -> Shape | None:
-    text = reader.text(node, 80)
-    if text is None:
+def _any(node: Node, reader: Reader, signals: Signals) -> Part | None:
+    found = [_one(item, reader, signals) for item in reader.items(node)]
+    if len(found) < 2 and None not in found and node.kind == "list":
+        reader.error(node, f"`any` of {len(found)}", "list at least two conditions", "condition")
         return None
-    match = _OF_TOKENS.fullmatch(text)
-    if match is None:
-        reader.error(node, f"`{visible(text)}` is no count", "write `4 of 8 tokens`", "shape")
+    if len(found) > MAX_CONDITIONS:
+        reader.error(node, f"{len(found)} conditions", f"at most {MAX_CONDITIONS}", "condition")
         return None
-    k, n = int(match[1]), int(match[2])
-    if not 1 <= n <= MOST_OF:
-        reader.error(
-            node, f"`{visible(text)}` is no window", f"from 1 to {MOST_OF} tokens", "shape"
-        )
-        return None
-    if not 1 <= k <= n:
-        hint = f"from `1 of {n} tokens` to `{n} of {n} tokens`"
-        reader.error(node, f"`{visible(text)}` can never be", hint, "shape")
-        return None
-    return Shape("at_least", n, k)
+    conditions = tuple(one for one in found if one is not None)
+    return Part(conditions) if len(conditions) == len(found) and found else None
 
 
-def _tokens(
-    node: Node, reader: Reader, forms: Collection[str], said: str | None = None
-) -> int | None:
-    """said: the part of the value that is a length, where it is not all of it."""
-    listed = " or ".join(f"`{form}`" for form in forms)
-    if node.kind == "int":
-        reader.error(
-            node, f"`{node.written}` has no unit", f"write `{node.written} tokens`", "shape"
-        )
+def _one(node: Node, reader: Reader, signals: Signals) -> Condition | None:
+    if "signal" not in node.entries:
+        return read_condition(node, reader)
+    keys = reader.mapping(node, ("signal",))
+    name = reader.text(keys["signal"], 64)
+    if name is None or name in signals:
+        return None if name is None else signals[name]
+    hint = hint_for(name, signals) if signals else "name it under `signals:` in this file"
+    reader.error(keys["signal"], f"unknown signal `{visible(name)}`", hint, "unknown-signal")
+    return None
+
+
+def read_signals(
+    node: Node, reader: Reader, is_name: Callable[[str], bool]
+) -> dict[str, Condition | None]:
+    """Conditions by name, for the rules of the file."""
+    found: dict[str, Condition | None] = {}
+    if node.kind != "map":
+        reader.expected(node, "a mapping", "a name, and a condition behind it")
+        return found
+    for name, entry in node.entries.items():
+        if not is_name(name):
+            hint = "lower-case letters, digits and `-`, at most 64"
+            reader.error(entry.place, f"`{visible(name)[:80]}` is not a name", hint, "rule-id")
+            continue
+        found[name] = None
+        if groups := [key for key in (*GROUPS, "not", "signal") if key in entry.value.entries]:
+            place = entry.value.entries[groups[0]].place
+            hint = "a signal is one condition: put them together in the rule"
+            reader.error(place, f"`{groups[0]}` in a signal", hint, "condition")
+        else:
+            found[name] = read_condition(entry.value, reader)
+    return found
+
+
+def read_clear(node: Node, when: When | None, reader: Reader) -> Clear | None:
+    """What re-arms a rule, or None after complaining."""
+    condition = None if when is None else when.single
+    if when is not None and condition is None:
+        hint = "a rule of several conditions fires once in a request"
+        reader.error(node, "`clear` needs a rule of one condition", hint, "clear")
         return None
-    text = reader.text(node, 80)
-    if text is None:
+    side = "above" if condition is not None and condition.direction == -1 else "below"
+    if condition is None and "above" in node.entries:
+        side = "above"
+    other = "below" if side == "above" else "above"
+    if other in node.entries and side not in node.entries:
+        hint = f"calm is `{side}` a looser level"
+        reader.error(node.entries[other].place, f"the rule itself fires `{other}`", hint, "clear")
         return None
-    match = _TOKENS.fullmatch(text if said is None else said)
-    if match is None:
-        reader.error(node, f"`{visible(text)}` is no length", f"write {listed}", "shape")
+    keys = reader.mapping(node, (side, "for"), required=(side, "for"))
+    if side not in keys or "for" not in keys:
         return None
-    if not 1 <= int(match[1]) <= MAX_TOKENS:
-        message = f"`{visible(text)}` is no window"
-        if int(match[1]) > MAX_TOKENS:
-            message = f"`{visible(text)}` is longer than a window can be"
-        reader.error(node, message, f"from 1 to {MAX_TOKENS} tokens", "shape")
+    level = read_level(keys[side], reader)
+    n = read_tokens(keys["for"], reader, ("32 tokens",))
+    if level is None or n is None or condition is None:
         return None
-    return int(match[1])
+    if level.noun != condition.level.noun:
+        hint = f"count both alike: the rule says `{condition.level.text}`"
+        reader.error(keys[side], f"`clear` at `{level.text}`", hint, "clear")
+        return None
+    direction = condition.direction
+    if strictness(level, direction) >= strictness(condition.level, direction):
+        hint = f"it has to be looser than the rule's `{condition.level.text}`"
+        reader.error(keys[side], f"`clear` at `{level.text}` is no calm", hint, "clear")
+        return None
+    places = {name: value.place for name, value in keys.items()}
+    return Clear(1 if side == "above" else -1, level, n, places)
+
+
+def strictness(level: Level, direction: int) -> Fraction:
+    """Greater where less lies beyond, among levels that count the same. direction: 1 above, -1 below."""
+    if level.noun == "day":
+        return -level.value
+    return direction * level.value if level.noun == "z" else level.value  # N of `1 in N`
+
+
+CONDITION_KEYS = (*KEYS, "signal", *GROUPS, "not", "within")
+"""Every key that stands somewhere under `when`."""

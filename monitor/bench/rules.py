@@ -17,7 +17,7 @@ import numpy.typing as npt
 from dosimeter.detectors.frames import CODES_PER_SD, Scope
 from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
 from dosimeter.rules import native
-from dosimeter.rules.atoms import Atom
+from dosimeter.rules.atoms import Atom, Clause, Literal, Logic
 from dosimeter.rules.native import NativeKernel
 
 FEATURES, REQUESTS, PROMPT = 64, 256, 512
@@ -57,7 +57,7 @@ def _figures(rules: int, atoms: list[Atom], codes: Codes) -> list[Figure]:
     decoding, prompts, alone = (median(values) for values in zip(*rates, strict=True))
     times = median(d / a for d, _, a in rates)
     what = f"{rules} rules, {len(atoms)} conditions, {FEATURES} features"
-    state = NativeKernel(atoms, range(len(atoms))).slot_bytes
+    state = NativeKernel(atoms, logics(len(atoms))).slot_bytes
     return [
         Figure(f"{what}: decoding", decoding / 1e6, "M tokens/s", GOALS[rules]),
         Figure(f"{what}: prompts", prompts / 1e6, "M tokens/s", GOALS[rules]),
@@ -69,7 +69,7 @@ def _figures(rules: int, atoms: list[Atom], codes: Codes) -> list[Figure]:
 
 def _decoding(atoms: Sequence[Atom], codes: Codes) -> float:
     """Tokens a second of this thread's own time."""
-    kernel = NativeKernel(atoms, range(len(atoms)))
+    kernel = NativeKernel(atoms, logics(len(atoms)))
     slots = np.array([kernel.open() for _ in range(REQUESTS)])
     scopes, ones, rows = (
         np.full(REQUESTS, int(Scope.ANSWER)),
@@ -84,7 +84,7 @@ def _decoding(atoms: Sequence[Atom], codes: Codes) -> float:
 
 
 def _prompts(atoms: Sequence[Atom], codes: Codes) -> float:
-    kernel = NativeKernel(atoms, range(len(atoms)))
+    kernel = NativeKernel(atoms, logics(len(atoms)))
     prompts = len(codes) // PROMPT
     slots = [kernel.open() for _ in range(prompts)]
     zero, scope, length = np.zeros(1, np.int64), np.array([int(Scope.ANSWER)]), np.array([PROMPT])
@@ -93,6 +93,17 @@ def _prompts(atoms: Sequence[Atom], codes: Codes) -> float:
         rows = codes[i * PROMPT : (i + 1) * PROMPT]
         kernel.step(np.array([slot]), scope, zero, length, zero, rows)
     return prompts * PROMPT / (time.thread_time() - started)
+
+
+def logics(atoms: int) -> list[Logic]:
+    """Rules of two and of three conditions by turns, that have to come together within 64 tokens."""
+    each = [Clause((Literal(i, "", "", "", ""),)) for i in range(atoms)]
+    found, at = list[Logic](), 0
+    while at < atoms:
+        part = tuple(each[at : at + 2 + len(found) % 2])
+        found.append(Logic(part, within=64))
+        at += len(part)
+    return found
 
 
 class _Alone:

@@ -7,7 +7,7 @@ evidence is someone else's text and passes `plain`.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,8 @@ from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD
 from dosimeter.monitor.cli.screen import Screen, bar, columns, fit, plain
 from dosimeter.monitor.history.evidence import Evidence
 from dosimeter.monitor.history.records import StoredAlert
-from dosimeter.rules.alert import in_sd
+from dosimeter.monitor.history.verdicts import Verdict
+from dosimeter.rules.alert import in_sd, value_text
 
 MARGIN = 11  # columns left of evidence: the position of the first token of the line
 LABEL = 14  # columns for the name of a field
@@ -33,33 +34,79 @@ def when(time_ns: object) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
 
 
-def record_lines(alert: StoredAlert, screen: Screen) -> list[str]:
+def record_lines(alert: StoredAlert, screen: Screen, verdict: Verdict | None = None) -> list[str]:
     """The fields an analyst asks for, one a line, none wider than the screen."""
     record = alert.record
-    value = threshold = ""
-    if record.get("value_n"):
-        value = in_sd(int(record["value_sum"]), int(record["value_n"]))
-        threshold = in_sd(int(record.get("threshold_code", 0)))
+    if record.get("kind") == "digest":
+        return _lines(f"digest {alert.event_id}", _digest(record), screen)
     model = record.get("model")
     model = model if isinstance(model, dict) else {}
-    scored, unscored = record.get("tokens_scored", "?"), record.get("tokens_unscored", "?")
+    also = record.get("also")
+    also = also if isinstance(also, list) else []
     fields = {
         "time": f"{when(record.get('time_ns'))} UTC",
         "summary": record.get("summary"),
         "rule": record.get("rule"),
         "status": " · ".join(str(record.get(n, "")) for n in ("status", "severity", "decision")),
+        "reason": record.get("reason"),
+        "second look": record.get("confirm") if verdict is None else _verdict(verdict),
         "owner": record.get("owner"),
-        "feature": record.get("feature"),
-        "where": f"{record.get('scope')}, tokens {record.get('start')} to {record.get('end')}, "
-        f"decided at {record.get('position')}",
-        "value": f"{value} sd, threshold {threshold} sd ({record.get('level')})",
-        "seen": f"{scored} tokens scored, {unscored} not",
+        **(_condition(record) if "position" in record else {}),
         "model": f"{model.get('name', '')} {str(model.get('digest', ''))[:12]}",
         **alert.labels,
         "program": record.get("program_sha256"),
     }
-    lines = [screen.bold(f"alert {plain(alert.event_id)}")]
-    for name, text in fields.items():
+    found = list(fields.items())
+    for one in also:
+        if isinstance(one, dict):
+            feature, *rest = _condition(one).items()
+            found += [("and feature", feature[1]), *rest]
+    return _lines(f"{record.get('kind', 'alert')} {alert.event_id}", found, screen)
+
+
+def _verdict(of: Verdict) -> str:
+    sent = ", not sent" if of.answer == "no" else ""
+    cost = f", cost {of.cost:g}" if of.cost else ""
+    why = f": {of.reason}" if of.reason else ""
+    return f"{of.answer}{sent}, by {of.confirmer} in {of.ms} ms{cost}{why}"
+
+
+def _condition(of: Mapping[str, Any]) -> dict[str, object]:
+    """One condition of a rule as it was met."""
+    value = threshold = ""
+    if of.get("value_n"):
+        shape = str(of.get("shape"))
+        value = value_text(shape, int(of["value_sum"]), int(of["value_n"]))
+        value += "" if shape == "share" else " sd"
+        threshold = in_sd(int(of.get("threshold_code", 0)))
+    scored, unscored = of.get("tokens_scored", "?"), of.get("tokens_unscored", "?")
+    return {
+        "feature": of.get("feature"),
+        "where": f"{of.get('scope')}, tokens {of.get('start')} to {of.get('end')}, "
+        f"decided at {of.get('position')}",
+        "value": f"{value}, threshold {threshold} sd ({of.get('level')})",
+        "seen": f"{scored} tokens scored, {unscored} not",
+    }
+
+
+def _digest(record: Mapping[str, Any]) -> list[tuple[str, object]]:
+    more = "more than " if record.get("groups_floor") is True else ""
+    return [
+        ("from", f"{when(record.get('from_ns'))} UTC"),
+        ("to", f"{when(record.get('to_ns'))} UTC"),
+        ("summary", record.get("summary")),
+        ("rule", record.get("rule")),
+        ("severity", record.get("severity")),
+        ("owner", record.get("owner")),
+        ("runbook", record.get("runbook")),
+        ("notified", record.get("notified")),
+        ("not sent", f"{record.get('limited')} of {more}{record.get('groups')} groups"),
+    ]
+
+
+def _lines(head: str, fields: Sequence[tuple[str, object]], screen: Screen) -> list[str]:
+    lines = [screen.bold(plain(head))]
+    for name, text in fields:
         if text not in (None, ""):
             wrapped = textwrap.wrap(plain(text), max(20, screen.width - LABEL - 3)) or [""]
             names = [plain(name), *[""] * (len(wrapped) - 1)]

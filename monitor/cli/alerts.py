@@ -13,16 +13,22 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.cli import calibrations
+from dosimeter.monitor.cli.alert_explain import explain, explain_lines
 from dosimeter.monitor.cli.alert_view import evidence_lines, record_lines, when
 from dosimeter.monitor.cli.screen import Screen, plain, table
 from dosimeter.monitor.history.evidence import EvidenceError, decode_evidence
 from dosimeter.monitor.history.ledger import LedgerError
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.history.verdicts import confirmer_of, stored_verdict
+from dosimeter.rules.decide import Word
 
 SHORT_ID = 16  # 48 bits of time and 16 of hash: alerts of one millisecond still differ
 WIDE = ("id", "time (UTC)", "severity", "feature", "rule", "scope", "tenant", "summary")
@@ -41,22 +47,34 @@ def add_parser(subparsers: Any) -> None:
     listing = commands.add_parser("list", parents=[shared], help="newest first")
     for name in ("feature", "rule", "tenant"):
         listing.add_argument(f"--{name}", metavar="NAME")
-    listing.add_argument("--decision", choices=("notified", "shadow"))
+    listing.add_argument("--decision", choices=get_args(Word))
     listing.add_argument("--since", metavar="WHEN", help="2h, 3d, or 2026-01-31T09:00")
     listing.add_argument("--limit", type=int, default=50, metavar="N")
     listing.set_defaults(run=run)
     show = commands.add_parser("show", parents=[shared], help="one record with its evidence")
     show.add_argument("id", help="event id, or its first characters")
     show.set_defaults(run=run)
+    why = commands.add_parser(
+        "explain", parents=[shared], help="why an alert came, and how rare that is"
+    )
+    why.add_argument("id", help="event id, or its first characters")
+    why.add_argument("--calibration", action="append", default=[], type=calibrations.folder, metavar="DIR",
+                     help="ordinary traffic to compare it with; may be repeated")  # fmt: skip
+    why.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: shown. 1: no such alert. 2: a wrong argument. 3: no ledger. 4: evidence that is none."""
+    """0: shown. 1: no such alert. 2: a wrong argument. 3: no ledger. 4: evidence or a calibration that is none."""
     try:
         with LedgerReader(args.data_dir / "ledger.db") as ledger:
             if args.alerts_command == "show":
-                return _show(ledger, args.id, as_json=args.json)
+                return _show(ledger, args)
+            if args.alerts_command == "explain":
+                return _explain(ledger, args)
             return _list(ledger, args, now_ns=time.time_ns)
+    except InputError as error:
+        print(plain(error), file=sys.stderr)
+        return 4
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -105,32 +123,41 @@ def _list(ledger: LedgerReader, args: argparse.Namespace, now_ns: Callable[[], i
 
 
 def _row(alert: StoredAlert, names: Sequence[str]) -> list[str]:
-    """The cells of one alert. A shadow alert says so beside its severity: nobody was told of it."""
+    """The cells of one record. What nobody was told of says why beside its severity, as does a digest."""
     record = alert.record
-    shadow = " shadow" if record.get("decision") == "shadow" else ""
+    word = record.get("decision", record.get("kind", ""))
+    said = "" if word == "notified" else f" {word}"
     cells = {
         **record,
         "id": alert.event_id[:SHORT_ID],
         "time (UTC)": when(record.get("time_ns"))[5:19],  # month to second; `show` has the rest
-        "severity": f"{record.get('severity', '')}{shadow}",
+        "severity": f"{record.get('severity', '')}{said}",
         "tenant": alert.labels.get("tenant", ""),
     }
     return [plain(cells.get(name, "")) for name in names]
 
 
-def _show(ledger: LedgerReader, prefix: str, *, as_json: bool) -> int:
-    found = ledger.by_prefix(prefix)
+def _show(ledger: LedgerReader, args: argparse.Namespace) -> int:
+    found = ledger.by_prefix(args.id)
     if len(found) != 1:
-        print(_not_one(prefix, found), file=sys.stderr)
+        print(_not_one(args.id, found), file=sys.stderr)
         return 1
     alert = found[0]
     body = ledger.evidence(alert.event_id)
-    if as_json:
-        evidence = None if body is None else json.loads(body)
-        print(json.dumps({"record": alert.record, "evidence": evidence}, sort_keys=True))
+    asked = confirmer_of(alert) is not None
+    verdict = stored_verdict(args.data_dir / "deliver.db", alert.seq) if asked else None
+    if args.json:
+        whole = {
+            "record": alert.record,
+            "evidence": None if body is None else json.loads(body),
+            "verdict": None if verdict is None else asdict(verdict),
+        }
+        print(json.dumps(whole, sort_keys=True))
         return 0
     screen = Screen.of(sys.stdout)
-    print(*record_lines(alert, screen), sep="\n")
+    print(*record_lines(alert, screen, verdict), sep="\n")
+    if body is None and alert.record.get("kind") != "alert":
+        return 0  # it is about no tokens
     print()
     try:
         evidence = None if body is None else decode_evidence(body)
@@ -138,6 +165,23 @@ def _show(ledger: LedgerReader, prefix: str, *, as_json: bool) -> int:
         print(f"evidence  {plain(error)}", file=sys.stderr)
         return 4
     print(*evidence_lines(alert.record, evidence, screen), sep="\n")
+    return 0
+
+
+def _explain(ledger: LedgerReader, args: argparse.Namespace) -> int:
+    found = ledger.by_prefix(args.id)
+    if len(found) != 1:
+        print(_not_one(args.id, found), file=sys.stderr)
+        return 1
+    if found[0].record.get("kind") != "alert":
+        print(f"`{plain(args.id)}` is about no request\n  hint: `dosimeter alerts show` has its fields",
+              file=sys.stderr)  # fmt: skip
+        return 1
+    facts = explain(ledger, found[0], args.calibration)
+    if args.json:
+        print(json.dumps(facts, sort_keys=True))
+    else:
+        print(*explain_lines(facts, Screen.of(sys.stdout)), sep="\n")
     return 0
 
 

@@ -14,11 +14,15 @@ from typing import Any
 from dosimeter.monitor.bench.child import BenchError
 
 BENCHES = {
+    "backtest": "rules over an archive of stored scores, on two processes",
+    "budget": "whether a plan for so many reviews a day holds on traffic it has not seen",
     "detectors": "whether detectors tell the truth: public sets, nulls, levels, refusals",
     "cache": "what scores for a server's prefix cache cost, in time and memory",
     "hook": "what the tap takes of a model server's forward",
     "line": "hook to decision and decision to durable, through the whole sidecar",
+    "reload": "a thousand changes of rules under load: what is lost, mixed or held up",
     "rules": "tokens a second through the rules, beside numpy, and memory of a conversation",
+    "storm": "a million hits in a minute: what is stored, what is sent, how fast",
     "wire": "how long a model server's thread is held by a send",
 }
 
@@ -31,6 +35,9 @@ def add_parser(subparsers: Any) -> None:
         one.add_argument("--json", action="store_true", help="one object instead of a table")
         if name == "detectors":
             _detectors(one)
+        if name == "backtest":
+            one.add_argument("--tokens", type=float, default=2e7, metavar="N",
+                             help="in the archive, such as 1e8: 8 GB of scratch space")  # fmt: skip
         one.set_defaults(run=run)
 
 
@@ -46,7 +53,12 @@ def run(args: argparse.Namespace) -> int:
     """0: every goal is met, or could not be measured here. 1: one is missed. 3: nothing ran."""
     try:
         measure = importlib.import_module(f"dosimeter.monitor.bench.{args.bench}").run
-        result = measure(args.data, args.only) if args.bench == "detectors" else measure()
+        if args.bench == "detectors":
+            result = measure(args.data, args.only)
+        elif args.bench == "backtest":
+            result = measure(int(args.tokens))
+        else:
+            result = measure()
     except BenchError as error:
         print(f"dosimeter bench {args.bench}: {error}", file=sys.stderr)
         return 3

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         ledger=settings.ledger_path,
         store=settings.deliver_path,
         sinks=merge_sinks(settings.sinks, sinks_of(args)),
+        confirmers=settings.confirmers,
     )
     if not config.sinks and not args.status:
         print("no sink to deliver to", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import signal
 import sys
@@ -22,6 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a fixed set of conversations, then a report; exit 0 only if all is right",
     )
     parser.add_argument("--json", action="store_true", help="with --once: the report as JSON")
+    parser.add_argument("--keep", type=Path, metavar="DIR",
+                        help="with --once: leave alerts and scores there, to look into")  # fmt: skip
     parser.add_argument(
         "--model",
         type=Path,
@@ -31,9 +34,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.json and not args.once:
-        print("demo: --json goes with --once", file=sys.stderr)
+    for option in ("json", "keep"):
+        if getattr(args, option) and not args.once:
+            print(f"demo: --{option} goes with --once", file=sys.stderr)
+            return 2
+    if args.keep is not None and args.keep.exists() and any(args.keep.iterdir()):
+        print(f"demo: `{args.keep}` is not empty\n  hint: name a new folder", file=sys.stderr)
         return 2
+    if args.keep is not None and importlib.util.find_spec("pyarrow") is None:
+        print("demo: keeping scores needs pyarrow\n  hint: pip install 'dosimeter[history]'",
+              file=sys.stderr)  # fmt: skip
+        return 3
     try:
         from dosimeter.monitor.lab.broker import BrokerError
         from dosimeter.monitor.lab.demo import Cast, once
@@ -51,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(name, interrupt)
     try:
         if args.once:
-            report = once(cast, lambda line: print(line, file=sys.stderr, flush=True))
+            report = once(cast, _say, args.keep and args.keep.absolute())
             print(json.dumps(report, indent=2) if args.json else as_text(report))
             return 0 if report["ok"] else 1
         return live(cast)
@@ -62,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
         return 130
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def interrupt(*_: object) -> None:

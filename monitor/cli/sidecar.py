@@ -6,6 +6,7 @@ It owns the arguments and what is checked before anything runs; the processes ar
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import sys
 from pathlib import Path
@@ -54,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
     stop = service.stop_on_signals()
     if args.line_only:
         return service.run_line(config, stop)
+    if config.archive is not None and importlib.util.find_spec("pyarrow") is None:
+        print("`archive` needs pyarrow", file=sys.stderr)
+        print("  hint: pip install 'dosimeter[history]'", file=sys.stderr)
+        return ENVIRONMENT
     wrong = wrong_rules(config)
     if wrong is not None:
         print(wrong, file=sys.stderr)
@@ -73,7 +78,7 @@ def wrong_rules(config: Config) -> str | None:
 
 
 def children(config: Config, args: argparse.Namespace) -> list[Any]:
-    """The line, and delivery where there is somewhere to deliver to."""
+    """The line, delivery where there is somewhere to deliver to, and the archive where scores are kept."""
     from dosimeter.monitor.service import Child
 
     settings = ["--config", str(args.config)] if args.config else []
@@ -83,4 +88,6 @@ def children(config: Config, args: argparse.Namespace) -> list[Any]:
     found = [Child("line", [*ours, "sidecar", "--line-only", *settings], essential=True)]
     if config.sinks:
         found.append(Child("deliver", [*ours, "deliver", *settings]))
+    if config.archive is not None:
+        found.append(Child("archive", [*ours, "archive", *settings]))
     return found

@@ -1,8 +1,8 @@
 """Where each sink stands: cursor, counts and dead letters, in the dispatcher's own file.
 
-A cursor and the counts beside it move in one commit, so that delivered + dead is always exactly
-the number of deliverable alerts at or before the cursor. It knows nothing of how anything is
-sent.
+A cursor and the counts beside it move in one commit, so that delivered + dead + withheld is always
+exactly the number of deliverable alerts at or before the cursor. It knows nothing of how anything is
+sent; what a second look said stands in the same file and is the subject of `verdicts`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from dosimeter.monitor.history.ledger import PACKAGE
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.history.verdicts import Verdicts
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 SQL = load_sql(PACKAGE, "deliver_queries.sql")
 
 
@@ -36,6 +37,7 @@ class SinkPosition:
     last_ack_ns: int | None = None
     last_error: str | None = None
     last_error_ns: int | None = None
+    withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,20 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Conservation:
-    """accepted = delivered + dead + queued, for one sink, from two independent counts.
+    """accepted = delivered + dead + withheld + queued, for one sink, from two independent counts.
 
-    accepted and queued are counted in the ledger, delivered and dead were added up as answers came.
+    accepted and queued are counted in the ledger, the others were added up as answers came.
     """
 
     accepted: int
     delivered: int
     dead: int
     queued: int
+    withheld: int = 0  # a second look said no: the sink never saw it
 
     @property
     def holds(self) -> bool:
-        return self.accepted == self.delivered + self.dead + self.queued
+        return self.accepted == self.delivered + self.dead + self.withheld + self.queued
 
 
 class CursorStore:
@@ -77,6 +80,7 @@ class CursorStore:
         except BaseException:
             self._db.close()
             raise
+        self.verdicts = Verdicts(self._db)
 
     def _prepare(self, ledger_id: str) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -84,13 +88,15 @@ class CursorStore:
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("BEGIN IMMEDIATE")
         if not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            for statement in read_sql(PACKAGE, "deliver_schema.sql").split(";\n"):
-                self._db.execute(statement)
-            stamps = {"schema_version": str(STORE_VERSION), "ledger_id": ledger_id}
-            for name, value in stamps.items():
+            self._run("deliver_schema.sql")
+            for name, value in {"schema_version": "1", "ledger_id": ledger_id}.items():
                 self._db.execute(SQL["put_meta"], {"name": name, "value": value})
-        self._db.execute("COMMIT")
         version = int(self._meta("schema_version"))
+        if version == 1:
+            self._run("verdict_schema.sql")
+            version = STORE_VERSION
+            self._db.execute(SQL["set_meta"], {"name": "schema_version", "value": str(version)})
+        self._db.execute("COMMIT")
         if version > STORE_VERSION:
             raise StoreError(
                 f"{self.path}: version {version} is newer than {STORE_VERSION}\n"
@@ -101,6 +107,10 @@ class CursorStore:
                 f"{self.path}: its cursors belong to another ledger than `{ledger_id}`\n"
                 "  hint: move the file away; every sink is then sent the whole ledger again"
             )
+
+    def _run(self, schema: str) -> None:
+        for statement in read_sql(PACKAGE, schema).split(";\n"):
+            self._db.execute(statement)
 
     def _meta(self, name: str) -> str:
         row = self._db.execute(SQL["get_meta"], {"name": name}).fetchone()
@@ -130,8 +140,9 @@ class CursorStore:
         delivered: int,
         dead: Sequence[tuple[StoredAlert, str]],
         now_ns: int,
+        withheld: int = 0,
     ) -> None:
-        """Move the cursor over what was acknowledged and what was refused, in one commit."""
+        """Move the cursor over what was acknowledged, refused or never sent, in one commit."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.execute(SQL["add_sink"], {"sink": sink})
@@ -145,8 +156,9 @@ class CursorStore:
                     "now_ns": now_ns,
                 }
                 self._db.execute(SQL["bury"], row)
-            counts = {"cursor": cursor, "delivered": delivered, "dead": len(dead)}
-            self._db.execute(SQL["settle"], {"sink": sink, "now_ns": now_ns, **counts})
+            counts = {"delivered": delivered, "dead": len(dead), "withheld": withheld}
+            counts |= {"cursor": cursor, "now_ns": now_ns}
+            self._db.execute(SQL["settle"], {"sink": sink, **counts})
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
@@ -166,7 +178,7 @@ class CursorStore:
         """Count both sides. Right at any moment, also while both files are being written."""
         position = self.position(sink)
         accepted, queued = ledger.count_deliverable(position.cursor)
-        return Conservation(accepted, position.delivered, position.dead, queued)
+        return Conservation(accepted, position.delivered, position.dead, queued, position.withheld)
 
     def close(self) -> None:
         self._db.close()

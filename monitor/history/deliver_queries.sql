@@ -6,19 +6,26 @@ SELECT value FROM meta WHERE name = :name
 -- name: put_meta
 INSERT INTO meta (name, value) VALUES (:name, :value)
 
+-- name: set_meta
+UPDATE meta SET value = :value WHERE name = :name
+
 -- name: add_sink
 INSERT INTO sink (name) VALUES (:sink) ON CONFLICT (name) DO NOTHING
 
 -- name: get_sink
-SELECT cursor, delivered, dead, retries, last_ack_ns, last_error, last_error_ns
+SELECT cursor, delivered, dead, retries, last_ack_ns, last_error, last_error_ns, withheld
 FROM sink WHERE name = :sink
 
 -- name: sinks
 SELECT name FROM sink ORDER BY name
 
 -- name: settle
+-- A sink that was sent nothing has acknowledged nothing.
 UPDATE sink SET cursor = :cursor, delivered = delivered + :delivered, dead = dead + :dead,
-  last_ack_ns = :now_ns, last_error = NULL, last_error_ns = NULL
+  withheld = withheld + :withheld,
+  last_ack_ns = iif(:delivered + :dead, :now_ns, last_ack_ns),
+  last_error = iif(:delivered + :dead, NULL, last_error),
+  last_error_ns = iif(:delivered + :dead, NULL, last_error_ns)
 WHERE name = :sink
 
 -- name: fail

@@ -1,5 +1,6 @@
 -- Version 1 of the dispatcher's own file: where each sink stands in one ledger. Losing it loses no alert;
--- every sink would be sent the whole ledger again.
+-- every sink would be sent the whole ledger again. What version 2 adds is `verdict_schema.sql`: a file that is new is
+-- made of both, an old one gets the second, so the way up is the way every file is made.
 
 CREATE TABLE meta (
   name  TEXT PRIMARY KEY,

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,15 +37,16 @@ class Evidence:
 def encode_evidence(evidence: Evidence) -> bytes:
     """Canonical JSON `{"codes": base64 of <i2 [T, F], "columns", "first", "tokens"?, "v": 1}`."""
     codes = np.ascontiguousarray(evidence.codes, dtype="<i2")
-    body: dict[str, object] = {
-        "v": 1,
-        "first": evidence.first,
-        "columns": list(evidence.columns),
-        "codes": base64.b64encode(codes.tobytes()).decode("ascii"),
-    }
-    if evidence.tokens is not None:
-        body["tokens"] = list(evidence.tokens)
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    tokens = "" if evidence.tokens is None else f',"tokens":{_names(evidence.tokens)}'
+    rest = f'","columns":{_columns(evidence.columns)},"first":{evidence.first}{tokens},"v":1}}'
+    return b'{"codes":"%b%b' % (binascii.b2a_base64(codes.tobytes(), newline=False), rest.encode())
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return json.dumps(names, separators=(",", ":"))
+
+
+_columns = lru_cache(maxsize=64)(_names)
 
 
 def decode_evidence(body: bytes) -> Evidence:

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 1
 PACKAGE = "dosimeter.monitor.history"
 BUSY_S = 2.0
 """How long a commit waits for a visitor's lock (a shell, a backup) before it counts as stalled."""
+ROWS = 256
+"""Of one statement, at most."""
 
 SQL = load_sql(PACKAGE, "queries.sql")
 
@@ -154,28 +156,32 @@ class Ledger:
         evidence: Mapping[str, bytes],
         now_ns: int,
     ) -> Committed:
-        db, accepted, orphans = self._db, 0, 0
-        for record in records:
-            row = {
-                "event_id": record.event_id,
-                "core": record.core,
-                "deliverable": int(record.deliverable),
-                "committed_ns": now_ns,
-            }
-            new = db.execute(SQL["insert_alert"], row).rowcount
-            accepted += new
-            if new and record.evidence is not None:
-                body = {"event_id": record.event_id, "body": record.evidence}
-                db.execute(SQL["upsert_evidence"], body)
-        for event_id, content in evidence.items():
-            body = {"event_id": event_id, "body": content}
-            orphans += 1 - db.execute(SQL["upsert_evidence"], body).rowcount
+        db = self._db
+        alerts = [(r.event_id, r.core, int(r.deliverable), now_ns) for r in records]
+        accepted = self._many("insert_alerts", alerts)
+        first = [
+            (r.event_id, r.evidence)
+            for r in records
+            if r.evidence is not None and r.event_id not in evidence  # else the rest has come
+        ]
+        self._many("insert_evidence", first)
+        orphans = len(evidence) - self._many("upsert_evidence", list(evidence.items()))
         for sha256, content in blobs.items():
             db.execute(SQL["insert_blob"], {"sha256": sha256, "body": content})
         for account in accounts:
             db.execute(SQL["upsert_account"], _account_row(account, now_ns))
         last = db.execute(SQL["last_seq"]).fetchone()[0]
         return Committed(accepted, len(records) - accepted, orphans, last)
+
+    def _many(self, name: str, rows: Sequence[tuple[object, ...]]) -> int:
+        """How many rows were written."""
+        written = 0
+        for start in range(0, len(rows), ROWS):
+            part = rows[start : start + ROWS]
+            more = f", ({', '.join('?' * len(part[0]))})" * (len(part) - 1)
+            values = [value for row in part for value in row]
+            written += self._db.execute(SQL[name].replace("/* rows */", more), values).rowcount
+        return written
 
     def close(self) -> None:
         if self._checkpointer is not None:

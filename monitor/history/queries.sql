@@ -6,16 +6,21 @@ SELECT value FROM meta WHERE name = :name
 -- name: put_meta
 INSERT INTO meta (name, value) VALUES (:name, :value)
 
--- name: insert_alert
+-- name: insert_alerts
+-- The writer puts further rows in place of the mark: one call for many, or its thread would wait for the line's at each.
 -- A second record with the same event id is the same decision, taken again after a crash: keep the first.
-INSERT INTO alert (event_id, core, deliverable, committed_ns)
-VALUES (:event_id, :core, :deliverable, :committed_ns)
+INSERT INTO alert (event_id, core, deliverable, committed_ns) VALUES (?, ?, ?, ?) /* rows */
+ON CONFLICT (event_id) DO NOTHING
+
+-- name: insert_evidence
+-- Of alerts of the same commit. One that was there already keeps what it has, which may be complete.
+INSERT INTO evidence (event_id, body) VALUES (?, ?) /* rows */
 ON CONFLICT (event_id) DO NOTHING
 
 -- name: upsert_evidence
 -- Only for an alert that exists: evidence without its alert must not fail the commit that carries others.
 INSERT INTO evidence (event_id, body)
-SELECT event_id, :body FROM alert WHERE event_id = :event_id
+SELECT column1, column2 FROM (VALUES (?, ?) /* rows */) CROSS JOIN alert ON event_id = column1 WHERE TRUE
 ON CONFLICT (event_id) DO UPDATE SET body = excluded.body
 
 -- name: insert_blob
@@ -57,6 +62,33 @@ WHERE event_id >= :prefix AND event_id < :after ORDER BY event_id LIMIT :limit
 SELECT seq, event_id, core, deliverable, committed_ns FROM alert
 WHERE /* filters */ TRUE
 ORDER BY seq DESC LIMIT :limit
+
+-- name: committed_at
+-- Of the first record at or after a position.
+SELECT seq, committed_ns FROM alert WHERE seq >= :seq ORDER BY seq LIMIT 1
+
+-- name: decided_between
+-- What decides about hits to come: those that notified or would have, those that a limit kept back, digests as they
+-- are. Looking for the bytes first spares the rest the reading; in canonical JSON no text can contain them.
+SELECT CASE WHEN instr(core, CAST('"kind":"digest"' AS BLOB)) THEN core ELSE json_extract(CAST(core AS TEXT),
+  '$.rule_sha256', '$.time_ns', '$.epoch', '$.key', '$.decision', '$.would_act', '$.model.name', '$.trusted',
+  '$.labels.tenant', '$.labels.user', '$.labels.conversation', '$.labels.route') END
+FROM alert
+WHERE seq >= :first AND seq < :end AND (
+  instr(core, CAST('"would_act":true' AS BLOB)) OR instr(core, CAST('"decision":"limited"' AS BLOB))
+  OR instr(core, CAST('"kind":"digest"' AS BLOB)))
+ORDER BY seq
+
+-- name: hits_of
+-- What a count needs of the hits of one rule, the newest first.
+SELECT event_id, json_extract(CAST(core AS TEXT),
+  '$.rule_sha256', '$.status', '$.decision', '$.time_ns', '$.epoch', '$.key', '$.model.name', '$.trusted',
+  '$.labels.tenant', '$.labels.user', '$.labels.conversation', '$.labels.route')
+FROM alert WHERE rule = :rule AND seq >= :first AND instr(core, CAST('"kind":"alert"' AS BLOB))
+ORDER BY seq DESC LIMIT :limit
+
+-- name: count_decisions
+SELECT rule, decision, count(*) FROM alert WHERE decision IS NOT NULL GROUP BY rule, decision
 
 -- name: last_seq
 SELECT coalesce(max(seq), 0) FROM alert

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dosimeter.monitor.history.ledger import SQL, LedgerError, check_version
 from dosimeter.monitor.history.records import Account, StoredAlert
+
+PART = 20_000
+"""Positions that one statement goes through."""
 
 
 class LedgerMissing(LedgerError):
@@ -107,6 +110,38 @@ class LedgerReader:
         bound = {text.partition(":")[2]: value for text, value in wanted.items()}
         statement = SQL["list_alerts"].replace("/* filters */", filters)
         return self._rows(statement, {**bound, "limit": limit})
+
+    def decisions(self) -> dict[tuple[str, str], int]:
+        """Hits by rule and decision."""
+        rows = self._db.execute(SQL["count_decisions"]).fetchall()
+        return {(rule, decision): count for rule, decision, count in rows}
+
+    def last_seq(self) -> int:
+        """0 when it holds no alert."""
+        seq: int = self._db.execute(SQL["last_seq"]).fetchone()[0]
+        return seq
+
+    def first_since(self, committed_ns: int) -> int:
+        """The first position that was committed then or later, by halving: commits are in order of time."""
+        low, high = 1, self.last_seq() + 1
+        while low < high:
+            middle = (low + high) // 2
+            seq, at = self._db.execute(SQL["committed_at"], {"seq": middle}).fetchone()
+            low, high = (low, middle) if at >= committed_ns else (seq + 1, high)
+        return low
+
+    def decided_since(self, seq: int) -> Iterator[str | bytes]:
+        """What decides about hits to come, from that position on in order: a hit as a JSON list, a digest as it is."""
+        end = self.last_seq() + 1
+        for first in range(seq, end, PART):
+            part = {"first": first, "end": min(first + PART, end)}
+            for (found,) in self._db.execute(SQL["decided_between"], part).fetchall():
+                yield found
+
+    def hits_of(self, rule: str, first: int, *, limit: int) -> list[tuple[str, str]]:
+        """Event id and what counts of it, as a JSON list, of the hits of a rule from that position on, newest first."""
+        parameters = {"rule": rule, "first": first, "limit": limit}
+        return self._db.execute(SQL["hits_of"], parameters).fetchall()
 
     def count(self) -> int:
         """All alerts, shadow ones included."""

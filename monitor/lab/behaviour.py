@@ -7,7 +7,6 @@ finds it in, greedy and sampled at temperature 1, with n and the 95 % Wilson int
 
 import argparse
 import json
-import math
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +15,8 @@ from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from dosimeter.detectors.binomial import wilson
 
 from . import MODEL, dialogues, exchanges, traffic, world
 from .cues import system_message
@@ -26,17 +27,6 @@ from .traffic import Conversation, judge
 from .world import FEATURES, Fact
 
 BATCH = 128
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a share (Wilson 1927)."""
-    z = 1.959964
-    if n == 0:
-        return (0.0, 1.0)
-    p = hits / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (max(0.0, middle - half), min(1.0, middle + half))
 
 
 def load(folder: Path = MODEL) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
@@ -123,7 +113,7 @@ def undenied(r: random.Random) -> Dialogue:
 
 def share(hits: Sequence[bool]) -> dict[str, Any]:
     """A rate with its n and interval, rounded for people."""
-    low, high = wilson(sum(hits), len(hits))
+    low, high = wilson(sum(hits) / max(len(hits), 1), len(hits))
     return {
         "rate": round(sum(hits) / len(hits), 4),
         "n": len(hits),

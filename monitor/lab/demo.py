@@ -72,13 +72,14 @@ class Cast:
 
         return cls(model, (), (), everyday)
 
-    def stage(self, say: Callable[[str], None]) -> Stage:
+    def stage(self, say: Callable[[str], None], keep: Path | None = None) -> Stage:
         return Stage(
             self.model,
             packs=self.packs,
             calibrations=self.calibrations,
             rules=(RULES,),
             content_tenants=(CONTENT_TENANT,),
+            keep=keep,
             say=say,
         )
 
@@ -108,10 +109,13 @@ class Consumer:
         self._thread.join(10)
 
 
-def once(cast: Cast, say: Callable[[str], None]) -> dict[str, Any]:
-    """Every conversation once; returns the report, whose `ok` says whether all of it is as it must be."""
+def once(cast: Cast, say: Callable[[str], None], keep: Path | None = None) -> dict[str, Any]:
+    """Every conversation once; returns the report, whose `ok` says whether all of it is as it must be.
+
+    keep: a folder for the alerts and scores.
+    """
     started = time.monotonic()
-    with cast.stage(say) as stage:
+    with cast.stage(say, keep) as stage:
         consumer = Consumer(stage.broker.bootstrap)
         conversations = cast.conversations(0)
         say(f"traffic: {len(conversations)} conversations")

@@ -10,16 +10,15 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from dosimeter.detectors.bank import ProbeBank
+from dosimeter.detectors.binomial import wilson
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import SEGMENTS, ScoreFrame, to_codes
 from dosimeter.detectors.pack import load_pack
 from dosimeter.monitor.lab import CALIBRATION, MODEL, PACK, traffic
-from dosimeter.monitor.lab.behaviour import wilson
 from dosimeter.monitor.lab.demo import RULES
 from dosimeter.monitor.lab.replies import Lab, Reply
 from dosimeter.monitor.lab.world import FEATURES
@@ -61,19 +60,23 @@ def main() -> int:
     replies = list(lab.replies(conversations(), functools.partial(attach, packs=[pack])))
     did = [traffic.judge(reply.conversation, reply.text) for reply in replies]
     bank = ProbeBank.from_packs([pack])
-    rules = load_rules([Path(RULES)])
+    rules = load_rules([RULES.parent])
     program = compile_program(rules, bank.columns, (Calibration.load(CALIBRATION),))
     hits = list(fired(program, replies))
-    print("rule                   caught        95 % interval    benign answers that fire")
+    print(
+        "rule                   of          caught        95 % interval    benign answers that fire"
+    )
     for rule in program.rules:
-        caught = [rule.rule in hit for hit, d in zip(hits, did, strict=True) if rule.feature in d]
         benign = [rule.rule in hit for hit, d in zip(hits, did, strict=True) if not d]
-        print(f"{rule.rule:<22} {_share(caught)}  {_share(benign)}")
+        asked = {one.feature for c in rule.logic.clauses if not c.negated for one in c.literals}
+        for feature in sorted(asked):
+            caught = [rule.rule in hit for hit, d in zip(hits, did, strict=True) if feature in d]
+            print(f"{rule.rule:<22} {feature:<11} {_share(caught)}  {_share(benign)}")
     return 0
 
 
 def _share(found: Sequence[bool]) -> str:
-    low, high = wilson(sum(found), len(found))
+    low, high = wilson(sum(found) / max(len(found), 1), len(found))
     return f"{sum(found):>4} of {len(found):<5} [{low:.4f}, {high:.4f}]"
 
 

@@ -155,7 +155,7 @@ def footer(stage: Stage, status: dict[str, Any], consumer: Consumer) -> str:
     for name, sink in status["delivery"]["sinks"].items():
         lines.append(
             f"{name}: accepted {sink['accepted']} = delivered {sink['delivered']} + dead {sink['dead']}"
-            f" + queued {sink['queued']}"
+            f" + withheld {sink['withheld']} + queued {sink['queued']}"
         )
     lines.append(
         f"read back from Kafka {consumer.total} · from OTLP {len(stage.viewer.event_ids())}"

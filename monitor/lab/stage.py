@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dosimeter.monitor.config import Config, HttpConfig, as_yaml
+from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig, as_yaml
 from dosimeter.monitor.lab.broker import EmbeddedBroker, free_port
 from dosimeter.monitor.lab.viewer import Viewer
 from dosimeter.monitor.service import end_with_parent
@@ -44,6 +44,7 @@ class Stage:
     """model: folder of the server's model. packs, calibrations, rules: folders and files; any may be empty.
 
     absent: parts that entering does not start, of `broker` and `sidecar`; they may come later.
+    keep: a new folder, for what the sidecar wrote: alerts, and the scores of all requests.
     environment: what every process of it finds beside our own environment.
     """
 
@@ -56,6 +57,7 @@ class Stage:
         rules: Sequence[Path],
         content_tenants: Sequence[str] = (),
         absent: Collection[str] = (),
+        keep: Path | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -66,7 +68,7 @@ class Stage:
         self._http_port, self._server_port = free_port(), free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._calibrations, self._rules, self._absent = calibrations, rules, absent
-        self._environment = environment
+        self._environment, self._keep = environment, keep
         self.expect = 1  # servers that the sidecar, when it starts next, is told to miss
 
     @property
@@ -167,6 +169,7 @@ class Stage:
             http=HttpConfig(port=self._http_port),
             telemetry=self.viewer.endpoint,
             expect=self.expect,
+            archive=ArchiveConfig(one_in=1) if self._keep is not None else None,
         )
         self.config_path.write_text(as_yaml(config))
         self._say("sidecar: line and delivery, two processes under one supervisor")
@@ -261,7 +264,18 @@ class Stage:
         self.stop("sidecar", signal.SIGTERM)
         self.viewer.stop()
         self.broker.stop()
+        if self._keep is not None:
+            self._put_away(self._keep)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _put_away(self, folder: Path) -> None:
+        """What the sidecar wrote, with its scores archived to the last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("ledger.db", "deliver.db", "archive"):
+            for path in self.folder.glob(f"{name}*"):
+                shutil.move(path, folder / path.name)
+        command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "archive", "--once"]
+        subprocess.run([*command, "--data-dir", str(folder)], check=False, capture_output=True)
 
 
 def _url(port: int) -> str:

@@ -28,8 +28,6 @@ from dosimeter.monitor.sinks import semconv
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
 
-SCHEMA = b"dosimeter.alert.v1"
-
 REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError)
 """The record is refused for what it is. All else an operator or time can mend."""
 
@@ -149,13 +147,17 @@ class KafkaSink:
 
 
 def kafka_record(alert: StoredAlert) -> dict[str, Any]:
-    """Keyword arguments of `send`: the ledger's bytes; the key keeps a conversation in order."""
+    """Keyword arguments of `send`: the ledger's bytes; the key keeps a conversation in order.
+
+    What is about no request (a digest) has its rule for a key.
+    """
     record = alert.record
-    key = alert.labels.get("conversation") or f"{record.get('epoch', '')}/{record.get('key', '')}"
+    request = f"{record.get('epoch', '')}/{record['key']}" if "key" in record else ""
+    key = alert.labels.get("conversation") or request or str(record.get("rule", ""))
     headers = [
         ("event_id", alert.event_id.encode()),
         ("content-type", b"application/json"),
-        ("schema", SCHEMA),
+        ("schema", f"dosimeter.{record.get('kind')}.v{record.get('v')}".encode()),
     ]
     trace = semconv.TRACEPARENT.fullmatch(alert.labels.get("traceparent", ""))
     if trace:  # anything else is a client's text, and no header

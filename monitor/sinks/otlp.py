@@ -143,7 +143,7 @@ def _encode(alert: StoredAlert) -> LogRecord | Outcome:
 
 
 def log_record(alert: StoredAlert) -> LogRecord:
-    """The event for one alert, in the trace of the request it is about."""
+    """The event for one record, in the trace of the request it is about, if it is about one."""
     record = alert.record
     severity = str(record.get("severity", ""))
     summary = str(record.get("summary", ""))
@@ -159,7 +159,8 @@ def log_record(alert: StoredAlert) -> LogRecord:
         found[semconv.REQUEST_MODEL] = model.get("name")
         found[semconv.MODEL_DIGEST] = model.get("digest")
     if value_n:
-        found[semconv.SCORE_VALUE] = int(record["value_sum"]) / value_n / CODES_PER_SD
+        unit = 1 if record.get("shape") == "share" else CODES_PER_SD
+        found[semconv.SCORE_VALUE] = int(record["value_sum"]) / value_n / unit
     found |= {name: record.get(key) for key, name in semconv.RECORD_FIELDS.items()}
     found |= {name: alert.labels.get(key) for key, name in semconv.LABELS.items()}
     log = LogRecord(
@@ -169,7 +170,7 @@ def log_record(alert: StoredAlert) -> LogRecord:
             semconv.SEVERITIES.get(severity, semconv.UNKNOWN_SEVERITY)
         ),
         severity_text=severity,
-        event_name=semconv.EVENT_NAME,
+        event_name=semconv.DIGEST_NAME if record.get("kind") == "digest" else semconv.EVENT_NAME,
         body=AnyValue(string_value=summary),
         attributes=_attributes(found),
     )

@@ -1,4 +1,4 @@
-"""Names of the log event an alert becomes, in OpenTelemetry's words where it has them.
+"""Names of the log event a record becomes, in OpenTelemetry's words where it has them.
 
 `gen_ai.*` is read from the OpenTelemetry GenAI semantic conventions repository, whose event
 `gen_ai.evaluation.result` has the status Development (read November 2026): expect renames, and
@@ -14,9 +14,13 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2
 """W3C Trace Context: version, trace id, span id, flags. A client may send anything under this name."""
 
 EVENT_NAME = "gen_ai.evaluation.result"
+DIGEST_NAME = "dosimeter.digest"
+"""What a limit kept back in one window is no evaluation of anything."""
 
 EVALUATION_NAME = "gen_ai.evaluation.name"  # the feature
-SCORE_VALUE = "gen_ai.evaluation.score.value"  # benign standard deviations
+SCORE_VALUE = (
+    "gen_ai.evaluation.score.value"  # benign standard deviations; of the shape `share` from 0 to 1
+)
 SCORE_LABEL = (
     "gen_ai.evaluation.score.label"  # the severity: low cardinality, as the convention asks
 )
@@ -46,15 +50,23 @@ RECORD_FIELDS = {
     "calibration_sha256": "dosimeter.calibration.sha256",
     "program_sha256": "dosimeter.program.sha256",
     "decision": "dosimeter.decision",
+    "reason": "dosimeter.decision.reason",
     "status": "dosimeter.rule.status",
     "owner": "dosimeter.rule.owner",
     "scope": "dosimeter.scope",
+    "shape": "dosimeter.shape",
     "start": "dosimeter.span.start",
     "end": "dosimeter.span.end",
     "position": "dosimeter.position",
     "level": "dosimeter.level",
     "tokens_scored": "dosimeter.tokens.scored",
     "tokens_unscored": "dosimeter.tokens.unscored",
+    "from_ns": "dosimeter.digest.from",
+    "to_ns": "dosimeter.digest.to",
+    "notified": "dosimeter.digest.notified",
+    "limited": "dosimeter.digest.limited",
+    "groups": "dosimeter.digest.groups",
+    "groups_floor": "dosimeter.digest.groups_floor",
 }
 """Field of the record -> attribute."""
 

@@ -134,10 +134,10 @@ def accounted(stage: Stage, replies: Sequence[Exchanged]) -> dict[str, int]:
 
 
 def sinks(stage: Stage) -> dict[str, dict[str, Any]]:
-    """Where each sink stands; accepted = delivered + dead + queued at every look."""
+    """Where each sink stands; accepted = delivered + dead + withheld + queued at every look."""
     found: dict[str, dict[str, Any]] = (stage.status() or {}).get("delivery", {}).get("sinks", {})
     for name, sink in found.items():
-        parts = sink["delivered"] + sink["dead"] + sink["queued"]
+        parts = sink["delivered"] + sink["dead"] + sink["withheld"] + sink["queued"]
         assert sink["accepted"] == parts, (name, sink)
         assert sink["conserved"], (name, sink)
     return found

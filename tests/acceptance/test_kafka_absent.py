@@ -1,5 +1,5 @@
 """Kafka absent, paused and restarted: nothing accepted is lost, nothing else waits for it, and at every
-look accepted = delivered + dead + queued.
+look accepted = delivered + dead + withheld + queued.
 """
 
 from __future__ import annotations

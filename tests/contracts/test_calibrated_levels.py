@@ -17,7 +17,7 @@ from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import CODE_UNSCORED, SEGMENTS, Scope, ScoreFrame
 from dosimeter.detectors.levels import Level, Shape
 from dosimeter.detectors.placement import Placement
-from dosimeter.rules.atoms import Atom, CompiledRule
+from dosimeter.rules.atoms import Atom, Clause, CompiledRule, Literal, Logic
 from dosimeter.rules.engine import Engine
 from dosimeter.rules.program import Program
 
@@ -32,6 +32,9 @@ SHAPES = [
     Shape("average_scope"),
     Shape("at_least", 8, 4),
     Shape("average_last", 4),
+    Shape("average_scope", least=12, coverage=95),
+    Shape("share", 1, 30),
+    Shape("share", 1, 30, least=12, coverage=95),
 ]
 LEVELS = [
     (Scope.ANSWER, "1 in 20 answers"),
@@ -63,8 +66,10 @@ def fired(requests: Requests, atoms: list[Atom], seed: int) -> Counter[Atom]:
     """On how many requests one engine with all atoms has a hit of each; frames are cut at random."""
     text = {"status": "live", "severity": "low", "summary": "s"}
     rules = tuple(
-        CompiledRule(f"r{i}", "0" * 64, i, "scam", COLUMN.pack, "c" * 64, text | {"rule": f"r{i}"})
-        for i in range(len(atoms))
+        CompiledRule(f"r{i}", "0" * 64, Logic((Clause((literal,)),)), text | {"rule": f"r{i}"})
+        for i, literal in enumerate(
+            Literal(i, "scam", COLUMN.pack, "c" * 64, "z 1") for i in range(len(atoms))
+        )
     )
     engine = Engine(Program(("scam",), tuple(atoms), rules))
     rng = np.random.default_rng(seed)
@@ -76,13 +81,14 @@ def fired(requests: Requests, atoms: list[Atom], seed: int) -> Counter[Atom]:
         for start, end in pairwise(edges):
             rows = np.array([(key, start, end - start, scopes[start])], SEGMENTS)
             found = engine.step(ScoreFrame(rows, codes[start:end], 0, 0))
-            hits |= {(h.key, h.compiled.atom) for h in found}
-        hits |= {(h.key, h.compiled.atom) for h in engine.close(key, finished=True)}
-    return Counter(atoms[index] for _, index in hits)
+            hits |= {(h.key, h.decided.atom) for h in found}
+        hits |= {(h.key, h.decided.atom) for h in engine.close(key, finished=True)}
+    return Counter(atom for _, atom in hits)
 
 
 def atom_of(scope: Scope, shape: Shape, placement: Placement) -> Atom:
-    return Atom(0, scope, 1, shape.kind, shape.n, placement.threshold, shape.k)
+    n, k, threshold = shape.n, shape.k, placement.threshold
+    return Atom(0, scope, 1, shape.kind, n, threshold, k, shape.least, shape.coverage)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binomtest
 
-from dosimeter.detectors.binomial import lower_bound, needed, upper_bound
+from dosimeter.detectors.binomial import lower_bound, needed, upper_bound, wilson
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,14 @@ def test_the_rule_of_three_says_how_many_are_needed() -> None:
 def test_no_number_shows_a_share_of_nothing(share: float) -> None:
     with pytest.raises(ValueError, match="no number of units"):
         needed(0, share)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (50, 4000)])
+def test_wilson_agrees_with_another_implementation(k: int, n: int) -> None:
+    found = binomtest(k, n).proportion_ci(0.95, method="wilson")
+    assert wilson(k / n, n) == pytest.approx((found.low, found.high), abs=1e-9)
+
+
+def test_wilson_agrees_with_newcombe() -> None:
+    """81 of 263: 0.2553 to 0.3662 (Newcombe 1998, Statistics in Medicine 17:857, table I)."""
+    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

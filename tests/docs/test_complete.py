@@ -7,10 +7,11 @@ real status its fields.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -21,12 +22,15 @@ from dosimeter.monitor import coverage
 from dosimeter.monitor.cli.main import COMMANDS, build_parser
 from dosimeter.monitor.config import Config, load_config
 from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
+from dosimeter.monitor.history.spool import Spool
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver
+from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.records import Hello
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.servers import Server
@@ -40,9 +44,11 @@ from dosimeter.monitor.telemetry import METRICS
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules import summary
 from dosimeter.rules.atoms import SEVERITIES, STATUSES
+from dosimeter.rules.condition import SCOPES
+from dosimeter.rules.decide import Word
 from dosimeter.rules.program import Program
 from dosimeter.rules.schema import parse_rules
-from dosimeter.rules.when import SCOPES
+from dosimeter.rules.testing import TEST_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -90,7 +96,7 @@ def config_keys(folder: Path, path: str = "") -> Iterator[str]:
                 yield from config_keys(folder, inner)
 
 
-FREE = ("sinks.otlp.headers", "sinks.otlp.resource")
+FREE = ("sinks.otlp.headers", "sinks.otlp.resource", "confirmers.one.headers")
 """Mappings whose keys are someone else's."""
 
 
@@ -99,6 +105,12 @@ def test_every_key_of_the_configuration_is_documented(tmp_path: Path) -> None:
     assert set(configuration.KEYS) <= found
     assert {"http.port", "sinks.kafka.bootstrap", "sinks.stdout.path"} <= found
     assert set(table("operate.md", "key")) == found
+
+
+def test_every_key_of_a_confirmer_is_documented(tmp_path: Path) -> None:
+    assert set(config_keys(tmp_path, "confirmers.one")) == {
+        f"confirmers.one.{key}" for key in table("operate.md", "in a confirmer")
+    }
 
 
 def test_the_defaults_are_those_of_the_code() -> None:
@@ -147,13 +159,15 @@ def test_every_metric_is_documented_with_unit_and_attributes() -> None:
         assert tuple(re.findall(r"`([^`]+)`", attributes)) == metric.attributes
 
 
+FREE_STATUS = ("rules.inactive", "rules.changed")
+"""Fields whose keys are rules."""
 OPAQUE = ("unscored", "served_by", "server", "model", "hook_to_decision", "decision_to_durable")
 
 
 def flat(value: Any, path: str = "") -> Iterator[str]:
     """Names as the page writes them; what is named in words there is not opened."""
     name = path.rsplit(".", 1)[-1]
-    if path == "taps[].coverage" or name in OPAQUE or path == "rules.inactive":
+    if path == "taps[].coverage" or name in OPAQUE or path in FREE_STATUS:
         yield path
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -163,6 +177,23 @@ def flat(value: Any, path: str = "") -> Iterator[str]:
             yield from flat(inner, f"{path}[].{key}")
     else:
         yield path
+
+
+@pytest.mark.parametrize(
+    ("head", "record"),
+    [
+        ("in an alert", "alert.json"),
+        ("in a digest", "digest.json"),
+    ],
+)
+def test_every_field_of_a_record_is_documented(head: str, record: str) -> None:
+    found = json.loads((ROOT / "tests" / "golden" / "rules" / record).read_bytes())
+    written = re.findall(r"\w+", " ".join(table("operate.md", head)))
+    assert sorted(written) == sorted(found)
+
+
+def test_every_decision_is_documented() -> None:
+    assert set(table("operate.md", "decision")) == set(get_args(Word))
 
 
 class NoLedger:
@@ -178,8 +209,9 @@ def test_every_field_of_the_status_is_documented(tmp_path: Path) -> None:
             receiver, Rulebook(), Writer(NoLedger(), Refused.beside(tmp_path / "l.db"))
         )
         hello = Hello.parse({"state": "no-pack"})
-        pipeline.servers[1] = Server.begin(1, hello, Program((), (), ()), None)
+        pipeline.servers[1] = Server.begin(1, hello, Program((), (), ()), None, pipeline.decisions)
         pipeline.alerts["rule", "high", "shadow"] = 1
+        pipeline.recorder = Recorder(Spool(ArchiveFolder(tmp_path / "archive")))
         status = line_status(pipeline, started_ns=0)
     finally:
         receiver.close()
@@ -188,6 +220,7 @@ def test_every_field_of_the_status_is_documented(tmp_path: Path) -> None:
         ledger_id = reader.ledger_id
     with CursorStore(tmp_path / "deliver.db", ledger_id=ledger_id) as store:
         store.register(["*"])
+        store.verdicts.register(["*"])
     status["delivery"] = delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0)
     ledger.close()
     assert set(table("operate.md", "field")) == set(flat(status))
@@ -204,7 +237,8 @@ def test_every_key_of_a_rule_is_documented() -> None:
     assert set(table("rules.md", "key")) == set(found)
     rule = "{rule: a, status: draft, severity: low, summary: a, when: 1}"
     keys = refused(f"{{version: 1, rules: [{rule}]}}")
-    assert set(table("rules.md", "key of `when`")) == set(keys)
+    assert set(table("rules.md", "key of a condition")) == set(keys)
+    assert set(table("rules.md", "key of a test")) == {*TEST_KEYS}
 
 
 def test_every_word_of_the_rule_language_is_documented() -> None:

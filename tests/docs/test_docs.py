@@ -26,7 +26,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 RUN = ("yaml", "console", "python")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.M | re.S)
-HEAVY = ("dosimeter.monitor.taps.attach", "import torch")
+HEAVY = ("dosimeter.monitor.taps.attach", "import torch", "dosimeter demo")
 
 
 def blocks(page: str) -> list[tuple[str, str, int]]:

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from dosimeter.detectors.findings import InputError
-from dosimeter.monitor.config import Config, HttpConfig, as_yaml, load_config, without_secrets
+from dosimeter.monitor.config import (
+    ArchiveConfig,
+    Config,
+    HttpConfig,
+    as_yaml,
+    load_config,
+    without_secrets,
+)
+from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, StdoutConfig
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "sidecar.yaml"
@@ -81,6 +89,14 @@ MISTAKES = {
         "sidecar.yaml:1:10: error: configuration version `2` [value]\n"
         "  hint: this release reads `version: 1`",
     ),
+    "a sample in per cent": (
+        "version: 1\narchive: {sample: 5 %}\n",
+        "sidecar.yaml:2:19: error: `5 %` is no value of `sample` [value]\n  hint: write `1 in 20`",
+    ),
+    "a time to keep without its unit": (
+        "version: 1\narchive:\n  keep: 0 days\n",
+        "sidecar.yaml:3:9: error: `0 days` is no value of `keep` [value]\n  hint: write `30 days`",
+    ),
     "an endpoint that is no URL": (
         "version: 1\ntelemetry: {endpoint: 'collector:4318'}\n",
         "sidecar.yaml:2:23: error: `collector:4318` is not a URL [value]\n"
@@ -131,6 +147,58 @@ def test_credentials_are_hidden_from_whoever_prints_the_settings() -> None:
     shown = as_yaml(without_secrets(config))
     assert "s3cret" not in shown
     assert shown.count("(hidden)") == 3
+
+
+def test_confirmers_are_read_printed_and_their_headers_hidden(tmp_path: Path) -> None:
+    text = (
+        "version: 1\nconfirmers:\n"
+        "  second-look: {url: 'http://127.0.0.1:9/confirm', timeout: 7, headers: {a: s3cret}}\n"
+        "  by-hand: {call: 'my_package.review:Review.confirm'}\n"
+    )
+    config = load_config(written(tmp_path, text))
+    assert config.confirmers == (
+        ConfirmerConfig("second-look", "http://127.0.0.1:9/confirm", "", 7, {"a": "s3cret"}),
+        ConfirmerConfig("by-hand", call="my_package.review:Review.confirm", timeout_s=3),
+    )
+    assert load_config(written(tmp_path, as_yaml(config))).confirmers == config.confirmers
+    shown = as_yaml(without_secrets(config))
+    assert "s3cret" not in shown
+    assert shown.count("(hidden)") == 1
+
+
+@pytest.mark.parametrize(
+    ("confirmers", "words"),
+    [
+        ("[a]", "expected a mapping of names"),
+        ("{Second Look: {call: 'a:b'}}", "`Second Look` is no name of a confirmer"),
+        ("{a: {}}", "`a` needs one of `url` and `call`"),
+        ("{a: {url: 'http://b', call: 'a:b'}}", "`a` needs one of `url` and `call`"),
+        ("{a: {url: 'file:///etc/passwd'}}", "is not a URL"),
+        ("{a: {call: 'os.system'}}", "`os.system` is no function"),
+        ("{a: {call: 'a:b()'}}", "`a:b()` is no function"),
+        ("{a: {call: 'a:b', headers: {c: d}}}", "`headers` without `url`"),
+        ("{a: {url: 'http://b', timeout: 0}}", "`0` is out of range"),
+        ("{a: {url: 'http://b', timeout: 3s}}", "expected a whole number"),
+        ("{a: {ulr: 'http://b'}}", "did you mean `url`?"),
+    ],
+)
+def test_a_confirmer_that_could_not_be_asked_is_refused(
+    confirmers: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(written(tmp_path, f"version: 1\nconfirmers: {confirmers}\n"))
+    assert words in str(caught.value)
+
+
+def test_scores_are_kept_only_where_that_was_asked_for(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "version: 1\n")).archive is None
+    given = load_config(written(tmp_path, "version: 1\narchive: {}\n"))
+    assert given.archive == ArchiveConfig(one_in=20, days=30)
+    text = "version: 1\ndata-dir: d\narchive: {sample: 1 in 7, keep: 1 day}\n"
+    config = load_config(written(tmp_path, text))
+    assert config.archive == ArchiveConfig(one_in=7, days=1)
+    assert config.archive_path == tmp_path / "d" / "archive"
+    assert load_config(written(tmp_path, as_yaml(config))).archive == config.archive
 
 
 HOSTILE = {

@@ -136,5 +136,8 @@ def test_two_dispatchers_over_one_store_is_a_clear_error(
 
 def test_status_before_any_delivery_is_empty(config: DeliveryConfig) -> None:
     Ledger(config.ledger).close()
-    assert delivery_status(config.ledger, config.store, now_ns=0) == {"sinks": {}}
+    assert delivery_status(config.ledger, config.store, now_ns=0) == {
+        "sinks": {},
+        "confirm": {},
+    }
     assert not config.store.exists()

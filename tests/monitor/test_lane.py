@@ -72,7 +72,11 @@ def store_of(
 
 def lane_of(sink: Scripted, ledger: LedgerReader, store: CursorStore, batch: int = 6) -> Lane:
     patience = Backoff(0.1, 5.0, uniform=lambda low, high: high)
-    return Lane(sink, ledger, store, backoff=patience, batch=batch, now_ns=lambda: 1)
+    return Lane(sink, ledger, store, backoff=patience, ask=unasked, batch=batch, now_ns=lambda: 1)
+
+
+def unasked(alert: StoredAlert) -> None:
+    raise AssertionError(f"nobody wants a second look at {alert.seq}")
 
 
 def run_until_idle(lane: Lane) -> None:

@@ -14,6 +14,7 @@ import pytest
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import ROWS
 from dosimeter.monitor import alerts, status
+from dosimeter.monitor.decisions import Decisions
 from dosimeter.monitor.history.evidence import decode_evidence
 from dosimeter.monitor.history.records import Account, LedgerRecord
 from dosimeter.monitor.history.refused import Refused
@@ -73,7 +74,7 @@ class Line:
     """A pipeline with its socket, turned by hand; the writer commits when `commit` is called."""
 
     def __init__(self, folder: Path, accounts: dict[str, Account] | None = None) -> None:
-        self.now = SimpleNamespace(ns=1_000_000_000)
+        self.now = SimpleNamespace(ns=1_000_000_000, wall_ns=1_700_000_000_000_000_000)
         self.ledger = Kept()
         self.writer = Writer(self.ledger, Refused(folder / "refused.jsonl"))
         self.pipeline = Pipeline(
@@ -82,7 +83,8 @@ class Line:
             self.writer,
             accounts or {},
             monotonic_ns=lambda: self.now.ns,
-            time_ns=lambda: 1_700_000_000_000_000_000,
+            time_ns=lambda: self.now.wall_ns,
+            decisions=Decisions("ledger-1", lambda: self.now.wall_ns),
         )
 
     def read(self) -> None:
@@ -122,8 +124,9 @@ class Server:
         )
         self.sender.tick()
 
-    def open(self, key: int, prompt: int) -> None:
-        record = {"key": key, "prompt_len": prompt, "labels": {"tenant": "acme"}, "trusted": []}
+    def open(self, key: int, prompt: int, **trusted: str) -> None:
+        labels = {"tenant": "acme"} | trusted
+        record = {"key": key, "prompt_len": prompt, "labels": labels, "trusted": list(trusted)}
         self.live[key] = record
         self.sender.control(Kind.OPEN, record)
 
@@ -184,6 +187,85 @@ def test_what_a_server_runs_becomes_an_alert_that_says_how_much_was_seen(
     assert core["coverage"].startswith("10 of 10 tokens")
     assert (line.account.served, line.account.scored, line.account.unaccounted) == (10, 10, 0)
     assert {core["rule_sha256"], core["program_sha256"]} <= set(line.ledger.blobs)
+
+
+POLICY = """\
+    limit: 2 per minute
+    group-by: [tenant]
+    repeat-after: 1h
+    unless:
+      - {route: training, reason: course material, by: j.doe, until: 2099-01-31}
+"""
+
+
+def decided(line: Line) -> list[tuple[str, str, str]]:
+    """Kind, decision and reason of what was committed, which is sent if it is told to somebody."""
+    line.commit()
+    cores = [(json.loads(record.core), record.deliverable) for record in line.ledger.records]
+    for core, sent in cores:
+        assert sent is (core.get("decision", "notified") == "notified")
+    return [(c["kind"], c.get("decision", ""), c.get("reason", "")) for c, _ in cores]
+
+
+def hits(server: Server, first: int, *trusted: dict[str, str]) -> None:
+    """A request for each of these labels, and a hit of `rising` in it."""
+    for key, labels in enumerate(trusted, start=first):
+        server.open(key, prompt=1, **labels)
+        server.run(key, 0, [0, 5, 5, 5, 5])
+
+
+def test_what_becomes_of_hits_is_stored_with_each_and_only_what_notified_is_delivered(
+    folder: Path,
+) -> None:
+    (folder / "rules.yaml").write_text(RULES.replace("    owner: us\n", "    owner: us\n" + POLICY))
+    line = Line(folder)
+    server = Server(folder)
+    hits(server, 1, {"tenant": "a"}, {"tenant": "a"}, {"tenant": "b", "route": "training"})
+    hits(server, 4, {"tenant": "b"}, {"tenant": "c"}, {"tenant": "d"})
+    line.read()
+    line.now.wall_ns += 120_000_000_000
+    line.read()
+    assert decided(line) == [
+        ("alert", "notified", ""),
+        ("alert", "deduped", "notified for this tenant less than 1h ago"),
+        ("alert", "exempt", "course material (j.doe)"),
+        ("alert", "notified", ""),
+        ("alert", "limited", "beyond 2 per minute"),
+        ("alert", "limited", "beyond 2 per minute"),
+        ("digest", "", ""),
+    ]
+    digest = json.loads(line.ledger.records[-1].core)
+    assert (digest["notified"], digest["limited"], digest["groups"]) == (2, 2, 2)
+    found = status.line_status(line.pipeline, started_ns=0)["alerts"]
+    counts = {alert["decision"]: alert["count"] for alert in found}
+    assert counts == {"notified": 2, "deduped": 1, "exempt": 1, "limited": 2, "digest": 1}
+    line.close()
+
+
+def test_only_and_unless_believe_no_label_that_nobody_vouches_for(folder: Path) -> None:
+    policy = "    only: {tenant: [a, b]}\n    unless:\n      - {tenant: b, reason: r, by: me, until: 2099-01-31}\n"
+    (folder / "rules.yaml").write_text(RULES.replace("    owner: us\n", "    owner: us\n" + policy))
+    line = Line(folder)
+    server = Server(folder)
+    hits(server, 1, {"tenant": "a"}, {"tenant": "b"}, {"tenant": "c"})
+    record = {"key": 9, "prompt_len": 1, "labels": {"tenant": "a"}, "trusted": []}
+    server.live[9] = record
+    server.sender.control(Kind.OPEN, record)
+    server.run(9, 0, [0, 5, 5, 5, 5])
+    line.read()
+    assert decided(line) == [("alert", "notified", ""), ("alert", "exempt", "r (me)")]
+    line.close()
+
+
+def test_a_defect_in_deciding_still_stores_and_tells(
+    line: Line, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line.pipeline.decisions._decider, "decide", lambda *_: [][0])
+    hits(Server(folder), 1, {})
+    line.read()
+    (found,) = decided(line)
+    assert found[:2] == ("alert", "notified")
+    assert found[2].startswith("not decided: IndexError")
 
 
 def test_a_shadow_rule_is_recorded_and_not_delivered(line: Line, folder: Path) -> None:
@@ -278,10 +360,10 @@ def test_a_hit_that_no_record_can_be_made_of_costs_no_other_hit(
     line.read()
     build = alerts.build_alert
 
-    def broken(hit: Hit, context: Any) -> Any:
+    def broken(hit: Hit, *rest: Any) -> Any:
         if hit.key == 2:
             raise ZeroDivisionError("a defect of ours")
-        return build(hit, context)
+        return build(hit, *rest)
 
     monkeypatch.setattr(alerts, "build_alert", broken)
     rows = np.array([(1, 0, 5, 0, 0), (2, 0, 5, 0, 0)], ROWS)

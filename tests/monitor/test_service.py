@@ -198,3 +198,10 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     stop.set()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
+
+
+def test_a_process_that_is_told_to_end_before_it_can_listen_has_not_failed() -> None:
+    """2026-11-29: on a busy machine the sidecar's exit code was that of a child still importing."""
+    child = Child("early", [sys.executable, "-c", "import time; time.sleep(60)"])
+    child.start(time.monotonic())
+    assert child.end(PATIENCE_S) == 0

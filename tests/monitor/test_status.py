@@ -37,6 +37,18 @@ def test_a_connected_tap_that_says_nothing_is_silent(line: Line, folder: Path) -
     assert state(line) == ("live", None)
 
 
+def test_confirmers_that_rules_name_and_nobody_set_up_are_named(line: Line, folder: Path) -> None:
+    """Their alerts go out unconfirmed, from the first on: it must show before it comes."""
+    assert seen(line)["rules"]["unconfirmed"] == []
+    rules = folder / "rules.yaml"
+    rules.write_text(
+        rules.read_text().replace("severity: high", "confirm: second-look\n    severity: high")
+    )
+    assert line.pipeline.rulebook.refresh()
+    assert seen(line, confirmers=["other"])["rules"]["unconfirmed"] == ["second-look"]
+    assert seen(line, confirmers=["second-look"])["rules"]["unconfirmed"] == []
+
+
 def test_open_requests_without_a_step_are_idle(line: Line, folder: Path) -> None:
     """The server's worker died: it beats on, its requests stay open, and no row will come."""
     server = Server(folder)

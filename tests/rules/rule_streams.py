@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
 
 from dosimeter.detectors.frames import CODE_UNSCORED, SEGMENTS, Codes, Scope, ScoreFrame
-from dosimeter.detectors.levels import WINDOWED
-from dosimeter.rules.atoms import SHAPES, Atom, CompiledRule
+from dosimeter.detectors.levels import WHOLE, WINDOWED
+from dosimeter.rules.atoms import SHAPES, Atom, Clause, CompiledRule, Literal, Logic
+from dosimeter.rules.engine import Engine, Hit
 from dosimeter.rules.program import Program
 
 COLUMNS = 3
 SHA = "0" * 64
 
 
-def rule(name: str, atom: int, status: str = "live") -> CompiledRule:
+def literal(atom: int) -> Literal:
+    return Literal(atom, "deception", "a" * 64, "b" * 64, "1 in 1000 answers")
+
+
+def one(atom: int, clear: int | None = None) -> Logic:
+    """A rule of one condition."""
+    return Logic((Clause((literal(atom),)),), clear=clear)
+
+
+def rule(name: str, logic: int | Logic, status: str = "live") -> CompiledRule:
     text = {
         "rule": name,
         "when": {"feature": "deception", "in": "answer", "above": "1 in 1000 answers"},
@@ -26,14 +37,18 @@ def rule(name: str, atom: int, status: str = "live") -> CompiledRule:
         "summary": "{feature} reached {value} in {scope}",
         "owner": "trust-and-safety",
     }
-    return CompiledRule(name, SHA, atom, "deception", "a" * 64, "b" * 64, text)
+    return CompiledRule(name, SHA, one(logic) if isinstance(logic, int) else logic, text)
 
 
 def program_of(*atoms: Atom, columns: int = COLUMNS) -> Program:
     """A program with one rule an atom, `r0`, `r1` ..."""
     unique = list(dict.fromkeys(atoms))
-    rules = tuple(rule(f"r{i}", unique.index(atom)) for i, atom in enumerate(atoms))
-    return Program(tuple(f"f{i}" for i in range(columns)), tuple(unique), rules)
+    return program_with(unique, [one(unique.index(atom)) for atom in atoms], columns)
+
+
+def program_with(atoms: Sequence[Atom], logics: Sequence[Logic], columns: int = COLUMNS) -> Program:
+    rules = tuple(rule(f"r{i}", logic) for i, logic in enumerate(logics))
+    return Program(tuple(f"f{i}" for i in range(columns)), tuple(atoms), rules)
 
 
 def frame(*segments: tuple[int, int, Scope, Codes]) -> ScoreFrame:
@@ -52,6 +67,8 @@ def column(*values: int) -> Codes:
 def atoms(draw: st.DrawFn) -> Atom:
     shape = draw(st.sampled_from(SHAPES))
     n = draw(st.integers(1, 9)) if shape in WINDOWED else 1
+    k = draw(st.integers(1, {"at_least": n, "share": 100}.get(shape, 1)))
+    enough = shape in WHOLE and draw(st.booleans())
     return Atom(
         column=draw(st.integers(0, COLUMNS - 1)),
         scope=draw(st.sampled_from([Scope.ANSWER, Scope.ANSWER, Scope.MESSAGE, Scope.TOOL])),
@@ -59,8 +76,31 @@ def atoms(draw: st.DrawFn) -> Atom:
         shape=shape,
         n=n,
         threshold=draw(st.integers(-4, 6)),
-        k=draw(st.integers(1, n)) if shape == "at_least" else 1,
+        k=k,
+        least=draw(st.integers(0, 12)) if enough else 0,
+        coverage=draw(st.integers(0, 100)) if enough else 0,
     )
+
+
+@st.composite
+def logics(draw: st.DrawFn, atoms: int) -> Logic:
+    """A rule over this many atoms."""
+    index = st.integers(0, atoms - 1)
+    kind = draw(st.sampled_from(["all", "all", "sequence"]))
+    count = draw(st.integers(2, 4) if kind == "sequence" else st.integers(1, 4))
+    clauses = [Clause(tuple(map(literal, draw(st.lists(index, min_size=1, max_size=3)))))]
+    for _ in range(count - 1):
+        of = draw(st.lists(index, min_size=1, max_size=3))
+        negated = kind == "all" and draw(st.integers(0, 3)) == 0
+        clauses.append(Clause(tuple(map(literal, of)), negated))
+    clear = draw(st.none() | index)
+    return Logic(tuple(clauses), kind, draw(st.sampled_from([0, 1, 2, 5, 17, 40])), clear)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    of = list(dict.fromkeys(draw(st.lists(atoms(), min_size=1, max_size=10))))
+    return program_with(of, draw(st.lists(logics(len(of)), min_size=1, max_size=10)))
 
 
 @dataclass(frozen=True)
@@ -137,3 +177,40 @@ def _segments(t: Traffic, key: int, start: int, end: int) -> list[tuple[int, int
             found.append((key, first, scopes[p], t.codes[key][first : p + 1]))
             first = p + 1
     return found
+
+
+def run(
+    engine: Engine,
+    t: Traffic,
+    seed: int,
+    most_rows: int,
+    replays: bool,
+    second: Program | None = None,
+) -> dict[int, list[Hit]]:
+    """Hits of each request, in the order in which the engine returned them.
+
+    With `second`, that program is swapped in when half of the requests are open.
+    """
+    hits: dict[int, list[Hit]] = defaultdict(list)
+    for i, key in enumerate(t.scopes):
+        if second is not None and i == len(t.scopes) // 2:
+            engine.swap(second)
+        engine.open(key, {})
+    for event in batched(t, seed, most_rows, replays):
+        found = (
+            engine.step(event)
+            if isinstance(event, ScoreFrame)
+            else engine.close(event[0], finished=event[1])
+        )
+        for hit in found:
+            hits[hit.key].append(hit)
+    return hits
+
+
+def as_decided(hits: dict[int, list[Hit]]) -> dict[int, list[Hit]]:
+    """Per request by deciding token, then by rule id."""
+    return {
+        key: sorted(found, key=lambda h: (h.position, h.rule))
+        for key, found in hits.items()
+        if found
+    }

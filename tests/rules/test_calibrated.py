@@ -16,6 +16,13 @@ from dosimeter.rules.engine import Engine
 SHAPES = st.one_of(
     st.just(Shape("once")),
     st.just(Shape("average_scope")),
+    st.builds(
+        Shape,
+        st.sampled_from(["average_scope", "share"]),
+        least=st.integers(0, 9),
+        coverage=st.integers(0, 100),
+    ),
+    st.integers(1, 100).map(lambda k: Shape("share", 1, k)),
     st.integers(1, 6).map(lambda n: Shape("for", n)),
     st.integers(1, 6).map(lambda n: Shape("average", n)),
     st.integers(1, 6).map(lambda n: Shape("average_last", n)),
@@ -38,7 +45,8 @@ def test_the_engine_fires_on_the_requests_whose_statistic_is_above_the_threshold
     units = [i for i in range(12) if (scopes[offsets[i] : offsets[i + 1]] == Scope.ANSWER).any()]
     expected = {i for i, s in zip(units, statistics, strict=True) if s > threshold}
 
-    atom = Atom(0, Scope.ANSWER, 1, shape.kind, shape.n, threshold, shape.k)
+    kind, least, coverage = shape.kind, shape.least, shape.coverage
+    atom = Atom(0, Scope.ANSWER, 1, kind, shape.n, threshold, shape.k, least, coverage)
     engine = Engine(program_of(atom, columns=1))
     fired = set()
     for i in range(12):

@@ -36,10 +36,11 @@ def test_a_hit_says_what_was_decided_and_why() -> None:
     engine = Engine(program(above(5)))
     engine.open(77, {"tenant": "acme"}, frozenset({"tenant"}))
     (hit,) = engine.step(frame((77, 4, A, column(3, 9))))
-    assert (hit.rule, hit.key, hit.scope, hit.column, hit.feature) == ("r0", 77, A, 0, "deception")
-    assert (hit.start, hit.end, hit.position) == (5, 6, 5)
-    assert (hit.value_sum, hit.value_n, hit.threshold_code) == (9, 1, 5)
-    assert (hit.tokens_scored, hit.tokens_unscored) == (2, 4)
+    assert (hit.rule, hit.key, hit.decided.literal.feature) == ("r0", 77, "deception")
+    assert hit.decided.atom == above(5)
+    assert (hit.start, hit.decided.end, hit.position) == (5, 6, 5)
+    assert (hit.decided.value_sum, hit.decided.value_n) == (9, 1)
+    assert (hit.decided.tokens_scored, hit.decided.tokens_unscored) == (2, 4)
     assert hit.program == engine.program.digest
     assert hit.compiled is engine.program.rules[0]
 
@@ -51,7 +52,7 @@ def test_what_waits_for_the_end_is_decided_also_when_the_client_leaves(finished:
     engine.open(1, {})
     engine.step(frame((1, 0, A, column(7, 7))))
     (hit,) = engine.close(1, finished=finished)
-    assert (hit.value_sum, hit.value_n) == (14, 2)
+    assert (hit.decided.value_sum, hit.decided.value_n) == (14, 2)
 
 
 def test_an_open_request_keeps_the_program_it_started_with() -> None:
@@ -76,7 +77,7 @@ def test_runs_continue_through_a_swap() -> None:
     engine.step(frame((1, 0, A, column(9, 9))))
     engine.swap(program(above(50)))
     (hit,) = engine.step(frame((1, 2, A, column(9, 9))))
-    assert (hit.start, hit.end) == (0, 4)
+    assert (hit.start, hit.decided.end) == (0, 4)
 
 
 def test_state_is_freed_at_close_and_reused_clean() -> None:

@@ -40,7 +40,9 @@ def hits(
         part = column(*values[start : start + chunk])
         found += engine.step(frame((1, start, of.scope, part)))
     found += engine.close(1, finished=True)
-    return [(h.start, h.end, h.position, h.value_sum, h.value_n) for h in found]
+    return [
+        (d.start, d.end, h.position, d.value_sum, d.value_n) for h in found for d in (h.decided,)
+    ]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 1000])
@@ -116,10 +118,20 @@ def test_a_missing_position_breaks_a_run_but_not_the_average_of_the_scope(
     engine.step(frame((1, 0, A, column(9, 9, 9))))
     assert engine.step(frame((1, 4, A, column(9, 9, 9)))) == []
     (run,) = engine.step(frame((1, 7, A, column(9))))
-    assert (run.start, run.end, run.tokens_scored, run.tokens_unscored) == (4, 8, 7, 1)
+    assert (run.start, run.decided.end, run.decided.tokens_scored, run.decided.tokens_unscored) == (
+        4,
+        8,
+        7,
+        1,
+    )
     (mean,) = engine.close(1, finished=True)
-    assert (mean.start, mean.end, mean.value_sum, mean.value_n) == (0, 8, 63, 7)
-    assert (mean.tokens_scored, mean.tokens_unscored) == (7, 1)
+    assert (mean.start, mean.decided.end, mean.decided.value_sum, mean.decided.value_n) == (
+        0,
+        8,
+        63,
+        7,
+    )
+    assert (mean.decided.tokens_scored, mean.decided.tokens_unscored) == (7, 1)
 
 
 def test_positions_that_come_again_are_ignored(kernel: type[AnyKernel]) -> None:
@@ -130,14 +142,14 @@ def test_positions_that_come_again_are_ignored(kernel: type[AnyKernel]) -> None:
     engine.step(frame((1, 0, A, column(99, 99, 6))))
     engine.step(frame((1, 1, A, column(99, 99))))
     (hit,) = engine.close(1, finished=True)
-    assert (hit.value_sum, hit.value_n) == (18, 3)
+    assert (hit.decided.value_sum, hit.decided.value_n) == (18, 3)
 
 
 def test_a_scope_ends_where_the_next_begins_even_inside_one_frame(kernel: type[AnyKernel]) -> None:
     engine = Engine(program_of(atom("average_scope", 1, 5, scope=M), columns=1), kernel)
     engine.open(1, {})
     (hit,) = engine.step(frame((1, 0, M, column(7, 7)), (1, 2, A, column(0))))
-    assert (hit.start, hit.end, hit.position) == (0, 2, 1)
+    assert (hit.start, hit.decided.end, hit.position) == (0, 2, 1)
     assert engine.close(1, finished=True) == []
 
 
@@ -147,7 +159,7 @@ def test_a_run_does_not_cross_a_change_of_scope(kernel: type[AnyKernel]) -> None
     parts = [(1, 0, M, column(9, 9)), (1, 2, A, column(9)), (1, 3, M, column(9, 9))]
     assert engine.step(frame(*parts)) == []
     (hit,) = engine.step(frame((1, 5, M, column(9))))
-    assert (hit.start, hit.end, hit.tokens_scored) == (3, 6, 3)
+    assert (hit.start, hit.decided.end, hit.decided.tokens_scored) == (3, 6, 3)
 
 
 def test_tokens_before_the_first_row_count_as_unscored_in_the_scope_that_follows(
@@ -157,7 +169,7 @@ def test_tokens_before_the_first_row_count_as_unscored_in_the_scope_that_follows
     engine = Engine(program_of(atom("once", 1, 5), columns=1), kernel)
     engine.open(1, {})
     (hit,) = engine.step(frame((1, 32, A, column(0, 9))))
-    assert (hit.tokens_scored, hit.tokens_unscored) == (2, 32)
+    assert (hit.decided.tokens_scored, hit.decided.tokens_unscored) == (2, 32)
 
 
 def test_one_request_does_not_see_another(kernel: type[AnyKernel]) -> None:

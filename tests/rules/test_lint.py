@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from datetime import date
 from pathlib import Path
 
 import dosimeter.rules
@@ -12,7 +13,7 @@ from dosimeter.rules.lint import CLEAN, FINDINGS, USAGE, lint, lint_command
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "rules"
 PACKS = Path(dosimeter.rules.__path__[0]) / "packs"
-FEATURES = ("deception", "sycophancy", "scam", "defection")
+FEATURES = ("deception", "sycophancy", "scam", "defection", "scam_warning")
 
 CLEAN_RULE = """version: 1
 rules:
@@ -21,12 +22,16 @@ rules:
     status: {status}
     severity: high
     summary: "x"
+    tests:
+      - {{name: hot, stream: [{{answer: {{scam: 9*32}}}}], expect: [{{at: answer 32}}]}}
+      - {{name: calm, stream: [{{answer: {{scam: 1*99}}}}], expect: []}}
 """
+DAY = date(2027, 1, 1)
 
 
 def run(*paths: Path, as_json: bool = False) -> tuple[int, str]:
     out = io.StringIO()
-    return lint_command(paths, as_json, out, FEATURES), out.getvalue()
+    return lint_command(paths, as_json, out, FEATURES, DAY), out.getvalue()
 
 
 def test_every_kind_of_fault_is_worded_as_in_the_golden_file() -> None:
@@ -41,7 +46,7 @@ def test_every_kind_of_fault_is_worded_as_in_the_golden_file() -> None:
 
 
 def test_shipped_rules_have_no_finding() -> None:
-    assert lint([PACKS], FEATURES) == []
+    assert lint([PACKS], FEATURES, DAY) == []
 
 
 def test_json_carries_the_same_findings_as_the_text() -> None:
@@ -85,3 +90,12 @@ def test_a_path_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
     code, text = run(tmp_path / "absent.yaml")
     assert code == FINDINGS
     assert "cannot be read: no such file or directory" in text
+
+
+def test_what_a_wrong_file_does_not_use_is_not_held_against_it(tmp_path: Path) -> None:
+    """The rule that is wrong may be the one that uses it."""
+    text = CLEAN_RULE.format(n=1, status="shadow") + "lists: {ours: [acme]}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    assert [f.code for f in lint([tmp_path])] == ["unused"]
+    (tmp_path / "r.yaml").write_text(text.replace("shadow", "shaddow"))
+    assert [f.code for f in lint([tmp_path])] == ["status"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rule_streams import one
 
 from dosimeter.detectors.frames import Scope
 from dosimeter.rules.atoms import Atom
@@ -15,12 +16,12 @@ CODES = np.array([[5, -5], [6, -6], [7, -7]], np.int16)
 
 def kernel(*shapes: tuple[str, int]) -> NativeKernel:
     atoms = [Atom(1, Scope.ANSWER, -1, shape, n, -6) for shape, n in shapes or (("once", 1),)]
-    return NativeKernel(atoms, range(len(atoms)))
+    return NativeKernel(atoms, [one(i) for i in range(len(atoms))])
 
 
 def step(k: NativeKernel, segment: tuple[int, ...], codes: np.ndarray = CODES) -> list[int]:
     fields = [np.array([value]) for value in segment]
-    return [firing.crossing.position for firing in k.step(*fields, codes)]
+    return [firing.position for firing in k.step(*fields, codes)]
 
 
 def test_a_segment_is_taken_where_it_fits() -> None:
@@ -73,7 +74,8 @@ def test_slots_grow_and_are_used_again_with_nothing_left_in_them() -> None:
 
 
 def test_more_events_than_ever_before_are_all_told() -> None:
-    k = NativeKernel([Atom(0, Scope.ANSWER, 1, "once", 1, -t) for t in range(1000)], range(1000))
+    atoms = [Atom(0, Scope.ANSWER, 1, "once", 1, -t) for t in range(1000)]
+    k = NativeKernel(atoms, [one(i) for i in range(1000)])
     assert step(k, (k.open(), ANSWER, 0, 1, 0)) == [0] * 1000
 
 

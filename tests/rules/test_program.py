@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pytest
@@ -96,7 +97,95 @@ def test_rules_share_the_atoms_they_have_in_common() -> None:
         Atom(0, Scope.ANSWER, 1, "once", 1, 512),
         Atom(0, Scope.ANSWER, 1, "for", 2, 512),
     )
-    assert [r.atom for r in program.rules] == [0, 0, 1]
+    assert [list(r.logic.atoms) for r in program.rules] == [[0], [0], [1]]
+
+
+def test_parts_become_clauses_over_atoms_that_are_shared() -> None:
+    a = "{feature: scam, in: answer, above: z 2}"
+    b = "{feature: deception, in: message, below: z -1, for: 3 tokens}"
+    program = compiled(
+        f"all: [{{any: [{a}, {b}]}}, {{not: {b}}}], within: 64 tokens",
+        f"sequence: [{b}, {a}], within: 9 tokens",
+    )
+    assert program.atoms == (
+        Atom(0, Scope.ANSWER, 1, "once", 1, 512),
+        Atom(1, Scope.MESSAGE, -1, "for", 3, -256),
+    )
+    joined, ordered = (r.logic for r in program.rules)
+    assert [([one.atom for one in c.literals], c.negated) for c in joined.clauses] == [
+        ([0, 1], False),
+        ([1], True),
+    ]
+    assert (joined.kind, joined.within, joined.clear) == ("all", 64, None)
+    assert [[one.atom for one in c.literals] for c in ordered.clauses] == [[1], [0]]
+    assert (ordered.kind, ordered.within) == ("sequence", 9)
+    literal = joined.clauses[0].literals[1]
+    assert (literal.feature, literal.level) == ("deception", "z -1")
+    assert (literal.pack, literal.calibration) == (PACK, calibration().digest)
+
+
+def test_every_number_of_a_shape_reaches_its_atom() -> None:
+    program = compiled(
+        "feature: scam, in: answer, above: z 2, at-least: 4 of 8 tokens",
+        "feature: scam, in: answer, above: z 2, average: last 3 tokens",
+        "feature: scam, in: answer, above: z 2, share: 20 % of answer, min-tokens: 7, coverage: 90 %",
+    )
+    assert program.atoms == (
+        Atom(0, Scope.ANSWER, 1, "at_least", 8, 512, k=4),
+        Atom(0, Scope.ANSWER, 1, "average_last", 3, 512),
+        Atom(0, Scope.ANSWER, 1, "share", 1, 512, k=20, least=7, coverage=90),
+    )
+
+
+def test_clear_is_an_atom_of_the_complement_of_a_looser_level() -> None:
+    """Of 2000 answers 0 ... 1999, 200 lie above 1799: calm is two tokens in a row of at most that."""
+    text = rules("feature: scam, in: answer, above: 1 in 100 answers").rstrip()
+    text += "\n    clear: {below: 1 in 10 answers, for: 2 tokens}\n"
+    program = compile_program(parse_rules(text), COLUMNS, [calibration()])
+    assert program.atoms == (
+        Atom(0, Scope.ANSWER, 1, "once", 1, 1979),
+        Atom(0, Scope.ANSWER, -1, "for", 2, 1800),
+    )
+    assert program.rules[0].logic.clear == 1
+
+
+def test_a_score_is_a_column_behind_the_banks_placed_on_its_own_values() -> None:
+    """In both features a request has the same codes, so their difference is 0 and their sum is double."""
+    program = compiled(
+        "score: scam - deception, in: answer, above: 1 in 100 answers",
+        "score: scam + deception, in: answer, above: 1 in 100 answers",
+        "score: deception+scam, in: message, above: z 2",
+        "score: scam  +  deception, in: answer, above: z 2",
+    )
+    assert [score.text for score in program.computed] == [
+        "scam - deception",
+        "scam + deception",
+        "deception + scam",
+    ]
+    assert program.atoms == (
+        Atom(2, Scope.ANSWER, 1, "once", 1, 0),
+        Atom(3, Scope.ANSWER, 1, "once", 1, 2 * 1979),
+        Atom(4, Scope.MESSAGE, 1, "once", 1, 512),
+        Atom(3, Scope.ANSWER, 1, "once", 1, 512),
+    )
+    assert Program.from_json(program.canonical) == program
+
+
+def test_a_rule_expires_after_its_last_day_and_an_exemption_with_its_own() -> None:
+    text = rules("feature: scam, in: answer, above: z 2").rstrip()
+    text += """
+    expires: 2027-03-01
+    unless: [{tenant: acme, reason: trial, by: k.lee, until: 2027-02-01}]
+"""
+    on = [
+        compile_program(parse_rules(text), COLUMNS, [calibration()], date(2027, month, 1))
+        for month in (2, 3)
+    ]
+    assert [len(program.rules[0].policy.unless) for program in on] == [1, 0]
+    assert on[0].digest != on[1].digest
+    after = compile_program(parse_rules(text), COLUMNS, [calibration()], date(2027, 3, 2))
+    assert after.rules == ()
+    assert "it expired on 2027-03-01" in after.inactive["r0"]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +199,11 @@ def test_rules_share_the_atoms_they_have_in_common() -> None:
             "this calibration has 0",
         ),
         ("feature: scam, in: tool, above: 1 in 9 answers", "this calibration has 0"),
+        ("score: scam - power, in: answer, above: z 2", "no loaded pack scores `power`"),
+        (
+            "all: [{feature: scam, in: answer, above: z 2}, {feature: power, in: answer, above: z 2}]",
+            "no loaded pack scores `power`",
+        ),
     ],
 )
 def test_a_rule_that_cannot_be_placed_is_inactive_and_says_why(when: str, reason: str) -> None:

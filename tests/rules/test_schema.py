@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.levels import Shape
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import load
+from dosimeter.rules.policy import EVERYONE
 from dosimeter.rules.schema import Rule, load_rules, parse_rules, read_rules
+from dosimeter.rules.when import When
 
 RULE = """
 version: 1
@@ -25,6 +28,7 @@ rules:
     summary: "{feature} reached {value} sd"
     runbook: https://runbooks.example/deception
 """
+WHEN = "    when: {feature: deception, in: answer, above: 1 in 1000 answers, average: 32 tokens}"
 
 
 def one(text: str = RULE) -> Rule:
@@ -36,32 +40,59 @@ def test_a_rule_is_read_as_it_was_written() -> None:
     rule = one()
     assert (rule.id, rule.status, rule.severity) == ("deceptive-answer", "live", "high")
     assert (rule.owner, rule.runbook) == ("trust-and-safety", "https://runbooks.example/deception")
-    assert (rule.when.feature, rule.when.scope, rule.when.direction) == (
-        "deception",
-        Scope.ANSWER,
-        1,
-    )
-    assert (rule.when.level.noun, rule.when.level.value) == ("answers", Fraction(1000))
-    assert rule.when.shape == Shape("average", 32)
+    condition = rule.when.single
+    assert condition is not None
+    assert (condition.feature, condition.scope) == ("deception", Scope.ANSWER)
+    assert (condition.direction, condition.score) == (1, None)
+    assert (condition.level.noun, condition.level.value) == ("answers", Fraction(1000))
+    assert condition.shape == Shape("average", 32)
+    assert (rule.clear, rule.policy, rule.tests) == (None, EVERYONE, None)
     assert str(rule.place) == "rules.yaml:4:11"
-    assert str(rule.places["when.above"]) == "rules.yaml:5:51"
+    assert str(condition.places["above"]) == "rules.yaml:5:51"
+    assert str(rule.places["summary"]) == "rules.yaml:9:14"
 
 
-@pytest.mark.parametrize(
-    ("shape", "meant"),
-    [
-        ("", Shape("once")),
-        (", for: 16 tokens", Shape("for", 16)),
-        (", for: 1 token", Shape("for", 1)),
-        (", average: 4096 tokens", Shape("average", 4096)),
-        (", average: answer", Shape("average_scope")),
-        (", average: last 4 tokens", Shape("average_last", 4)),
-        (", at-least: 4 of 8 tokens", Shape("at_least", 8, 4)),
-        (", at-least: 1 of 1 token", Shape("at_least", 1, 1)),
-    ],
-)
-def test_each_shape_means_what_it_says(shape: str, meant: Shape) -> None:
-    assert one(RULE.replace(", average: 32 tokens", shape)).when.shape == meant
+SHAPES = [
+    ("", Shape("once"), {}),
+    (", for: 16 tokens", Shape("for", 16), {"for": "16 tokens"}),
+    (", for: 1 token", Shape("for", 1), {"for": "1 tokens"}),
+    (", average: 4096 tokens", Shape("average", 4096), {"average": "4096 tokens"}),
+    (", average: answer", Shape("average_scope"), {"average": "answer"}),
+    (", average: last 4 tokens", Shape("average_last", 4), {"average": "last 4 tokens"}),
+    (", at-least: 4 of 8 tokens", Shape("at_least", 8, 4), {"at-least": "4 of 8 tokens"}),
+    (", at-least: 1 of 1 token", Shape("at_least", 1, 1), {"at-least": "1 of 1 tokens"}),
+    (", share: 20 % of answer", Shape("share", 1, 20), {"share": "20 % of answer"}),
+    (", share: 100% of answer", Shape("share", 1, 100), {"share": "100 % of answer"}),
+    (
+        ", average: answer, min-tokens: 30, coverage: 80 %",
+        Shape("average_scope", least=30, coverage=80),
+        {"average": "answer", "min-tokens": 30, "coverage": "80 %"},
+    ),
+    (
+        ", share: 5 % of answer, min-tokens: 1",
+        Shape("share", 1, 5, least=1),
+        {"share": "5 % of answer", "min-tokens": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("shape", "meant", "canonical"), SHAPES, ids=[s[0] for s in SHAPES])
+def test_each_shape_means_what_it_says(
+    shape: str, meant: Shape, canonical: dict[str, object]
+) -> None:
+    """And the canonical form says it in one way, which reads back to the same."""
+    rule = one(RULE.replace(", average: 32 tokens", shape))
+    condition = rule.when.single
+    assert condition is not None
+    assert condition.shape == meant
+    assert rule.as_json()["when"] == {
+        "feature": "deception",
+        "in": "answer",
+        "above": "1 in 1000 answers",
+        **canonical,
+    }
+    again = RULE.replace(WHEN, f"    when: {json.dumps(rule.as_json()['when'])}")
+    assert one(again).sha256 == rule.sha256
 
 
 @pytest.mark.parametrize(
@@ -77,89 +108,137 @@ def test_each_shape_means_what_it_says(shape: str, meant: Shape) -> None:
 )
 def test_every_level_of_the_language_is_accepted(level: str, scope: str) -> None:
     text = RULE.replace("above: 1 in 1000 answers", level).replace("in: answer", f"in: {scope}")
-    rule = one(text)
-    assert rule.when.direction == (1 if level.startswith("above") else -1)
-    assert rule.when.level.text == level.split(": ")[1]
+    condition = one(text).when.single
+    assert condition is not None
+    assert condition.direction == (1 if level.startswith("above") else -1)
+    assert condition.level.text == level.split(": ")[1]
 
 
-# The character after ‸ is where the finding must point.
-FAULTS = [
-    ("unknown-key", "    ‸ownr: x"),
-    ("unknown-key", "    ‸unless: []"),
-    ("unknown-key", "    when: {feature: f, in: answer, above: z 2, ‸averge: 3 tokens}"),
-    ("missing-key", "    when: ‸{in: answer, above: z 2}"),
-    ("missing-key", "    when: ‸{feature: f, above: z 2}"),
-    ("level", "    when: ‸{feature: f, in: answer}"),
-    ("level", "    when: ‸{feature: f, in: answer, above: z 2, below: z 1}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸0.93}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸2}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸1 in 1000}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸1 in 1000 users}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸1 in 1 answers}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸1 in 1000 messages}"),
-    ("level", "    when: {feature: f, in: message, above: ‸1 in 1000 answers}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸99 %}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸z 500}"),
-    ("level", "    when: {feature: f, in: answer, above: ‸1 in 9 tokens, average: answer}"),
-    ("kind", "    when: {feature: f, in: answer, above: ‸[z 2]}"),
-    ("scope", "    when: {feature: f, in: ‸anser, above: z 2}"),
-    ("scope", "    when: {feature: f, in: ‸history, above: z 2}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, for: ‸16}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, for: ‸0 tokens}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, for: ‸4097 tokens}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, for: ‸answer}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, for: ‸16 tok}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, average: ‸message}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, average: ‸32 seconds}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, average: ‸last 0 tokens}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, at-least: ‸9 of 8 tokens}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, at-least: ‸0 of 8 tokens}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, at-least: ‸4 of 65 tokens}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, at-least: ‸4 tokens}"),
-    (
-        "shape",
-        "    when: {feature: f, in: answer, above: z 2, for: 2 tokens, at-least: ‸1 of 2 tokens}",
-    ),
-    ("level", "    when: {feature: f, in: answer, above: ‸1 in 9 tokens, average: last 2 tokens}"),
-    ("shape", "    when: {feature: f, in: answer, above: z 2, for: 2 tokens, average: ‸2 tokens}"),
-    ("kind", "    when: ‸f above z 2"),
-    ("kind", "    when: {feature: ‸12, in: answer, above: z 2}"),
-    ("status", "    status: ‸alive"),
-    ("kind", "    status: ‸true"),
-    ("severity", "    severity: ‸hgih"),
-    ("kind", "    owner: ‸12"),
-    ("kind", "    owner:‸"),
-    ("value", '    owner: ‸""'),
-    ("summary-field", '    summary: ‸"{tennant} did it"'),
-    ("summary-field", '    summary: ‸"{user} did it"'),
-    ("summary-field", '    summary: ‸"{} did it"'),
-    ("summary-field", '    summary: ‸"a } brace"'),
-    ("summary-field", '    summary: ‸"{value!r}"'),
-    ("value", "    runbook: ‸javascript:alert(1)"),
-    ("rule-id", "  - rule: ‸Bad_Name"),
-    ("kind", "  - rule: ‸{no: x}"),
-    ("kind", "  - rule: ‸1"),
-]
+A = "{feature: scam, in: answer, above: z 2}"
+B = "{feature: deception, in: message, below: z -1, for: 3 tokens}"
+A_JSON = {"feature": "scam", "in": "answer", "above": "z 2"}
+B_JSON = {"feature": "deception", "in": "message", "below": "z -1", "for": "3 tokens"}
 
 
-@pytest.mark.parametrize(("code", "fault"), FAULTS, ids=[f.strip() for _, f in FAULTS])
-def test_a_fault_is_reported_where_it_stands(code: str, fault: str) -> None:
-    """One fault in a file that is right otherwise: one finding, at the marked character."""
-    key = fault.replace("‸", "").split(":")[0]
-    lines = RULE.splitlines()
-    at = next((i for i, line in enumerate(lines) if line.split(":")[0] == key), None)
-    if at is None:
-        at = len(lines)
-        lines.append("")
-    lines[at] = fault
-    marked = "\n".join(lines)
-    before = marked[: marked.index("‸")]
-    place = (before.count("\n") + 1, len(before) - before.rfind("\n"))
-    with pytest.raises(InputError) as caught:
-        parse_rules(marked.replace("‸", ""))
-    assert [(f.code, (f.place.line, f.place.column)) for f in caught.value.findings] == [
-        (code, place)
-    ]
+def when(text: str) -> When:
+    return one(RULE.replace(WHEN, f"    when: {text}")).when
+
+
+def shape_of(found: When) -> list[tuple[list[str], bool]]:
+    """Features of each part, and whether it is negated."""
+    return [([c.feature for c in part.conditions], part.negated) for part in found.parts]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "canonical"),
+    [
+        (
+            f"{{all: [{A}, {B}], within: 64 tokens}}",
+            [(["scam"], False), (["deception"], False)],
+            {"all": [A_JSON, B_JSON], "within": "64 tokens"},
+        ),
+        (
+            f"{{all: [{A}, {{not: {B}}}]}}",
+            [(["scam"], False), (["deception"], True)],
+            {"all": [A_JSON, {"not": B_JSON}]},
+        ),
+        (f"{{any: [{A}, {B}]}}", [(["scam", "deception"], False)], {"any": [A_JSON, B_JSON]}),
+        (
+            f"{{all: [{{any: [{A}, {B}]}}, {A}]}}",
+            [(["scam", "deception"], False), (["scam"], False)],
+            {"all": [{"any": [A_JSON, B_JSON]}, A_JSON]},
+        ),
+        (
+            f"{{all: [{A}, {{not: {{any: [{A}, {B}]}}}}]}}",
+            [(["scam"], False), (["scam", "deception"], True)],
+            {"all": [A_JSON, {"not": {"any": [A_JSON, B_JSON]}}]},
+        ),
+        (
+            f"{{all: [{A}, {{not: {{not: {B}}}}}]}}",
+            [(["scam"], False), (["deception"], False)],
+            {"all": [A_JSON, B_JSON]},
+        ),
+        (
+            f"{{sequence: [{B}, {{any: [{A}, {B}]}}], within: 1000000 tokens}}",
+            [(["deception"], False), (["scam", "deception"], False)],
+            {"sequence": [B_JSON, {"any": [A_JSON, B_JSON]}], "within": "1000000 tokens"},
+        ),
+    ],
+)
+def test_conditions_are_joined_as_they_are_written(
+    text: str, parts: list[tuple[list[str], bool]], canonical: dict[str, object]
+) -> None:
+    found = when(text)
+    assert shape_of(found) == parts
+    assert found.kind == ("sequence" if "sequence" in text else "all")
+    assert found.single is None
+    assert found.as_json() == canonical
+    assert when(json.dumps(canonical)) == found
+
+
+def test_a_score_reads_the_features_it_names_and_has_one_way_of_being_written() -> None:
+    condition = when("{score: 'max( scam,deception )*0.50', in: answer, above: z 2}").single
+    assert condition is not None
+    assert condition.features == ("scam", "deception")
+    assert condition.feature == "max(scam, deception) * 0.5"
+    assert condition.as_json() == {
+        "score": "max(scam, deception) * 0.5",
+        "in": "answer",
+        "above": "z 2",
+    }
+
+
+def test_a_signal_is_the_condition_that_it_names_wherever_one_may_stand() -> None:
+    """Its name is for people: rules that say the same have one digest, whatever their file calls things."""
+    plain = RULE.replace(WHEN, f"    when: {{all: [{B}, {{any: [{A}, {B}]}}, {{not: {A}}}]}}")
+    for name in ("calm", "x9"):
+        signals = f"signals:\n  {name}: {A}\n  other: {B}\nrules:"
+        ref = f"{{signal: {name}}}"
+        text = f"{{all: [{{signal: other}}, {{any: [{ref}, {B}]}}, {{not: {ref}}}]}}"
+        named = RULE.replace("rules:", signals).replace(WHEN, f"    when: {text}")
+        assert one(named) == one(plain)
+        assert one(named).sha256 == one(plain).sha256
+    alone = RULE.replace("rules:", f"signals: {{s: {A}}}\nrules:")
+    assert one(alone.replace(WHEN, "    when: {signal: s}")).when == when(A)
+
+
+def test_a_list_stands_for_its_values() -> None:
+    values = "    only: {tenant: [zeta, acme, beta]}\n"
+    named = "    only: {tenant: [$ours, beta]}\n"
+    for name in ("ours", "o2"):
+        lists = f"lists:\n  {name}: [acme, zeta]\nrules:"
+        text = RULE.replace("rules:", lists) + named.replace("ours", name)
+        assert one(text).policy.only.as_json() == {"tenant": ["acme", "beta", "zeta"]}
+        assert one(text).sha256 == one(RULE + values).sha256
+
+
+@pytest.mark.parametrize(
+    ("level", "calm", "direction", "side"),
+    [
+        ("above: 1 in 1000 answers", "below: 1 in 20 answers", -1, "below"),
+        ("above: 20 a day", "below: 100 a day", -1, "below"),
+        ("above: z 2.5", "below: z 1", -1, "below"),
+        ("below: z -2.5", "above: z -1", 1, "above"),
+        ("below: 1 in 500 answers", "above: 1 in 10 answers", 1, "above"),
+    ],
+)
+def test_clear_is_calm_on_the_other_side_of_a_looser_level(
+    level: str, calm: str, direction: int, side: str
+) -> None:
+    text = RULE.replace("above: 1 in 1000 answers", level)
+    rule = one(text + f"    clear: {{{calm}, for: 32 tokens}}\n")
+    assert rule.clear is not None
+    assert (rule.clear.direction, rule.clear.n) == (direction, 32)
+    assert rule.as_json()["clear"] == {side: calm.split(": ")[1], "for": "32 tokens"}
+    assert rule.sha256 != one(text).sha256
+
+
+def test_tests_belong_to_no_digest() -> None:
+    """A rule stays what it is when someone writes another test for it."""
+    tested = RULE + "    tests: [{name: quiet, stream: [], expect: []}]\n"
+    assert one(tested).tests is not None
+    assert one(tested).sha256 == one().sha256
+    assert one(tested) == one()
 
 
 @pytest.mark.parametrize("key", ["rule", "when", "status", "severity", "summary"])
@@ -250,10 +329,45 @@ version: 1
         ("reached", "got to"),
         ("runbooks.example", "other.example"),
         ("feature: deception", "feature: scam"),
+        ("feature: deception", "score: deception"),
+        ("average: 32 tokens", "at-least: 31 of 32 tokens"),
+        ("average: 32 tokens", "share: 32 % of answer"),
+        ("average: 32 tokens", "average: answer"),
+        ("average: 32 tokens", "average: last 32 tokens"),
+        ("average: 32 tokens", "average: answer, min-tokens: 32"),
+        ("average: 32 tokens", "average: answer, coverage: 32 %"),
+        (WHEN, f"    when: {{all: [{A}, {B}]}}"),
+        (WHEN, f"    when: {{any: [{A}, {B}]}}"),
+        (WHEN, f"    when: {{all: [{A}, {{not: {B}}}]}}"),
+        (WHEN, f"    when: {{sequence: [{A}, {B}], within: 9 tokens}}"),
+        ("    runbook", "    clear: {below: 1 in 9 answers, for: 2 tokens}\n    runbook"),
+        ("    runbook", "    only: {tenant: acme}\n    runbook"),
+        ("    runbook", "    limit: 5 per day\n    runbook"),
+        ("    runbook", "    expires: 2027-01-31\n    runbook"),
+        ("    runbook", "    labels: {team: trust}\n    runbook"),
     ],
 )
 def test_a_rule_that_says_something_else_has_another_digest(old: str, new: str) -> None:
+    assert old in RULE
     assert one(RULE.replace(old, new)).sha256 != one().sha256
+
+
+def test_no_two_ways_of_joining_the_same_conditions_have_one_digest() -> None:
+    texts = [
+        f"{{all: [{A}, {B}]}}",
+        f"{{all: [{B}, {A}]}}",
+        f"{{all: [{A}, {B}], within: 64 tokens}}",
+        f"{{all: [{A}, {B}], within: 65 tokens}}",
+        f"{{sequence: [{A}, {B}], within: 64 tokens}}",
+        f"{{sequence: [{B}, {A}], within: 64 tokens}}",
+        f"{{any: [{A}, {B}]}}",
+        f"{{all: [{A}, {{not: {B}}}]}}",
+        f"{{all: [{B}, {{not: {A}}}]}}",
+        A,
+        B,
+    ]
+    digests = {one(RULE.replace(WHEN, f"    when: {text}")).sha256 for text in texts}
+    assert len(digests) == len(texts)
 
 
 def test_a_rule_that_is_wrong_does_not_hide_the_others() -> None:
@@ -262,3 +376,22 @@ def test_a_rule_that_is_wrong_does_not_hide_the_others() -> None:
     text = RULE + RULE.split("rules:\n")[1].replace("high", "hgih").replace("deceptive", "other")
     assert [r.id for r in read_rules(load(text, "f.yaml"), reader)] == ["deceptive-answer"]
     assert [f.code for f in reader.findings] == ["severity"]
+
+
+def test_what_is_wrong_with_a_signal_or_a_list_is_said_once() -> None:
+    """And not again at each rule that uses it."""
+    text = RULE.replace("rules:", "signals: {s: {feature: f, in: answer, above: 2}}\nrules:", 1)
+    with pytest.raises(InputError) as caught:
+        parse_rules(text.replace(WHEN, "    when: {signal: s}"))
+    assert [f.code for f in caught.value.findings] == ["level"]
+    text = RULE.replace("rules:", "lists: {l: [acme, acme]}\nrules:", 1)
+    with pytest.raises(InputError) as caught:
+        parse_rules(text + "    only: {tenant: $l}\n")
+    assert [f.code for f in caught.value.findings] == ["duplicate"]
+
+
+def test_a_wrong_condition_does_not_turn_the_side_of_clear() -> None:
+    text = RULE.replace("above: 1 in 1000 answers", "below: z -x")
+    with pytest.raises(InputError) as caught:
+        parse_rules(text + "    clear: {above: z -1, for: 2 tokens}\n")
+    assert [f.code for f in caught.value.findings] == ["level"]

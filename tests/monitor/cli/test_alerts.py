@@ -14,9 +14,12 @@ from dosimeter.monitor.cli import alerts
 from dosimeter.monitor.cli.alert_view import evidence_lines, record_lines
 from dosimeter.monitor.cli.alerts import since_ns
 from dosimeter.monitor.cli.screen import Screen, columns
+from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.evidence import Evidence, encode_evidence
 from dosimeter.monitor.history.ledger import Ledger
+from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import LedgerRecord, StoredAlert
+from dosimeter.monitor.history.verdicts import Verdict
 
 RecordOf = Callable[..., LedgerRecord]
 RECORD = {"feature": "scam", "threshold_code": 512, "start": 12, "end": 14}
@@ -101,6 +104,30 @@ def test_show_as_json_has_record_and_evidence(
     assert found["evidence"]["first"] == 39
 
 
+def test_show_says_who_looked_a_second_time_and_what_came_of_it(
+    data_dir: Path,
+    call: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    record_of: RecordOf,
+) -> None:
+    with Ledger(data_dir / "ledger.db") as ledger:
+        seq = ledger.append([record_of(0x77 << 100, confirm="second-look")]).last_seq
+    with LedgerReader(data_dir / "ledger.db") as reader:
+        ledger_id = reader.ledger_id
+    assert call("show", "0000077") == 0  # no delivery so far
+    assert "second look    second-look\n" in capsys.readouterr().out
+    assert not (data_dir / "deliver.db").exists()
+    said = Verdict(seq, "second-look", "no", "course material \u202e", 0.25, 812, 1, 7)
+    with CursorStore(data_dir / "deliver.db", ledger_id=ledger_id) as store:
+        store.verdicts.add([said])
+    assert call("show", "0000077") == 0
+    shown = capsys.readouterr().out
+    assert "no, not sent, by second-look in 812 ms, cost 0.25: course" in shown
+    assert "\u202e" not in shown
+    assert call("show", "0000077", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["answer"] == "no"
+
+
 @pytest.mark.parametrize(
     ("id", "message"), [("0000000000000000", "begins several ids"), ("fff", "no alert `fff`")]
 )
@@ -175,3 +202,66 @@ def test_evidence_without_the_feature_or_none_at_all_is_said() -> None:
     assert evidence_lines(RECORD, None, Screen()) == ["evidence  none stored"]
     other = Evidence(0, ("deception",), np.zeros((1, 1), np.int16))
     assert evidence_lines(RECORD, other, Screen()) == ["evidence  no scores of `scam`"]
+
+
+def test_every_condition_of_a_rule_is_shown_and_what_became_of_the_hit(
+    stored_of: Callable[..., StoredAlert],
+) -> None:
+    other = {
+        "feature": "urgency",
+        "shape": "share",
+        "scope": "message",
+        "start": 4,
+        "end": 18,
+        "position": 17,
+        "value_sum": 5,
+        "value_n": 14,
+        "threshold_code": 768,
+        "level": "z 3 in 20 %",
+        "tokens_scored": 14,
+        "tokens_unscored": 0,
+    }
+    decided = {"decision": "limited", "reason": "beyond 50 per hour"}
+    lines = record_lines(stored_of(7, also=[other], **decided), Screen(100, False))
+    text = "\n".join(lines)
+    assert "live · high · limited" in text
+    assert "beyond 50 per hour" in text
+    assert "3.00 sd, threshold 2.00 sd (1 in 1000 answers)" in text
+    assert "urgency" in text
+    assert "message, tokens 4 to 18, decided at 17" in text
+    assert "35 %, threshold 3.00 sd (z 3 in 20 %)" in text
+
+
+def test_a_digest_is_shown_as_one_and_has_no_evidence(
+    data_dir: Path,
+    call: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    digest_of: Callable[..., StoredAlert],
+) -> None:
+    digest = digest_of(0xDDD << 100)
+    with Ledger(data_dir / "ledger.db") as ledger:
+        ledger.append([LedgerRecord(digest.event_id, digest.core, None, True)])
+    assert call("show", "0000ddd") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("digest 0000ddd")
+    assert "70 of 12 groups" in shown
+    assert "1970-01-01 01:00:00.000 UTC" in shown
+    assert "evidence" not in shown
+    assert call("list") == 0
+    assert "high digest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["deduped", "limited", "silenced", "exempt"])
+def test_hits_are_listed_by_what_became_of_them(
+    data_dir: Path,
+    call: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    record_of: RecordOf,
+    word: str,
+) -> None:
+    with Ledger(data_dir / "ledger.db") as ledger:
+        ledger.append([record_of(77, deliverable=False, decision=word)])
+    assert call("list", "--decision", word) == 0
+    _, *rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 1
+    assert f"high {word}" in rows[0]

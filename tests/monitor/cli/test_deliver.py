@@ -53,7 +53,7 @@ def test_status_is_json_and_delivers_nothing(
         ledger.append([record_of(1)])
         args = parse("--data-dir", str(tmp_path), "--status")
         assert args.run(args) == 0
-    assert json.loads(capsys.readouterr().out) == {"sinks": {}}
+    assert json.loads(capsys.readouterr().out) == {"sinks": {}, "confirm": {}}
 
 
 def test_status_without_a_ledger_is_exit_code_3(

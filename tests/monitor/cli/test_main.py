@@ -79,7 +79,7 @@ def test_the_printed_configuration_is_one_that_can_be_read(
     ("typed", "offered"),
     [
         (["dosimeter", "sid"], ["sidecar"]),
-        (["dosimeter", "rules", ""], ["lint", "--help"]),
+        (["dosimeter", "rules", "l"], ["lint"]),
         (["dosimeter", "rules", "lint", "--j"], ["--json"]),
         (["dosimeter", "sidecar", "--da"], ["--data-dir"]),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.history import cursors, ledger
+from dosimeter.monitor.history import cursors, ledger, verdicts
 from dosimeter.monitor.history.ledger import PACKAGE
 from dosimeter.monitor.history.named_sql import NamedSql, read_sql
 
@@ -32,18 +32,25 @@ def test_a_name_given_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "sql"), [("schema.sql", ledger.SQL), ("deliver_schema.sql", cursors.SQL)]
+    ("schemas", "sql"),
+    [
+        (["schema.sql"], ledger.SQL),
+        (["deliver_schema.sql", "verdict_schema.sql"], cursors.SQL),
+        (["deliver_schema.sql", "verdict_schema.sql"], verdicts.SQL),
+    ],
 )
-def test_every_statement_compiles_against_its_schema(schema: str, sql: NamedSql) -> None:
+def test_every_statement_compiles_against_its_schema(schemas: list[str], sql: NamedSql) -> None:
     db = sqlite3.connect(":memory:")
-    db.executescript(read_sql(PACKAGE, schema))
+    for schema in schemas:
+        db.executescript(read_sql(PACKAGE, schema))
     for name in sql.names():
-        parameters = dict.fromkeys(re.findall(r":(\w+)", sql[name]))
-        db.execute("EXPLAIN " + sql[name], parameters)
+        named = dict.fromkeys(re.findall(r":(\w+)", sql[name]))
+        marks = [None] * sql[name].count("?")
+        db.execute("EXPLAIN " + sql[name], marks or named)
     db.close()
 
 
 def test_no_statement_is_left_that_nothing_runs() -> None:
     code = "".join(path.read_text() for path in FOLDER.glob("*.py"))
-    for sql in (ledger.SQL, cursors.SQL):
+    for sql in (ledger.SQL, cursors.SQL, verdicts.SQL):
         assert [name for name in sql.names() if f'"{name}"' not in code] == []

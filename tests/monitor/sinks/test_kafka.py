@@ -76,9 +76,15 @@ def test_the_record_is_the_ledgers_bytes_keyed_by_conversation(stored_of: Stored
     assert record["headers"] == [
         ("event_id", f"{7:032x}".encode()),
         ("content-type", b"application/json"),
-        ("schema", b"dosimeter.alert.v1"),
+        ("schema", b"dosimeter.alert.v2"),
         ("traceparent", TRACE.encode()),
     ]
+
+
+def test_a_digest_has_its_rule_for_a_key_and_says_what_it_is(digest_of: StoredOf) -> None:
+    record = kafka_record(digest_of(8))
+    assert record["key"] == b"deception.denies"
+    assert dict(record["headers"])["schema"] == b"dosimeter.digest.v1"
 
 
 def test_without_a_conversation_the_request_is_the_key(stored_of: StoredOf) -> None:

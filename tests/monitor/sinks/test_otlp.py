@@ -67,6 +67,28 @@ def test_an_alert_becomes_one_event_in_the_trace_of_its_request(stored_of: Store
     assert "dosimeter.user" not in found  # the record has none
 
 
+def test_the_value_of_a_share_is_the_share(stored_of: StoredOf) -> None:
+    """3 of 4 tokens: no number of standard deviations."""
+    log = log_record(stored_of(1, shape="share", value_sum=3, value_n=4, reason="why"))
+    found = {kv.key: kv.value for kv in log.attributes}
+    assert found["gen_ai.evaluation.score.value"].double_value == 0.75
+    assert found["dosimeter.shape"].string_value == "share"
+    assert found["dosimeter.decision"].string_value == "notified"
+    assert found["dosimeter.decision.reason"].string_value == "why"
+
+
+def test_a_digest_is_an_event_of_its_own(digest_of: StoredOf) -> None:
+    log = log_record(digest_of(4))
+    found = {kv.key: kv.value for kv in log.attributes}
+    assert log.event_name == "dosimeter.digest"
+    assert (log.time_unix_nano, log.severity_number) == (3600 * 10**9, 17)
+    assert found["dosimeter.rule.id"].string_value == "deception.denies"
+    assert found["dosimeter.digest.notified"].int_value == 50
+    assert found["dosimeter.digest.limited"].int_value == 70
+    assert "gen_ai.evaluation.name" not in found
+    assert "gen_ai.evaluation.score.value" not in found
+
+
 @pytest.mark.parametrize(
     "header", ["", "garbage", f"00-{'0' * 32}-b7ad6b7169203331-01", TRACE.upper(), TRACE + "\n"]
 )

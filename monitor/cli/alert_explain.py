@@ -1,0 +1,189 @@
+"""Why an alert came: its rule, each condition with its level and how rare such a value is, what ordinary traffic looks
+most like it, and what became of it.
+
+It owns the facts and their picture. The arithmetic is in `rules/rarity.py`; it reads the ledger and calibrations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dosimeter.detectors.calibrate import Calibration
+from dosimeter.detectors.frames import Scope
+from dosimeter.monitor.cli.screen import Screen, plain, table
+from dosimeter.monitor.history.evidence import EvidenceError, decode_evidence
+from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.rules.alert import in_sd, value_text
+from dosimeter.rules.atoms import Atom
+from dosimeter.rules.expr import ExprError, parse
+from dosimeter.rules.placing import Measured
+from dosimeter.rules.program import Program
+from dosimeter.rules.rarity import lookalikes, share_beyond
+
+HEAD = ("condition", "value", "threshold", "level", "as rare as", "tokens")
+
+
+def explain(ledger: LedgerReader, alert: StoredAlert, folders: Sequence[Path]) -> dict[str, Any]:
+    """The facts, as one JSON object. folders: calibrations. Raises InputError for one that cannot be read."""
+    calibrations = [Calibration.load(folder) for folder in folders]
+    record = alert.record
+    program = _program(ledger, record)
+    each = [record, *(one for one in record.get("also", ()) if isinstance(one, dict))]
+    each.sort(key=lambda one: int(one.get("clause", 0)))
+    return {
+        "event_id": alert.event_id,
+        "rule": record.get("rule"),
+        "decision": record.get("decision"),
+        "reason": record.get("reason"),
+        "would_act": record.get("would_act"),
+        "status": record.get("status"),
+        "conditions": [_condition(one, record, program, calibrations) for one in each],
+        "lookalikes": list(_lookalikes(ledger, alert, calibrations)),
+        "text": _text(ledger, record),
+    }
+
+
+def explain_lines(facts: Mapping[str, Any], screen: Screen) -> list[str]:
+    became = f"{facts['decision']}" + (f": {facts['reason']}" if facts["reason"] else "")
+    if facts["status"] == "shadow":
+        act = "would have notified" if facts["would_act"] else "would not have notified"
+        became += f" ({act}, were the rule live)"
+    rows = [[plain(one[name]) for name in HEAD] for one in facts["conditions"]]
+    head, *body = table(HEAD, rows, screen.width)
+    lines = [
+        screen.bold(f"alert {plain(facts['event_id'])} of rule `{plain(facts['rule'])}`"),
+        f"  {plain(became)}",
+        "",
+        screen.bold(head),
+        *body,
+    ]
+    if facts["lookalikes"]:
+        lines += ["", screen.bold("ordinary requests that look most like it")]
+        for one in facts["lookalikes"]:
+            scores = ", ".join(
+                f"{plain(name)} {value:+.2f}" for name, value in one["scores"].items()
+            )
+            lines.append(
+                f"  request {one['request']} ({plain(one['route'])}), "
+                f"{one['distance']:.2f} sd away: {scores}"
+            )
+    elif not any(one["as rare as"] for one in facts["conditions"]):
+        lines += ["", "name the calibration with `--calibration DIR` to see how rare this is"]
+    return lines
+
+
+def _program(ledger: LedgerReader, record: Mapping[str, Any]) -> Program | None:
+    """The program that decided; None where the ledger lacks it, or another version wrote it."""
+    body = ledger.blob(str(record.get("program_sha256")))
+    try:
+        return None if body is None else Program.from_json(body)
+    except ValueError:
+        return None
+
+
+def _text(ledger: LedgerReader, record: Mapping[str, Any]) -> Any:
+    body = ledger.blob(str(record.get("rule_sha256")))
+    return None if body is None else json.loads(body)
+
+
+def _condition(
+    one: Mapping[str, Any],
+    record: Mapping[str, Any],
+    program: Program | None,
+    calibrations: Sequence[Calibration],
+) -> dict[str, Any]:
+    value, n = int(one["value_sum"]), int(one["value_n"])
+    shape, feature = str(one["shape"]), str(one["feature"])
+    atom = None if program is None else _atom(program, record, one)
+    rare = "" if atom is None else _rare(one, atom, calibrations)
+    unit = "" if shape == "share" else " sd"
+    return {
+        "condition": f"{feature} in {one['scope']}, {_words(atom, shape)}",
+        "value": value_text(shape, value, n) + unit,
+        "threshold": in_sd(int(one["threshold_code"])) + " sd",
+        "level": one["level"],
+        "as rare as": rare,
+        "tokens": f"{one['start']} to {one['end']}",
+    }
+
+
+def _words(atom: Atom | None, shape: str) -> str:
+    if atom is None:
+        return shape.replace("_", " ")
+    return {
+        "once": "one token",
+        "for": f"for {atom.n} tokens",
+        "average": f"average of {atom.n} tokens",
+        "at_least": f"at least {atom.k} of {atom.n} tokens",
+        "average_last": f"average of the last {atom.n} tokens",
+        "average_scope": "average of all of it",
+        "share": f"at least {atom.k} % of it beyond",
+    }[shape]
+
+
+def _atom(program: Program, record: Mapping[str, Any], one: Mapping[str, Any]) -> Atom | None:
+    try:
+        clause = program.rule(str(record["rule"])).logic.clauses[int(one["clause"])]
+    except (KeyError, IndexError):
+        return None
+    atoms = [program.atoms[literal.atom] for literal in clause.literals
+             if (literal.feature, literal.level) == (one["feature"], one["level"])]  # fmt: skip
+    kind = [a for a in atoms if a.shape == one["shape"] and a.threshold == one["threshold_code"]]
+    return kind[0] if kind else None
+
+
+def _rare(one: Mapping[str, Any], atom: Atom, calibrations: Sequence[Calibration]) -> str:
+    for calibration in calibrations:
+        stream = _levels(calibration, str(one["feature"]), str(one["pack_sha256"]))
+        if stream is None:
+            continue
+        share = share_beyond(
+            stream.calibration.stream(str(one["feature"])),
+            atom,
+            int(one["value_sum"]),
+            int(one["value_n"]),
+        )
+        other = stream.digest != one["calibration_sha256"]
+        return f"{share}{' (another calibration than the rule had)' if other else ''}"
+    return ""
+
+
+def _levels(calibration: Calibration, feature: str, pack: str) -> Measured | None:
+    """The calibration with this column: one of its features, or a score over them."""
+    if (feature, pack) in zip(calibration.features, calibration.packs, strict=True):
+        return Measured(calibration)
+    try:
+        score = parse(feature)
+    except ExprError:
+        return None
+    if not set(score.features) <= set(calibration.features) or pack not in calibration.packs:
+        return None
+    return Measured(calibration).of_score(score, pack)
+
+
+def _lookalikes(
+    ledger: LedgerReader, alert: StoredAlert, calibrations: Sequence[Calibration]
+) -> Iterator[dict[str, Any]]:
+    record, body = alert.record, ledger.evidence(alert.event_id)
+    try:
+        evidence = None if body is None else decode_evidence(body)
+    except EvidenceError:
+        return
+    if evidence is None or not calibrations:
+        return
+    low = max(0, int(record["start"]) - evidence.first)
+    codes = evidence.codes[low : int(record["end"]) - evidence.first]
+    scope = Scope[str(record["scope"]).upper()]
+    for calibration in calibrations:
+        shared = [name for name in evidence.columns if name in calibration.features]
+        for one in lookalikes(calibration, scope, codes, evidence.columns):
+            yield {
+                "request": one.request,
+                "route": one.route,
+                "distance": round(one.distance, 3),
+                "scores": dict(zip(shared, (round(x, 3) for x in one.scores), strict=True)),
+            }

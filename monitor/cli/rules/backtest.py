@@ -1,0 +1,129 @@
+"""`dosimeter rules backtest`: what rules would have alerted on in stored traffic, and how many a day that makes.
+
+It owns the arguments and the labels file; the run is `monitor/backtest`, the figures `monitor/backtest_report`, and
+the screen `backtest_view`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dosimeter.monitor.cli import calibrations
+
+if TYPE_CHECKING:
+    from dosimeter.monitor.backtest import Wanted
+
+REQUEST = re.compile(r"([0-9a-f]{1,16})/([0-9a-f]{1,16})")
+YES, NO = ("1", "yes", "true", "positive"), ("0", "no", "false", "negative")
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "backtest", help="what rules would have alerted on in stored scores"
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="rule files or folders")
+    parser.add_argument("--archive", type=Path, default=Path(".dosimeter/archive"), metavar="DIR")
+    parser.add_argument("--calibration", action="append", required=True, type=calibrations.folder, metavar="DIR",
+                        help="where levels are placed; may be repeated")  # fmt: skip
+    parser.add_argument("--since", type=_time, metavar="TIME",
+                        help="2026-11-01 or 2026-11-01T08:00, UTC; of a request's last token")  # fmt: skip
+    parser.add_argument("--until", type=_time, metavar="TIME", help="the first moment left out")
+    parser.add_argument("--compare", metavar="live|PATH",
+                        help="what is added and what falls away: against what fired then, or other rules")  # fmt: skip
+    parser.add_argument("--labels", type=Path, metavar="CSV",
+                        help="columns request (EPOCH/KEY) and label (yes, no): gives precision")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--plot", type=Path, metavar="SVG",
+                        help="alerts a day, and values beside thresholds")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: done. 1: no rule could be run. 3: something is not installed. 4: data that is wrong."""
+    from dosimeter.monitor.backtest import backtest, tokens_kept
+    from dosimeter.monitor.backtest_report import report
+    from dosimeter.monitor.cli.progress import Progress
+    from dosimeter.monitor.cli.rules.backtest_view import lines
+    from dosimeter.monitor.cli.screen import Screen
+
+    labels = read_labels(args.labels) if args.labels else None
+    wanted = _wanted(args)
+    progress = Progress("replaying", tokens_kept(args.archive, wanted))
+    try:
+        answer = backtest(args.archive, wanted, progress)
+    finally:
+        progress.close()
+    body = report(answer, labels)
+    if args.plot:
+        from dosimeter.monitor.backtest_plots import page
+
+        args.plot.write_text(page(body, answer.values), encoding="utf-8")
+    if args.json:
+        print(json.dumps(body, indent=2))
+    else:
+        print("\n".join(lines(body, Screen.of(sys.stdout))))
+    return 0 if answer.found.rules or not answer.inactive else 1
+
+
+def read_labels(path: Path) -> dict[tuple[int, int], bool]:
+    """Raises InputError."""
+    from dosimeter.detectors.findings import InputError, Place
+
+    found: dict[tuple[int, int], bool] = {}
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.DictReader(file)
+        if not {"request", "label"} <= set(rows.fieldnames or ()):
+            raise InputError.at(
+                Place(str(path), 1, 1), "no columns `request` and `label`",
+                "the first line is `request,label`",
+            )  # fmt: skip
+        for row in rows:
+            place = Place(str(path), rows.line_num, 1)
+            match = REQUEST.fullmatch((row["request"] or "").strip().lower())
+            if match is None:
+                said = f"`{(row['request'] or '')[:80]}` is no request"
+                raise InputError.at(
+                    place, said, "write EPOCH/KEY, as in an alert's `epoch` and `key`"
+                )
+            label = (row["label"] or "").strip().lower()
+            if label not in YES + NO:
+                raise InputError.at(place, f"`{label[:80]}` is no label", "write `yes` or `no`")
+            found[int(match[1], 16), int(match[2], 16)] = label in YES
+    return found
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    from dosimeter.detectors.calibrate import Calibration
+    from dosimeter.monitor.backtest import Wanted
+    from dosimeter.rules.schema import load_rules
+
+    against = args.compare
+    if against not in (None, "live"):
+        against = load_rules([Path(against)])
+    return Wanted(
+        load_rules(args.paths),
+        tuple(Calibration.load(folder) for folder in args.calibration),
+        date.today(),
+        args.since,
+        args.until,
+        against,
+        values=args.plot is not None,
+    )
+
+
+def _time(text: str) -> int:
+    """ns of an ISO date or time; without a zone it is UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        said = f"`{text[:40]}` is no time; write 2026-11-01 or 2026-11-01T08:00"
+        raise argparse.ArgumentTypeError(said) from None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return int(found.timestamp()) * 1_000_000_000

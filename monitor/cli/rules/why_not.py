@@ -1,0 +1,151 @@
+"""`dosimeter rules why-not`: how near a past request came to each rule, and what was missing.
+
+It owns the arguments and the table. The request comes from the score archive; each rule is compiled alone and run by
+the engine that runs live, and `rules/nearness.py` says how far each condition got.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dosimeter.monitor.cli import calibrations
+
+if TYPE_CHECKING:
+    from dosimeter.monitor.history.archive_reader import Archive, Part
+    from dosimeter.rules.streams import Stream
+
+REQUEST = re.compile(r"([0-9a-f]{1,16})/([0-9a-f]{1,16})")
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("why-not", help="how near a past request came to each rule")
+    parser.add_argument("request", metavar="EPOCH/KEY", help="as alerts and backtests name it")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="rule files or folders")
+    parser.add_argument("--archive", type=Path, default=Path(".dosimeter/archive"), metavar="DIR")
+    parser.add_argument("--calibration", action="append", required=True, type=calibrations.folder, metavar="DIR",
+                        help="where levels are placed; may be repeated")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: shown. 1: no such request in the archive. 2: a wrong argument. 4: data that is wrong."""
+    from dosimeter.detectors.calibrate import Calibration
+    from dosimeter.monitor.cli.screen import Screen
+    from dosimeter.monitor.history.archive_reader import open_archive
+    from dosimeter.rules.schema import load_rules
+
+    match = REQUEST.fullmatch(args.request.lower())
+    if match is None:
+        print(f"`{args.request[:80]}` is no request\n  hint: write EPOCH/KEY, as in an alert's "
+              "`epoch` and `key`", file=sys.stderr)  # fmt: skip
+        return 2
+    ruleset = load_rules(args.paths)
+    calibrations = [Calibration.load(folder) for folder in args.calibration]
+    found = _find(open_archive(args.archive), int(match[1], 16), int(match[2], 16))
+    if found is None:
+        print(f"the archive at {args.archive} does not hold request {args.request}\n"
+              "  hint: of requests that came near no level only a sample is kept", file=sys.stderr)  # fmt: skip
+        return 1
+    features, part = found
+    shown = {
+        "request": args.request,
+        "tokens": part.tokens,
+        "whole": bool(part.whole[0]),
+        "rules": _rules(ruleset, calibrations, _stream(features, part), part),
+    }
+    if args.json:
+        print(json.dumps(shown))
+    else:
+        print("\n".join(_lines(shown, Screen.of(sys.stdout))))
+    return 0
+
+
+def _find(
+    archive: Archive, epoch: int, key: int
+) -> tuple[tuple[tuple[str, str], ...], Part] | None:
+    """The request alone, with (feature, pack) of its columns; codes are read only of the row group that has it."""
+    from dosimeter.monitor.history.archive_reader import Archive as Of
+
+    for file in archive.files:
+        columns = tuple(file.about.bank.columns)
+        one = Of((file,))
+        for number, part in enumerate(one.parts([])):
+            mask = (part.epoch == epoch) & (part.key == key)
+            if mask.any():
+                whole = next(
+                    p for i, p in enumerate(one.parts([f for f, _ in columns])) if i == number
+                )
+                return columns, whole.only(mask)
+    return None
+
+
+def _stream(columns: tuple[tuple[str, str], ...], part: Part) -> Stream:
+    import numpy as np
+
+    from dosimeter.rules.streams import Stream
+
+    runs = part.runs
+    positions = np.concatenate([np.arange(start, start + n) for _, start, n, _ in runs])
+    scopes = np.repeat(runs[:, 3].astype(np.uint8), runs[:, 2])
+    return Stream(tuple(f for f, _ in columns), np.column_stack(part.codes), scopes, positions)
+
+
+def _rules(ruleset: Any, calibrations: Any, stream: Stream, part: Part) -> list[dict[str, Any]]:
+    from dosimeter.rules.nearness import nearness
+    from dosimeter.rules.placing import Measured
+    from dosimeter.rules.testing import TestRequest
+    from dosimeter.rules.trial import Trial, Unplaced
+
+    columns = dict(part.about.bank.columns)
+    model = part.about.bank.model
+    labels = {
+        name: of.names[of.of[0]]
+        for name, of in (("tenant", part.tenant), ("route", part.route))
+        if of.names and of.names[of.of[0]]
+    }
+    found = []
+    for rule in ruleset.rules:
+        trial = None
+        why = "no calibration given has the packs of this request"
+        for calibration in calibrations:
+            if set(zip(calibration.features, calibration.packs, strict=True)) <= columns.items():
+                try:
+                    trial = Trial(rule, Measured(calibration))
+                    break
+                except Unplaced as error:
+                    why = str(error).replace("\n  hint: ", "; ")
+        if trial is None:
+            found.append({"rule": rule.id, "fires": False, "why": why, "conditions": []})
+            continue
+        hits = trial.hits(
+            TestRequest(stream=stream, labels=labels, trusted=frozenset(labels), model=model)
+        )
+        near = [str(one) for one in nearness(rule, trial.program, stream)]
+        met = all(one.beyond for one in nearness(rule, trial.program, stream))
+        why = "fires at " + ", ".join(stream.label(h.position, False) for h in hits) if hits else (
+            "each condition was met, but not together as the rule asks" if met else "not met"
+        )  # fmt: skip
+        if not hits and not rule.policy.applies(labels, model):
+            why = "its `only` is for others"
+        found.append({"rule": rule.id, "fires": bool(hits), "why": why, "conditions": near})
+    return found
+
+
+def _lines(shown: dict[str, Any], screen: Any) -> list[str]:
+    from dosimeter.monitor.cli.screen import plain
+
+    lines = [screen.bold(f"request {shown['request']}, {shown['tokens']} tokens")]
+    if not shown["whole"]:
+        lines.append("  some of its tokens were lost on the way into the archive")
+    for one in shown["rules"]:
+        lines.append(
+            f"{'fires ' if one['fires'] else 'silent'}  {plain(one['rule'])}: {plain(one['why'])}"
+        )
+        lines += [f"          {plain(condition)}" for condition in one["conditions"]]
+    return lines
