@@ -1,7 +1,7 @@
 """Rules over an archive: which files there are to read, and what comes together of what each of them gave.
 
 It owns the walk over files and time, and which rules are run on which of them; a file is replayed by `backtest_work`,
-and what the hits say of all traffic is `rules/estimate`. It prints nothing.
+and what the hits say of all traffic is `rules/backtesting/estimate`. It prints nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.backtest_work import UNREADABLE, Said, Seen, Task, run_tasks, unreadable
 from dosimeter.monitor.history.archive_reader import Archive, ArchiveFile, open_archive
 from dosimeter.monitor.records import Column
-from dosimeter.rules.backtest import asks_beyond
-from dosimeter.rules.distribution import Distribution
-from dosimeter.rules.estimate import DAY_NS, Found, joined, nothing
+from dosimeter.rules.backtesting.backtest import asks_beyond
+from dosimeter.rules.backtesting.distribution import Distribution
+from dosimeter.rules.backtesting.estimate import DAY_NS, Found, joined, nothing
+from dosimeter.rules.language.schema import RuleSet
 from dosimeter.rules.program import Program, compile_program
-from dosimeter.rules.schema import RuleSet
 
 LABELS = ("tenant", "route")
 """What the archive keeps of who asked: only where a gateway vouches for it."""

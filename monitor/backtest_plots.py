@@ -13,7 +13,7 @@ from html import escape
 from typing import Any
 
 from dosimeter.detectors.findings import visible
-from dosimeter.rules.distribution import BELOW, BINS, BINS_A_SD, Distribution
+from dosimeter.rules.backtesting.distribution import BELOW, BINS, BINS_A_SD, Distribution
 
 MOST_RULES = 20
 """Those with the most alerts."""

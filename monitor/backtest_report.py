@@ -1,7 +1,7 @@
 """What a backtest found, as one JSON object: figures of each rule, of all together, overlap, changes, what was seen.
 
-It owns the fields and their names, for `--json` and for the screen alike. It computes nothing that `rules/estimate`
-does not.
+It owns the fields and their names, for `--json` and for the screen alike. It computes nothing that
+`rules/backtesting/estimate` does not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from dosimeter.detectors.evaluate import Interval
 from dosimeter.monitor.backtest import Answer
-from dosimeter.rules.estimate import (
+from dosimeter.rules.backtesting.estimate import (
     Change,
     Figures,
     Identity,

@@ -22,9 +22,9 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.history.archive_fired import fired_in
 from dosimeter.monitor.history.archive_part import NotAPart
 from dosimeter.monitor.history.archive_reader import Archive, ArchiveFile, Labels, Part
-from dosimeter.rules.backtest import HITS, Backtest
-from dosimeter.rules.distribution import Distribution, distribution, first_condition
-from dosimeter.rules.estimate import REQUESTS, Found, joined, nothing
+from dosimeter.rules.backtesting.backtest import HITS, Backtest
+from dosimeter.rules.backtesting.distribution import Distribution, distribution, first_condition
+from dosimeter.rules.backtesting.estimate import REQUESTS, Found, joined, nothing
 from dosimeter.rules.program import Program
 
 PROCESSES = 2

@@ -16,8 +16,8 @@ from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.records import Open
 from dosimeter.rules.correlate import Correlator, CountStats, Exceeded
 from dosimeter.rules.engine import Hit
+from dosimeter.rules.language.second import SecondRule, running
 from dosimeter.rules.occurrence import Occurrence
-from dosimeter.rules.second import SecondRule, running
 from dosimeter.rules.second_record import build_count
 
 log = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from dosimeter.rules.atoms import CompiledRule
 from dosimeter.rules.decide import Decider, Decision, Stats
 from dosimeter.rules.digest import KIND, RuleFacts, build_digest
 from dosimeter.rules.engine import Hit
+from dosimeter.rules.language.second import SecondRule
 from dosimeter.rules.occurrence import Occurrence
 from dosimeter.rules.policy import Policy
 from dosimeter.rules.program import Program
 from dosimeter.rules.remembered import Digest
-from dosimeter.rules.second import SecondRule
 
 log = logging.getLogger(__name__)
 

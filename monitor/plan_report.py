@@ -1,6 +1,6 @@
 """A plan as one JSON object: for `--json`, for the screen and for the drawing alike.
 
-It owns the fields and their names. It computes nothing that `rules/proposal` does not.
+It owns the fields and their names. It computes nothing that `rules/planning/proposal` does not.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dosimeter.rules.dial import Dial
-from dosimeter.rules.proposal import Changes, Proposal
-from dosimeter.rules.spend import Spend
+from dosimeter.rules.planning.dial import Dial
+from dosimeter.rules.planning.proposal import Changes, Proposal
+from dosimeter.rules.planning.spend import Spend
 
 VERSION = 1
 

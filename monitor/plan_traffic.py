@@ -15,7 +15,7 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.history.archive_part import NotAPart
 from dosimeter.monitor.history.archive_reader import Archive, open_archive
 from dosimeter.monitor.records import Column
-from dosimeter.rules.reach import Requests
+from dosimeter.rules.planning.reach import Requests
 
 DAY_NS = 86_400 * 1_000_000_000
 

@@ -21,10 +21,10 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.records import Column
 from dosimeter.monitor.self_test import NotRun, SelfTest
 from dosimeter.rules.canonical import canonical, digest
+from dosimeter.rules.language.schema import Rule, RuleSet, load_rules
+from dosimeter.rules.language.second import SecondRule
 from dosimeter.rules.policy import Policy
 from dosimeter.rules.program import Program, compile_program
-from dosimeter.rules.schema import Rule, RuleSet, load_rules
-from dosimeter.rules.second import SecondRule
 
 log = logging.getLogger(__name__)
 

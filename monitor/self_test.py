@@ -3,7 +3,7 @@
 Owns which rules have to be asked: those that run, and that say, or are tested by, something else than when they last
 passed. A draft may fail. Beside a running line they are asked in a process of its own, niced: half a second of tests in
 a thread of the line's process holds up every frame that comes meanwhile. It never learns what is in force; how a test
-runs is `rules/tested.py`.
+runs is `rules/testing/tested.py`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 
 from dosimeter.detectors.findings import Finding, InputError
 from dosimeter.rules.atoms import RUNNING
-from dosimeter.rules.schema import Rule
-from dosimeter.rules.tested import Tested, run_tests
-from dosimeter.rules.tested_text import told
+from dosimeter.rules.language.schema import Rule
+from dosimeter.rules.testing.tested import Tested, run_tests
+from dosimeter.rules.testing.tested_text import told
 
 LIMIT_S = 120
 """Of processor time, and of waiting for it."""

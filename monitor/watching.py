@@ -1,7 +1,7 @@
 """`absent` and `shift` rules in the line: at each housekeeping, does every server still score, and as calibrated?
 
 Owns which rule looks at which columns of which server, and turns what they find into records. What a silence is says
-`rules/watching.py`, what a drift is `detectors/drift.py`; it moves no threshold, and learns nothing of sockets.
+`rules/language/watching`, what a drift is `detectors/drift`; it moves no threshold, and learns nothing of sockets.
 
 Evidence of a drift is kept while the sidecar runs: restarted, it begins anew, which costs time and raises no alarm.
 """
@@ -26,11 +26,11 @@ from dosimeter.monitor.servers import Server
 from dosimeter.monitor.watch import Watch
 from dosimeter.rules.alert import Alert
 from dosimeter.rules.decide import Decision
+from dosimeter.rules.language.second import SecondRule, running
+from dosimeter.rules.language.watching import FALSE_ALARM_DAYS, Absent, Shift, Silence
 from dosimeter.rules.occurrence import Occurrence
 from dosimeter.rules.policy import Policy
-from dosimeter.rules.second import SecondRule, running
 from dosimeter.rules.second_record import Watched, build_absent, build_shift
-from dosimeter.rules.watching import FALSE_ALARM_DAYS, Absent, Shift, Silence
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from dosimeter.rules.counting import Count
+from dosimeter.rules.language.counting import Count
+from dosimeter.rules.language.second import SecondRule
 from dosimeter.rules.occurrence import Occurrence
 from dosimeter.rules.policy import Whose
-from dosimeter.rules.second import SecondRule
 
 MOST_ENTRIES = 100_000
 """Remembered a rule; about 40 MB."""

@@ -14,8 +14,8 @@ from typing import Any
 from dosimeter.rules.alert import Alert, record_id
 from dosimeter.rules.atoms import CompiledRule
 from dosimeter.rules.canonical import canonical
+from dosimeter.rules.language.second import SecondRule
 from dosimeter.rules.remembered import Digest
-from dosimeter.rules.second import SecondRule
 
 VERSION = 1
 KIND = "digest"

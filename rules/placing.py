@@ -16,9 +16,9 @@ from dosimeter.detectors.calibrate import Calibration, NotCalibrated
 from dosimeter.detectors.frames import CODE_MAX, CODE_UNSCORED, Scope
 from dosimeter.detectors.levels import Level, Shape
 from dosimeter.rules.atoms import Atom, Clause, Literal, Logic
-from dosimeter.rules.condition import Condition
-from dosimeter.rules.expr import Expr
-from dosimeter.rules.schema import Rule
+from dosimeter.rules.language.condition import Condition
+from dosimeter.rules.language.expr import Expr
+from dosimeter.rules.language.schema import Rule
 
 
 class BankColumn(Protocol):

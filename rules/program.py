@@ -18,9 +18,9 @@ from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.levels import LevelError
 from dosimeter.rules.atoms import KERNEL_VERSION, RUNNING, Atom, CompiledRule
 from dosimeter.rules.canonical import canonical, digest
-from dosimeter.rules.expr import Expr, parse
+from dosimeter.rules.language.expr import Expr, parse
+from dosimeter.rules.language.schema import RuleSet
 from dosimeter.rules.placing import BankColumn, Builder, Inactive
-from dosimeter.rules.schema import RuleSet
 
 FORMAT = 3
 

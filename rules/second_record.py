@@ -15,11 +15,11 @@ from dosimeter.rules import summary
 from dosimeter.rules.alert import Alert, record_id
 from dosimeter.rules.canonical import canonical
 from dosimeter.rules.correlate import Exceeded
-from dosimeter.rules.counting import GROUP_FIELDS, Count
 from dosimeter.rules.decide import Decision
+from dosimeter.rules.language.counting import GROUP_FIELDS, Count
+from dosimeter.rules.language.second import SecondRule
+from dosimeter.rules.language.watching import Absent, Shift, Silent
 from dosimeter.rules.policy import span_text
-from dosimeter.rules.second import SecondRule
-from dosimeter.rules.watching import Absent, Shift, Silent
 
 VERSION = 1
 KINDS = ("count", "absent", "shift")

@@ -22,12 +22,12 @@ from dosimeter.detectors.bank import Column
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import CODES_PER_SD, Scope
 from dosimeter.monitor.bench.figures import Figure, Result
-from dosimeter.rules.dial import dials
-from dosimeter.rules.plan import Evidence, Knob, choose, outlook
-from dosimeter.rules.proposal import BOUND
-from dosimeter.rules.reach import Requests, compile_dials, reach
-from dosimeter.rules.schema import Rule, load_rules, parse_rules
-from dosimeter.rules.spend import DAY_NS, WEEK, Spend
+from dosimeter.rules.language.schema import Rule, load_rules, parse_rules
+from dosimeter.rules.planning.dial import dials
+from dosimeter.rules.planning.plan import Evidence, Knob, choose, outlook
+from dosimeter.rules.planning.proposal import BOUND
+from dosimeter.rules.planning.reach import Requests, compile_dials, reach
+from dosimeter.rules.planning.spend import DAY_NS, WEEK, Spend
 
 SEEDS = 10
 BUDGETS = (60, 120)

@@ -32,8 +32,8 @@ from dosimeter.monitor.restoring import restore
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.service import SWITCH_S
 from dosimeter.monitor.writer import Writer
+from dosimeter.rules.language.schema import parse_rules
 from dosimeter.rules.program import Program, compile_program
-from dosimeter.rules.schema import parse_rules
 
 HITS, PER_S = 1_000_000, 16_667
 RULES, LIMIT = 10, 50

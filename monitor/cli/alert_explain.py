@@ -1,7 +1,7 @@
 """Why an alert came: its rule, each condition with its level and how rare such a value is, what ordinary traffic looks
 most like it, and what became of it.
 
-It owns the facts and their picture. The arithmetic is in `rules/rarity.py`; it reads the ledger and calibrations.
+It owns the facts and their picture. The arithmetic is in `rules/backtesting/rarity`; it reads ledger and calibrations.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.rules.alert import in_sd, value_text
 from dosimeter.rules.atoms import Atom
-from dosimeter.rules.expr import ExprError, parse
+from dosimeter.rules.backtesting.rarity import lookalikes, share_beyond
+from dosimeter.rules.language.expr import ExprError, parse
 from dosimeter.rules.placing import Measured
 from dosimeter.rules.program import Program
-from dosimeter.rules.rarity import lookalikes, share_beyond
 
 HEAD = ("condition", "value", "threshold", "level", "as rare as", "tokens")
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dosimeter.rules.backtest import HITS
-from dosimeter.rules.estimate import REQUESTS, Found
+from dosimeter.rules.backtesting.backtest import HITS
+from dosimeter.rules.backtesting.estimate import REQUESTS, Found
 
 EXEMPT = "exempt"
 """The decision on a hit for which an `unless` holds."""

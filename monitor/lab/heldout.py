@@ -24,8 +24,8 @@ from dosimeter.monitor.lab.replies import Lab, Reply
 from dosimeter.monitor.lab.world import FEATURES
 from dosimeter.monitor.taps.attach import attach
 from dosimeter.rules.engine import Engine
+from dosimeter.rules.language.schema import load_rules
 from dosimeter.rules.program import Program, compile_program
-from dosimeter.rules.schema import load_rules
 
 PER_FEATURE, BENIGN = 600, 3000
 

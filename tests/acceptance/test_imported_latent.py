@@ -21,8 +21,8 @@ from dosimeter.monitor.lab.heldout import fired
 from dosimeter.monitor.lab.replies import Lab
 from dosimeter.monitor.lab.sets import answers_of, draw, ordinary
 from dosimeter.monitor.taps.attach import attach
+from dosimeter.rules.language.schema import load_rules
 from dosimeter.rules.program import compile_program
-from dosimeter.rules.schema import load_rules
 
 pytestmark = pytest.mark.parts
 

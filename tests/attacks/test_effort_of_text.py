@@ -17,7 +17,7 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import load
 from dosimeter.monitor.config import load_config
-from dosimeter.rules.schema import read_rules
+from dosimeter.rules.language.schema import read_rules
 
 RULE = (
     "- {{rule: r{i}, when: {{feature: x, in: answer, above: z 1}}, status: draft, severity: low, "

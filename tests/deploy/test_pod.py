@@ -20,7 +20,7 @@ from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import load_config
 from dosimeter.monitor.service import COMMIT_S, DRAIN_S
 from dosimeter.monitor.taps.settings import ENV, TapSettings
-from dosimeter.rules.lint import lint
+from dosimeter.rules.linting.lint import lint
 
 from .conftest import ROOT
 from .test_dockerfile import command_of, stage

@@ -44,11 +44,11 @@ from dosimeter.monitor.telemetry import METRICS
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules import summary
 from dosimeter.rules.atoms import SEVERITIES, STATUSES
-from dosimeter.rules.condition import SCOPES
 from dosimeter.rules.decide import Word
+from dosimeter.rules.language.condition import SCOPES
+from dosimeter.rules.language.schema import parse_rules
 from dosimeter.rules.program import Program
-from dosimeter.rules.schema import parse_rules
-from dosimeter.rules.testing import TEST_KEYS
+from dosimeter.rules.testing.cases import TEST_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -19,8 +19,8 @@ from dosimeter.detectors.registry import load_features
 from dosimeter.detectors.strict_yaml import load
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import load_config
-from dosimeter.rules.lint import lint
-from dosimeter.rules.schema import load_rules
+from dosimeter.rules.language.schema import load_rules
+from dosimeter.rules.linting.lint import lint
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))

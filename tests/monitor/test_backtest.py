@@ -19,8 +19,8 @@ from dosimeter.monitor.history.archive_part import About, Kept, no_counts, write
 from dosimeter.monitor.history.assembly import Request
 from dosimeter.monitor.history.chunk import Bank, Opened
 from dosimeter.monitor.history.strata import Sampler, Stratum
-from dosimeter.rules.estimate import DAY_NS, figures
-from dosimeter.rules.schema import RuleSet, load_rules
+from dosimeter.rules.backtesting.estimate import DAY_NS, figures
+from dosimeter.rules.language.schema import RuleSet, load_rules
 
 FEATURE, PACK = "deception", "c" * 64
 BANK = Bank(((FEATURE, PACK),), "lab", "ab" * 32)

@@ -18,9 +18,9 @@ from dosimeter.monitor.history.assembly import Request
 from dosimeter.monitor.history.chunk import Bank, Opened
 from dosimeter.monitor.history.strata import Sampler, Stratum
 from dosimeter.monitor.plan_traffic import DAY_NS, stored
-from dosimeter.rules.proposal import propose
-from dosimeter.rules.reach import Requests
-from dosimeter.rules.schema import RuleSet, parse_rules
+from dosimeter.rules.language.schema import RuleSet, parse_rules
+from dosimeter.rules.planning.proposal import propose
+from dosimeter.rules.planning.reach import Requests
 
 PACK = "c" * 64
 BANK = Bank((("other", "d" * 64), ("deception", PACK)), "lab", "ab" * 32)

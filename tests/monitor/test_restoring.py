@@ -23,8 +23,8 @@ from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.records import Hello, Open
 from dosimeter.monitor.restoring import restored
 from dosimeter.rules.engine import Condition, Hit
+from dosimeter.rules.language.schema import RuleSet, parse_rules
 from dosimeter.rules.program import Program, compile_program
-from dosimeter.rules.schema import RuleSet, parse_rules
 
 S = 10**9
 MINUTE, HOUR, DAY = 60 * S, 3600 * S, 86_400 * S

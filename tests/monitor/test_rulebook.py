@@ -13,7 +13,7 @@ from dosimeter.monitor import self_test
 from dosimeter.monitor.cli.sidecar import wrong_rules
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.rulebook import Rulebook
-from dosimeter.rules.schema import Rule
+from dosimeter.rules.language.schema import Rule
 
 BANK = (Column("deception", "ab" * 32, "test"),)
 

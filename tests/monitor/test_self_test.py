@@ -10,7 +10,7 @@ import pytest
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor import self_test
 from dosimeter.monitor.self_test import NotRun, SelfTest
-from dosimeter.rules.schema import load_rules
+from dosimeter.rules.language.schema import load_rules
 
 RULES = """\
 version: 1

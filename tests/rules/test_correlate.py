@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dosimeter.rules.correlate import Correlator, CountStats, Exceeded
-from dosimeter.rules.counting import Count, What
+from dosimeter.rules.language.counting import Count, What
+from dosimeter.rules.language.second import SecondRule
 from dosimeter.rules.occurrence import Occurrence
 from dosimeter.rules.policy import Exemption, Policy, Whose
-from dosimeter.rules.second import SecondRule
 
 S = 10**9
 MINUTE, HOUR = 60 * S, 3600 * S

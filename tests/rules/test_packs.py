@@ -10,11 +10,18 @@ import pytest
 import dosimeter.rules as rules
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.registry import load_features
-from dosimeter.rules.lint import lint
-from dosimeter.rules.schema import load_rules, parse_rules
-from dosimeter.rules.template import TemplateError, fill, left_open, noun, source, templates
-from dosimeter.rules.tested import run_tests
-from dosimeter.rules.tested_text import as_text, score_of
+from dosimeter.rules.language.schema import load_rules, parse_rules
+from dosimeter.rules.language.template import (
+    TemplateError,
+    fill,
+    left_open,
+    noun,
+    source,
+    templates,
+)
+from dosimeter.rules.linting.lint import lint
+from dosimeter.rules.testing.tested import run_tests
+from dosimeter.rules.testing.tested_text import as_text, score_of
 
 PACKS = Path(str(rules.__file__)).parent / "packs"
 DAY = date(2026, 11, 29)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import dump, load
 from dosimeter.rules.canonical import canonical
+from dosimeter.rules.language.policy_keys import read_policy
 from dosimeter.rules.occurrence import GROUPED
 from dosimeter.rules.policy import (
     MATCHED,
@@ -23,7 +24,6 @@ from dosimeter.rules.policy import (
     span_seconds,
     span_text,
 )
-from dosimeter.rules.policy_keys import read_policy
 
 ACME = {"tenant": "acme", "route": "chat"}
 COURSE = Exemption(

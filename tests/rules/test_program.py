@@ -16,8 +16,8 @@ from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import CODE_MAX, CODE_UNSCORED, Scope
 from dosimeter.rules.atoms import Atom
 from dosimeter.rules.canonical import canonical, digest
+from dosimeter.rules.language.schema import parse_rules
 from dosimeter.rules.program import Program, compile_program
-from dosimeter.rules.schema import parse_rules
 
 PACK = "a" * 64
 REQUESTS = 2000

@@ -11,12 +11,12 @@ from dosimeter.detectors.drift import DriftState
 from dosimeter.detectors.frames import Scope
 from dosimeter.rules.alert import Alert
 from dosimeter.rules.correlate import Exceeded
-from dosimeter.rules.counting import Count
 from dosimeter.rules.decide import Decision
+from dosimeter.rules.language.counting import Count
+from dosimeter.rules.language.second import SecondRule, SecondWhen
+from dosimeter.rules.language.watching import Absent, Shift, Silent
 from dosimeter.rules.policy import Policy
-from dosimeter.rules.second import SecondRule, SecondWhen
 from dosimeter.rules.second_record import Watched, build_absent, build_count, build_shift
-from dosimeter.rules.watching import Absent, Shift, Silent
 
 NOTIFIED = Decision("notified", True, "")
 SHADOW = Decision("shadow", True, "the rule is in shadow")

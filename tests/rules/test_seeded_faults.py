@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from seeded_faults import BASE, FEATURES, FILES, RULE_FAULTS, SECOND, marked, with_lines, with_third
 
-from dosimeter.rules.lint import lint
+from dosimeter.rules.linting.lint import lint
 
 
 def test_the_file_that_faults_are_put_into_has_none(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dosimeter.detectors.reader import Reader
-from dosimeter.rules.schema import Rule, parse_rules
-from dosimeter.rules.testing import RuleTest, features_of, read_tests
-from dosimeter.rules.trial import Trial
-from dosimeter.rules.unit_normal import UnitNormal
+from dosimeter.rules.language.schema import Rule, parse_rules
+from dosimeter.rules.testing.cases import RuleTest, features_of, read_tests
+from dosimeter.rules.testing.trial import Trial
+from dosimeter.rules.testing.unit_normal import UnitNormal
 
 LONG = "{feature: scam, in: answer, above: z 2, for: 4 tokens}"
 

@@ -102,7 +102,7 @@ def read_labels(path: Path) -> dict[tuple[int, int], bool]:
 def _wanted(args: argparse.Namespace) -> Wanted:
     from dosimeter.detectors.calibrate import Calibration
     from dosimeter.monitor.backtest import Wanted
-    from dosimeter.rules.schema import load_rules
+    from dosimeter.rules.language.schema import load_rules
 
     against = args.compare
     if against not in (None, "live"):

@@ -1,4 +1,4 @@
-"""`dosimeter rules explain`: rules in plain English. The words are in `rules/explain`."""
+"""`dosimeter rules explain`: rules in plain English. The words are in `rules/language/explain`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: told. 2: no such rule. 4: rules that cannot be read."""
-    from dosimeter.rules.explain import explain
-    from dosimeter.rules.schema import Rule, load_rules
-    from dosimeter.rules.second import SecondRule
+    from dosimeter.rules.language.explain import explain
+    from dosimeter.rules.language.schema import Rule, load_rules
+    from dosimeter.rules.language.second import SecondRule
 
     ruleset = load_rules([args.path])
     rules: dict[str, Rule | SecondRule] = {rule.id: rule for rule in ruleset.rules}

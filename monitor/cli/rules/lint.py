@@ -1,4 +1,4 @@
-"""`dosimeter rules lint`: what is wrong, or will surprise, in rule files. The checks are in `rules/lint`."""
+"""`dosimeter rules lint`: what is wrong, or will surprise, in rule files. The checks are in `rules/linting/lint`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dosimeter.detectors.pack import load_pack
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.cli import calibrations
 from dosimeter.monitor.cli.progress import Progress
-from dosimeter.rules.expected import Traffic, expect
-from dosimeter.rules.lint import USAGE, lint_command
-from dosimeter.rules.schema import RuleSet
+from dosimeter.rules.language.schema import RuleSet
+from dosimeter.rules.linting.expected import Traffic, expect
+from dosimeter.rules.linting.lint import USAGE, lint_command
 
 
 def add(commands: Any) -> None:

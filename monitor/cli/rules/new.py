@@ -1,4 +1,4 @@
-"""`dosimeter rules new`: a rule to begin from, with its tests, out of a template (`rules/template`)."""
+"""`dosimeter rules new`: a rule to begin from, with its tests, out of a template (`rules/language/template`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.detectors.registry import load_features
-from dosimeter.rules.condition import SCOPES
-from dosimeter.rules.schema import is_name
-from dosimeter.rules.template import TemplateError, fill, left_open, noun, source, templates
+from dosimeter.rules.language.condition import SCOPES
+from dosimeter.rules.language.schema import is_name
+from dosimeter.rules.language.template import (
+    TemplateError,
+    fill,
+    left_open,
+    noun,
+    source,
+    templates,
+)
 
 LASTS_DAYS = 90
 

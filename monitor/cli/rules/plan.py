@@ -1,6 +1,6 @@
 """`dosimeter rules plan`: where levels have to stand for so many reviews a day, and what that will miss.
 
-It owns the arguments, the labels file and what is written; the plan is `rules/proposal`, its fields
+It owns the arguments, the labels file and what is written; the plan is `rules/planning/proposal`, its fields
 `monitor/plan_report`, the screen `plan_view`.
 """
 
@@ -19,8 +19,8 @@ from dosimeter.monitor.cli import calibrations
 
 if TYPE_CHECKING:
     from dosimeter.detectors.calibrate import Calibration
-    from dosimeter.rules.proposal import Proposal
-    from dosimeter.rules.schema import RuleSet
+    from dosimeter.rules.language.schema import RuleSet
+    from dosimeter.rules.planning.proposal import Proposal
 
 YES, NO = ("1", "yes", "true", "positive"), ("0", "no", "false", "negative")
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.cli.rules.plan_view import lines
     from dosimeter.monitor.cli.screen import Screen
     from dosimeter.monitor.plan_report import report
-    from dosimeter.rules.schema import load_rules
+    from dosimeter.rules.language.schema import load_rules
 
     ruleset = load_rules(args.paths)
     calibrations = [Calibration.load(folder) for folder in args.calibration]
@@ -88,9 +88,9 @@ def _proposal(
 
     from dosimeter.detectors.findings import InputError
     from dosimeter.monitor.records import Column
-    from dosimeter.rules.plan import SHARES
-    from dosimeter.rules.proposal import propose
-    from dosimeter.rules.reach import Requests
+    from dosimeter.rules.planning.plan import SHARES
+    from dosimeter.rules.planning.proposal import propose
+    from dosimeter.rules.planning.reach import Requests
 
     notes: list[str] = []
     hours: Sequence[float] | None = None
@@ -146,7 +146,7 @@ def _proposal(
 def write(folder: Path, paths: Sequence[Path], proposal: Proposal) -> list[Path]:
     """Every rule file of these paths, with the planned levels. Raises InputError before anything is written."""
     from dosimeter.detectors.findings import InputError
-    from dosimeter.rules.rewrite import rewritten
+    from dosimeter.rules.planning.rewrite import rewritten
 
     edits = [e for dial, position, _ in proposal.planned_rules() for e in dial.edits(position)]
     meant = {rule.id: rule for _, _, rule in proposal.planned_rules()}

@@ -1,6 +1,7 @@
 """`dosimeter rules promote`: whether a rule may go from draft to shadow, or from shadow to live, and what is missing.
 
-It owns the arguments, the labels file, the screen and the change of the file; the conditions are `rules/promotion`.
+It owns the arguments, the labels file, the screen and the change of the file; the conditions are
+`rules/backtesting/promotion`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dosimeter.rules.promotion import MIN_LABELS, MIN_PRECISION, SHADOW_DAYS
+from dosimeter.rules.backtesting.promotion import MIN_LABELS, MIN_PRECISION, SHADOW_DAYS
 
 if TYPE_CHECKING:
-    from dosimeter.rules.promotion import Condition, Shadowed
-    from dosimeter.rules.schema import Rule
+    from dosimeter.rules.backtesting.promotion import Condition, Shadowed
+    from dosimeter.rules.language.schema import Rule
 
 READY, NOT_YET, NO_LEDGER = 0, 1, 3
 EVENT = re.compile(r"[0-9a-f]{32}")
@@ -54,9 +55,9 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: every condition is met. 1: not yet. 2: usage. 3: no ledger. 4: data that is wrong."""
     from dosimeter.monitor.history.ledger import LedgerError
-    from dosimeter.rules.lint import lint
-    from dosimeter.rules.promotion import NEXT, Needs, watched_well, written_well
-    from dosimeter.rules.tested import run_tests
+    from dosimeter.rules.backtesting.promotion import NEXT, Needs, watched_well, written_well
+    from dosimeter.rules.linting.lint import lint
+    from dosimeter.rules.testing.tested import run_tests
 
     if args.min_labels < 1 or not 0 < args.min_precision < 1:
         print("--min-labels is 1 or more, --min-precision between 0 and 1", file=sys.stderr)
@@ -86,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
 def _rule(path: Path, name: str) -> Rule:
     """The rule of this id, of a status that has a next one. Raises InputError."""
     from dosimeter.detectors.findings import InputError, hint_for, visible
-    from dosimeter.rules.promotion import NEXT
-    from dosimeter.rules.schema import load_rules
+    from dosimeter.rules.backtesting.promotion import NEXT
+    from dosimeter.rules.language.schema import load_rules
 
     ruleset = load_rules([path])
     if any(second.id == name for second in ruleset.second):
@@ -106,7 +107,7 @@ def _rule(path: Path, name: str) -> Rule:
 def _seen(path: Path, rule: Rule, since: date | None) -> Shadowed:
     """What the ledger says of it. Raises LedgerError."""
     from dosimeter.monitor.history.reader import LedgerReader
-    from dosimeter.rules.promotion import Shadowed
+    from dosimeter.rules.backtesting.promotion import Shadowed
 
     since_ns = None
     if since is not None:
@@ -151,8 +152,8 @@ def read_labels(path: Path) -> Mapping[str, bool]:
 def write(rule: Rule, status: str) -> None:
     """Change the status where it stands. The file is replaced at once; InputError where it says something else now."""
     from dosimeter.detectors.findings import InputError
-    from dosimeter.rules.promotion import rewritten
-    from dosimeter.rules.schema import parse_rules
+    from dosimeter.rules.backtesting.promotion import rewritten
+    from dosimeter.rules.language.schema import parse_rules
 
     path = Path(rule.place.name).resolve()
     text = path.read_bytes().decode("utf-8")

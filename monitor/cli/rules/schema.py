@@ -1,4 +1,4 @@
-"""`dosimeter rules schema`: the JSON Schema of rule files, for editors. What it says is in `rules/json_schema`."""
+"""`dosimeter rules schema`: the JSON Schema of rule files, for editors, out of `rules/language/json_schema`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from dosimeter.rules.json_schema import json_schema
+    from dosimeter.rules.language.json_schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return 0

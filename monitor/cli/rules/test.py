@@ -29,11 +29,11 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: all passed. 1: a test failed, or too few changes noticed. 2: usage. 4: a file that cannot be read."""
     from dosimeter.detectors.calibrate import Calibration
-    from dosimeter.rules.junit import as_junit
+    from dosimeter.rules.language.schema import load_rules
     from dosimeter.rules.placing import Measured
-    from dosimeter.rules.schema import load_rules
-    from dosimeter.rules.tested import run_tests
-    from dosimeter.rules.tested_text import as_json, as_text, score_of
+    from dosimeter.rules.testing.junit import as_junit
+    from dosimeter.rules.testing.tested import run_tests
+    from dosimeter.rules.testing.tested_text import as_json, as_text, score_of
 
     if args.min is not None and not (args.mutants and 0 <= args.min <= 100):
         print("--min goes with --mutants, and is from 0 to 100", file=sys.stderr)

@@ -1,7 +1,7 @@
 """`dosimeter rules why-not`: how near a past request came to each rule, and what was missing.
 
 It owns the arguments and the table. The request comes from the score archive; each rule is compiled alone and run by
-the engine that runs live, and `rules/nearness.py` says how far each condition got.
+the engine that runs live, and `rules/testing/nearness.py` says how far each condition got.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dosimeter.monitor.cli import calibrations
 
 if TYPE_CHECKING:
     from dosimeter.monitor.history.archive_reader import Archive, Part
-    from dosimeter.rules.streams import Stream
+    from dosimeter.rules.testing.streams import Stream
 
 REQUEST = re.compile(r"([0-9a-f]{1,16})/([0-9a-f]{1,16})")
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.detectors.calibrate import Calibration
     from dosimeter.monitor.cli.screen import Screen
     from dosimeter.monitor.history.archive_reader import open_archive
-    from dosimeter.rules.schema import load_rules
+    from dosimeter.rules.language.schema import load_rules
 
     match = REQUEST.fullmatch(args.request.lower())
     if match is None:
@@ -88,7 +88,7 @@ def _find(
 def _stream(columns: tuple[tuple[str, str], ...], part: Part) -> Stream:
     import numpy as np
 
-    from dosimeter.rules.streams import Stream
+    from dosimeter.rules.testing.streams import Stream
 
     runs = part.runs
     positions = np.concatenate([np.arange(start, start + n) for _, start, n, _ in runs])
@@ -97,10 +97,10 @@ def _stream(columns: tuple[tuple[str, str], ...], part: Part) -> Stream:
 
 
 def _rules(ruleset: Any, calibrations: Any, stream: Stream, part: Part) -> list[dict[str, Any]]:
-    from dosimeter.rules.nearness import nearness
     from dosimeter.rules.placing import Measured
-    from dosimeter.rules.testing import TestRequest
-    from dosimeter.rules.trial import Trial, Unplaced
+    from dosimeter.rules.testing.cases import TestRequest
+    from dosimeter.rules.testing.nearness import nearness
+    from dosimeter.rules.testing.trial import Trial, Unplaced
 
     columns = dict(part.about.bank.columns)
     model = part.about.bank.model

@@ -16,7 +16,7 @@ from dosimeter.detectors import strict_yaml
 from dosimeter.detectors.findings import MAX_SAID, InputError, render, render_json
 from dosimeter.detectors.reader import Reader
 from dosimeter.rules import summary
-from dosimeter.rules.schema import Rule, parse_rules, read_rules
+from dosimeter.rules.language.schema import Rule, parse_rules, read_rules
 from targets.source import TEXTS, Source, edited
 
 BASE = b"""\

@@ -11,7 +11,7 @@ from dosimeter.monitor.history.archive import Archiver
 from dosimeter.monitor.history.archive_fired import fired_in
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.archive_reader import ArchiveFile, open_archive
-from dosimeter.rules.estimate import Found, changes, figures, joined
+from dosimeter.rules.backtesting.estimate import Found, changes, figures, joined
 
 MADE = traffic(150, seed=9, threshold=600)
 TRUTH = {(EPOCH, key, p) for key, one in MADE.truth.items() for p in one.fired}

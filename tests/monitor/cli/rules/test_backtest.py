@@ -23,8 +23,8 @@ from dosimeter.monitor.history.chunk import Bank, Ended, Fired, Opened
 from dosimeter.monitor.history.strata import Stratum
 from dosimeter.monitor.records import Column
 from dosimeter.rules.engine import Engine, Hit
+from dosimeter.rules.language.schema import load_rules
 from dosimeter.rules.program import compile_program
-from dosimeter.rules.schema import load_rules
 
 ROOT = Path(__file__).parents[4]
 RULES = ROOT / "rules" / "packs" / "lab.yaml"

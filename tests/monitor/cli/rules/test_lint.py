@@ -1,4 +1,4 @@
-"""`dosimeter rules lint`: what its options add; the findings themselves are tests/rules/test_lint.py's."""
+"""`dosimeter rules lint`: what its options add; the findings themselves are tests/rules/linting/test_lint.py's."""
 
 from __future__ import annotations
 

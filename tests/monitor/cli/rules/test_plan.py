@@ -10,7 +10,7 @@ import pytest
 
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.lab import CALIBRATION
-from dosimeter.rules.schema import load_rules
+from dosimeter.rules.language.schema import load_rules
 
 PACK = Path(__file__).parents[4] / "rules" / "packs" / "lab.yaml"
 PLAN = ["rules", "plan", str(PACK), "--calibration", str(CALIBRATION)]

@@ -13,7 +13,7 @@ from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.rules.canonical import canonical
-from dosimeter.rules.schema import load_rules
+from dosimeter.rules.language.schema import load_rules
 
 DAY_NS = 86_400 * 10**9
 RULES = """\

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dosimeter.monitor.cli.main import main
-from dosimeter.rules.json_schema import json_schema
+from dosimeter.rules.language.json_schema import json_schema
 
 
 def test_what_is_printed_is_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
