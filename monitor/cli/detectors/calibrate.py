@@ -6,11 +6,20 @@ import argparse
 import datetime
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dosimeter.monitor.cli.detectors.arguments import positive
 from dosimeter.monitor.cli.screen import Screen, plain, table
+
+if TYPE_CHECKING:
+    from dosimeter.detectors.calibrate import Calibration
+    from dosimeter.detectors.levels import Shape
+
+Named = Callable[[int], dict[str, Any]]
+"""What a request of the calibration is called in the list of those to label."""
 
 FIRST = 200
 
@@ -23,11 +32,13 @@ def add(commands: Any) -> None:
         "levels can be placed and promised on them, by route (the `kind` or `route` of a row).",
         epilog="example: dosimeter detectors calibrate --pack out/pack --model ./model --benign mail.jsonl --out cal",
     )
-    parser.add_argument("--pack", action="append", required=True, type=Path, metavar="FOLDER")
-    parser.add_argument("--model", required=True, metavar="FOLDER",
+    parser.add_argument("--pack", action="append", default=[], type=Path, metavar="FOLDER")
+    parser.add_argument("--model", metavar="FOLDER",
                         help="the packs' model: a folder, or `reader`, or `lab`")  # fmt: skip
-    parser.add_argument("--benign", action="append", required=True, type=Path, metavar="FILE",
+    parser.add_argument("--benign", action="append", default=[], type=Path, metavar="FILE",
                         help="JSON Lines of `{text | messages}`; rows labelled 1 are an error")  # fmt: skip
+    parser.add_argument("--archive", type=Path, metavar="DIR",
+                        help="traffic as it came, out of a score archive, instead of the three above")  # fmt: skip
     parser.add_argument("--unlabelled", action="store_true",
                         help="traffic that nobody has looked at: levels are shares of alerts")  # fmt: skip
     parser.add_argument("--answers-per-day", type=positive, metavar="N")
@@ -39,14 +50,48 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: some level can be placed for every feature. 1: for one none can. 4: what was given cannot be used."""
+    """0: some level can be placed for every feature. 1: for one none can. 2: usage. 4: what was given is no use."""
+    from dosimeter.detectors.findings import InputError
+    from dosimeter.detectors.levels import Shape
+
+    texts = (*args.pack, *args.benign, *([args.model] if args.model else []))
+    if bool(args.archive) is bool(texts) or (
+        texts and not (args.pack and args.model and args.benign)
+    ):
+        print(
+            "calibrate on `--pack`, `--model` and `--benign`, or on an `--archive`", file=sys.stderr
+        )
+        return 2
+    try:
+        shape = Shape("average", args.average) if args.average else Shape("average_scope")
+    except ValueError as error:
+        raise InputError.at("--average", str(error)) from None
+    made, named = _of_archive(args) if args.archive else _of_texts(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    made.save(args.out)
+    return _show(args, made, shape, named)
+
+
+def _of_archive(args: argparse.Namespace) -> tuple[Calibration, Named]:
+    from dosimeter.monitor.fitting.captures import Progress
+    from dosimeter.monitor.history.archive_calibration import from_archive
+
+    args.unlabelled = True
+    today = datetime.date.today().isoformat()
+    taken = from_archive(args.archive, date=today, tell=Progress("calibrating"))
+    if taken.broken:
+        print(f"{taken.broken} requests left out: tokens of theirs were lost", file=sys.stderr)
+    made = taken.calibration
+    if args.answers_per_day:
+        made = replace(made, answers_per_day=args.answers_per_day)
+    return made, lambda request: {"request": taken.requests[request]}
+
+
+def _of_texts(args: argparse.Namespace) -> tuple[Calibration, Named]:
     from dosimeter.detectors.examples import load_examples
     from dosimeter.detectors.findings import InputError
-    from dosimeter.detectors.frames import CODES_PER_SD, Scope
-    from dosimeter.detectors.levels import Shape
     from dosimeter.detectors.pack import bind, load_pack
-    from dosimeter.detectors.registry import load_features
-    from dosimeter.monitor.fitting.calibrating import calibrate, levels, requests_of
+    from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
     from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.loading import open_subject
 
@@ -58,11 +103,6 @@ def run(args: argparse.Namespace) -> int:
     for pack in packs:
         if wrong := bind(pack, subject.identity):
             raise InputError.at(f"pack {pack.name}", "; ".join(wrong))
-    try:
-        shape = Shape("average", args.average) if args.average else Shape("average_scope")
-    except ValueError as error:
-        raise InputError.at("--average", str(error)) from None
-    args.out.mkdir(parents=True, exist_ok=True)
     requests = requests_of(subject, packs, rows)
     made = calibrate(
         subject, packs, requests, Progress("calibrating"),
@@ -70,17 +110,21 @@ def run(args: argparse.Namespace) -> int:
         date=datetime.date.today().isoformat(), labelled=not args.unlabelled,
         answers_per_day=args.answers_per_day,
     )  # fmt: skip
-    made.save(args.out)
+    places = [request.row.place for request in requests]
+    return made, lambda request: {"file": places[request].name, "line": places[request].line}
+
+
+def _show(args: argparse.Namespace, made: Calibration, shape: Shape, named: Named) -> int:
+    from dosimeter.detectors.frames import CODES_PER_SD, Scope
+    from dosimeter.detectors.registry import load_features
+    from dosimeter.monitor.fitting.calibrating import levels
+
     features = load_features()
     found: dict[str, Any] = {}
     for name in made.features:
         scope = features[name].read.scope if name in features else Scope.ANSWER
         first = [
-            {
-                "file": requests[request].row.place.name,
-                "line": requests[request].row.place.line,
-                "score_sd": round(value / CODES_PER_SD, 3),
-            }
+            named(request) | {"score_sd": round(value / CODES_PER_SD, 3)}
             for request, value in made.label_first(name, scope, shape, FIRST)
         ]
         found[name] = {"levels": levels(made, name, scope, shape), "label_first": first}
