@@ -16,7 +16,7 @@ from dosimeter.detectors.frames import CODE_MAX, Scope
 from dosimeter.detectors.levels import MOST_OF, WHOLE, WINDOWED
 from dosimeter.rules.policy import EVERYONE, Policy
 
-KERNEL_VERSION = 3
+KERNEL_VERSION = 4
 """Part of every digest: raised whenever equal atoms and codes could decide differently."""
 
 SHAPES = ("once", "for", "average", "average_scope", "at_least", "average_last", "share")
@@ -132,7 +132,7 @@ class Logic:
               behind it, and the first less than `within` positions before.
 
     Positions count over the whole request; `within` 0 is all of it. A rule fires once in a request, or, where it has
-    a `clear`, again after a later moment at which that atom was true.
+    a `clear`, again after a later moment at which that atom was true and the rule's own condition was not.
     """
 
     clauses: tuple[Clause, ...]

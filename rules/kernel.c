@@ -76,7 +76,8 @@ typedef struct {
     int brief; /* events are heads alone */
     int32_t *x, *y; /* signed codes of the current row by lane: INT32_MIN, and 0, where there is none */
     Met *now;       /* what is true at this moment; at[atom]: where it stands there, or NEVER */
-    int32_t n_now, *at, *asked; /* asked: the rules that are looked at */
+    int32_t n_now, *at, *asked; /* asked: the rules that are looked at; marked: those among them */
+    uint8_t *marked;
 } Kernel;
 
 static size_t aligned(size_t bytes) { return (bytes + 7) & ~(size_t)7; }
@@ -184,6 +185,7 @@ EXPORT void kernel_free(Kernel *k)
     for (int i = 0; i < SCOPES; i++) free_group(k->groups[i]);
     free(k->slots), free(k->events), free(k->x), free(k->y), free(k->atom), free(k->rule), free(k->clause);
     free(k->literal), free(k->watch), free(k->watchers), free(k->remember), free(k->now), free(k->at), free(k->asked);
+    free(k->marked);
     free(k);
 }
 
@@ -218,8 +220,9 @@ static int read_rules(Kernel *k, const int32_t *words, int32_t rules, int32_t cl
     k->now = calloc(k->atoms + 1, sizeof *k->now);
     k->at = calloc(k->atoms + 1, sizeof *k->at);
     k->asked = calloc(rules + 1, sizeof *k->asked);
+    k->marked = calloc(rules + 1, sizeof *k->marked);
     if (!k->rule || !k->clause || !k->literal || !k->watch || !k->watchers || !k->remember || !k->now || !k->at ||
-        !k->asked)
+        !k->asked || !k->marked)
         return 0;
     for (int32_t i = 0; i < k->atoms; i++) k->remember[i] = k->at[i] = NEVER;
     Clause *c = k->clause;
@@ -429,23 +432,25 @@ static int decide(Kernel *k, uint8_t *block, int64_t order, int ended)
     for (int32_t i = 0; i < k->n_now; i++) {
         const int32_t atom = (int32_t)k->now[i].atom;
         for (int32_t w = k->watch[atom]; w < k->watch[atom + 1]; w++) {
-            int32_t j = 0;
-            while (j < asked && k->asked[j] != k->watchers[w]) j++;
-            if (j == asked) k->asked[asked++] = k->watchers[w];
+            const int32_t rule = k->watchers[w];
+            const int over = !block[k->armed + rule] && k->rule[rule].clear == NEVER;
+            if (!over && !k->marked[rule]) k->marked[rule] = 1, k->asked[asked++] = rule;
         }
         if (k->remember[atom] == NEVER) continue;
         if (!memory_of(k, h)) whole = 0;
         else h->memory[k->remember[atom]] = k->now[i];
     }
-    for (int32_t i = 0; whole && i < asked; i++) {
+    for (int32_t i = 0; i < asked; i++) {
         const int32_t rule = k->asked[i];
+        k->marked[rule] = 0;
+        if (!whole) continue;
         const Rule *r = k->rule + rule;
         uint8_t *armed = block + k->armed + rule;
         int fires = 0;
         if (r->sequence) whole = memory_of(k, h) != NULL, fires = whole && sequence_met(k, r, h->memory, copy, met);
-        else if (*armed) fires = all_met(k, r, h->memory, position, met);
+        else fires = all_met(k, r, h->memory, position, met);
         if (!*armed) {
-            *armed = r->clear != NEVER && k->at[r->clear] != NEVER;
+            *armed = k->at[r->clear] != NEVER && !fires;
         } else if (fires) {
             whole = fire(k, block, rule, order, position, ended, met);
             *armed = 0;
@@ -726,7 +731,7 @@ EXPORT const int64_t *kernel_events(const Kernel *k) { return k->events; }
 EXPORT int64_t kernel_used(const Kernel *k) { return k->used; }
 
 /* KERNEL_VERSION of atoms.py when this was built. */
-EXPORT int kernel_version(void) { return 3; }
+EXPORT int kernel_version(void) { return 4; }
 
 /* Only so that `import` finds the library that ctypes then opens. */
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, -1, NULL, NULL, NULL, NULL, NULL};

@@ -111,7 +111,7 @@ class _Rule:
         """now: atoms that are true at this moment; last: at it or before, as they were then."""
         met = self.sequence(now) if self.logic.kind == "sequence" else self.all(position, now, last)
         if not self.armed:
-            self.armed = self.logic.clear in now
+            self.armed = self.logic.clear in now and met is None
             return None
         if met is not None:
             self.armed = False

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 from dosimeter.detectors.findings import Place, hint_for
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
 from dosimeter.rules.atoms import RUNNING
-from dosimeter.rules.canonical import canonical, digest
 from dosimeter.rules.language.counting import COUNT_FIELDS, GROUP_FIELDS, Count, read_count
 from dosimeter.rules.language.watching import (
     ABSENT_FIELDS,
@@ -25,17 +23,20 @@ from dosimeter.rules.language.watching import (
     read_absent,
     read_shift,
 )
+from dosimeter.rules.language.written import Written
 from dosimeter.rules.policy import Policy
 
 SecondWhen = Count | Absent | Shift
 FORMS = {"count": ("count", "of", "more-than"), "absent": ("absent", "while"), "shift": ("shift",)}
 """By which keys of a `when` each is known, even where one is misspelt or missing."""
+OVER_TOKENS = ("feature", "score", "signal", "above", "below", "all", "any", "sequence")
+"""With one of these it is none, whatever else stands there."""
 WATCHED_BY = ("model",)
 """What `absent` and `shift` can be told apart by: a server has no tenant."""
 
 
 @dataclass(frozen=True, slots=True)
-class SecondRule:
+class SecondRule(Written):
     """One rule as it was written. place: of its id; places: of the value of each of its keys."""
 
     id: str
@@ -49,26 +50,6 @@ class SecondRule:
     place: Place = field(default=Place(""), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, hash=False)
 
-    def as_json(self) -> dict[str, Any]:
-        """The canonical form: equal for rules that say the same, however they are written."""
-        text: dict[str, Any] = {
-            "rule": self.id,
-            "when": self.when.as_json(),
-            "status": self.status,
-            "severity": self.severity,
-            "summary": self.summary,
-        }
-        text |= {k: v for k, v in (("owner", self.owner), ("runbook", self.runbook)) if v}
-        return text | self.policy.as_json()
-
-    @property
-    def canonical(self) -> bytes:
-        return canonical(self.as_json())
-
-    @property
-    def sha256(self) -> str:
-        return digest(self.canonical)
-
 
 def running(rules: Iterable[SecondRule], day: date) -> tuple[SecondRule, ...]:
     """Those in shadow or live that have not expired."""
@@ -77,9 +58,11 @@ def running(rules: Iterable[SecondRule], day: date) -> tuple[SecondRule, ...]:
 
 def form_of(node: Node) -> str | None:
     """`count`, `absent` or `shift`, where this `when` is of the second stage."""
-    return next(
-        (form for form, keys in FORMS.items() if any(k in node.entries for k in keys)), None
+    found = next((f for f, keys in FORMS.items() if any(k in node.entries for k in keys)), None)
+    plain = any(key in node.entries for key in OVER_TOKENS) and not any(
+        form in node.entries for form in FORMS
     )
+    return None if plain else found
 
 
 def read_second(form: str, node: Node, name: str | None, reader: Reader) -> SecondWhen | None:

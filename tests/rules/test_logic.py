@@ -87,7 +87,9 @@ def at(hits: list[Hit]) -> list[int]:
         # clear: again after a later moment at which that atom was true
         (Logic((of(0),), clear=1), "a a b a", [0, 3]),
         (Logic((of(0),), clear=1), "ab a b . a a", [0, 4]),
-        (Logic((of(0),), clear=1), "ab ab ab", [0, 2]),
+        # ... and itself was not
+        (Logic((of(0),), clear=1), "ab ab ab", [0]),
+        (Logic((of(0),), clear=1), "a ab b a", [0, 3]),
         (Logic((of(0),)), "a . b a", [0]),
         # an unscored token is no sign of anything
         (Logic((of(0), of(1, negated=True))), "? a", [1]),
@@ -157,10 +159,10 @@ def test_a_shape_of_the_whole_asks_for_enough_of_it(
 def test_two_rules_over_the_same_atoms_do_not_disturb_each_other(kernel: type[AnyKernel]) -> None:
     rules = [Logic((of(0),)), Logic((of(0), of(1))), Logic((of(0),), clear=1)]
     engine = Engine(program_with(ATOMS, rules), kernel)
-    codes = np.array([[9, 0, 0], [9, 9, 0], [9, 0, 0]], np.int16)
+    codes = np.array([[9, 0, 0], [9, 9, 0], [0, 9, 0], [9, 0, 0]], np.int16)
     engine.open(1, {})
     hits = engine.step(frame((1, 0, A, codes)))
-    assert [(h.rule, h.position) for h in hits] == [("r0", 0), ("r2", 0), ("r1", 1), ("r2", 2)]
+    assert [(h.rule, h.position) for h in hits] == [("r0", 0), ("r2", 0), ("r1", 1), ("r2", 3)]
 
 
 @pytest.mark.parametrize(
@@ -180,3 +182,16 @@ def test_two_rules_over_the_same_atoms_do_not_disturb_each_other(kernel: type[An
 def test_logic_that_could_not_be_decided_is_refused(parts: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="no such condition"):
         Logic(**parts)  # type: ignore[arg-type]
+
+
+def test_one_spike_is_one_alert_however_short_the_calm_that_is_asked_for(
+    kernel: type[AnyKernel],
+) -> None:
+    """2026-11-30: a window still held the spike when four calm tokens had passed, and fired at every second one."""
+    spike = Atom(0, A, 1, "average", 16, 512)
+    calm = Atom(0, A, -1, "for", 4, 257)
+    engine = Engine(program_with([spike, calm], [Logic((of(0),), clear=1)]), kernel)
+    codes = np.zeros((60, 3), np.int16)
+    codes[[20, 45]] = 60 * 256
+    engine.open(1, {})
+    assert at(engine.step(frame((1, 0, A, codes)))) == [20, 45]
