@@ -23,6 +23,8 @@ from dosimeter.detectors.strict_yaml import Node
 _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """What acts on a terminal, a header, a path or the order of the letters beside it. Joiners do not."""
 
+_AFTER_COMMA = re.compile(r"[0-9]{3}(?: .*)?")
+
 
 class Reader:
     """Collects findings while a schema reads a tree. A getter returns None after complaining."""
@@ -62,11 +64,28 @@ class Reader:
                 left = [k for k in known if k not in node.entries] or list(known)
                 meant.add(suggest(key, left))
                 message = f"unknown key `{visible(key)}`"
-                self.error(entry.place, message, hint_for(key, left), "unknown-key")
+                hint = hint_for(key, left)
+                if _AFTER_COMMA.fullmatch(key):
+                    hint = "write 1000 without a comma: between `{` and `}` it ends a value"
+                self.error(entry.place, message, hint, "unknown-key")
         for key in required:
             if key not in node.entries and key not in meant:
                 self.error(node, f"`{key}` is missing", None, "missing-key")
         return found
+
+    def split_number(self, node: Node) -> bool:
+        """Whether, after a complaint, `{above: 1 in 1,000 answers}` was split at the comma of its number."""
+        before: Node | None = None
+        for key, entry in node.entries.items():
+            alone = entry.value.kind == "null" and not entry.value.written
+            if before and before.written[-1:].isdigit() and alone and _AFTER_COMMA.fullmatch(key):
+                whole = f"{before.written}{key}"
+                message = f"`{visible(before.written)},{visible(key)}` is split at its comma"
+                hint = f"write 1000 without a comma: `{visible(whole)[:80]}`"
+                self.error(before, message, hint, "split-number")
+                return True
+            before = entry.value
+        return False
 
     def items(self, node: Node) -> tuple[Node, ...]:
         """The members of a list; empty after a complaint if `node` is no list."""

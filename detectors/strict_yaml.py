@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where t
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+_THOUSANDS = re.compile("[0-9]{3}")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # by an escape; one of the two parsers lets it through
 
 Kind = Literal["map", "list", "text", "int", "float", "bool", "null"]
@@ -95,6 +96,13 @@ class Node:
             return _SHOWN[self.kind]
         return f"{_SHOWN[self.kind]} `{visible(self.written)[:60]}`"
 
+    def at(self, offset: int) -> Place:
+        """The place of a character of a text, where that is written on one line; else of the text."""
+        place = self.place
+        if self.style in ("|", ">") or not place.line:
+            return place
+        return replace(place, column=place.column + offset + len(self.style))
+
     def plain(self) -> Any:
         """The same as dicts, lists and scalars."""
         if self.kind == "map":
@@ -126,6 +134,8 @@ def load(source: bytes | str, name: str) -> Node:
         hint = (
             "close brackets and quotes, indent with spaces, quote text with `: `, `#`, `{` or `[`"
         )
+        if place.line and "\t" in _indent(text.splitlines()[place.line - 1]):
+            hint = f"line {place.line} begins with a tab: indent with spaces"
         raise InputError.at(place, problem, hint, "syntax") from None
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         # The last two: an escape beyond Unicode, in the parser that is written in Python.
@@ -176,6 +186,10 @@ def _decoded(source: bytes | str, name: str) -> str:
 
 def _place_at(name: str, before: str) -> Place:
     return Place(name, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t"))]
 
 
 def _end(name: str, text: str) -> Place:
@@ -244,7 +258,10 @@ class _Builder:
             raise InputError.at(key.place, message, "`{x}` and `[x]` need quotes to be text", "key")
         if key.kind != "text":
             message = f"key `{visible(key.written)}` is not text"
-            raise InputError.at(key.place, message, f'write "{visible(key.written)}"', "key")
+            hint = f'write "{visible(key.written)}"'
+            if _THOUSANDS.fullmatch(key.written):
+                hint += "; or, behind the comma of a number, write 1000 without a comma"
+            raise InputError.at(key.place, message, hint, "key")
         name = str(key.value)
         if name == "<<":
             raise InputError.at(key.place, "merge key `<<`", "write the keys out", "merge")

@@ -6,6 +6,8 @@ It owns the fields and their names, for `--json` and for the screen alike. It co
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,13 +32,18 @@ NS = 1_000_000_000
 LISTED = 1000
 """Changes of either kind that are listed; all are counted."""
 GROUPS = 5
+PARTLY = re.compile(r"in \d+ of \d+ files: ")
+"""How `backtest` begins the reason of a rule that ran on some files."""
 
 
 def report(answer: Answer, labels: Mapping[Identity, bool] | None) -> dict[str, Any]:
+    idle = {rule for rule, why in answer.inactive.items() if not PARTLY.match(why)}
     body: dict[str, Any] = {
         "version": VERSION,
         "archive": _archive(answer),
-        "rules": [_rule(answer, rule, labels) for rule in answer.found.rules],
+        "rules": [
+            _rule(answer, rule, labels) | {"run": rule not in idle} for rule in answer.found.rules
+        ],
         "together": _rule(answer, None, labels),
         "overlap": _overlap(answer),
         "inactive": dict(answer.inactive),
@@ -44,10 +51,15 @@ def report(answer: Answer, labels: Mapping[Identity, bool] | None) -> dict[str, 
     }
     if answer.before is not None:
         added, removed = changes(answer.found, answer.before)
+        others: list[Change] = []
+        if answer.live:  # whatever ran then fired; what does not run here has not gone
+            others = [one for one in removed if one.rule not in answer.rules or one.rule in idle]
+            removed = [one for one in removed if one not in others]
         body["changes"] = {
             "added": _listed(added, answer, answer.seen.one_in),
             # Whatever fired as it came is kept and stands for itself.
             "removed": _listed(removed, answer, 1 if answer.live else answer.seen.one_in),
+            "not_compared": dict(sorted(Counter(one.rule for one in others).items())),
         }
     return body
 
@@ -153,9 +165,16 @@ def _notes(answer: Answer) -> list[str]:
             f"{answer.seen.incomplete:,} kept requests lack tokens that were lost on the way into the archive"
         )
     if answer.seen.requests and answer.days < 1:
-        hours = answer.days * 24
-        found.append(f"a day is taken for what {hours:.3g} hours were")
+        found.append(f"a day is taken for what {lasting(answer.days)} were")
     return found
+
+
+def lasting(days: float) -> str:
+    """`13 seconds`, `2.5 hours`: in the largest unit of which there is one, with three digits that mean something."""
+    for name, seconds in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if days * 86_400 >= seconds:
+            return f"{days * 86_400 / seconds:.3g} {name}"
+    return f"{days * 86_400:.3g} seconds"
 
 
 def _groups(found: Mapping[str, int]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Counts:
     def __init__(self, decisions: Decisions) -> None:
         self._decisions = decisions
         self._correlator = Correlator()
+        decisions.when_set_back(self._correlator.forget)
         self._day = date.min
         self.errors = 0
 

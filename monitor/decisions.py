@@ -31,6 +31,8 @@ LATE_NS = 2_000_000_000
 """A window is open for this long after its end: hits of its last moments are still on the way."""
 AHEAD_NS = 60_000_000_000
 """What was decided may be ahead of the clock by this much; further, the clock was wrong and has been put right."""
+MOST_TOLD = 50_000
+"""Windows, the latest that had a digest, of which another digest is known to be another; about 10 MB."""
 
 UNKNOWN = RuleFacts("", "", "", "")
 
@@ -42,8 +44,9 @@ class Decisions:
         """ledger: identity of the one that the records go to. time_ns: wall clock."""
         self._ledger, self._time_ns = ledger, time_ns
         self._decider = Decider()
-        self._silencing: set[Policy] = set()  # those with `quiet-when`
         self._facts: dict[str, RuleFacts] = {}  # of rules of which something was limited
+        self._windows: dict[tuple[str, int, int], int] = {}  # rule, from, to -> digests it has had
+        self._set_back: list[Callable[[int], None]] = []
         self._latest_ns = 0
 
     @property
@@ -56,9 +59,11 @@ class Decisions:
 
     def expect_policies(self, found: Iterable[Policy]) -> None:
         """The same, of rules that no program has."""
-        policies = {policy for policy in found if policy.quiet_when}
-        self._silencing |= policies
-        self._decider.expect(policies)
+        self._decider.expect(found)
+
+    def when_set_back(self, forget: Callable[[int], None]) -> None:
+        """forget: is told, once the clock has been put right, after what time nothing can have been."""
+        self._set_back.append(forget)
 
     def decide(self, hit: Hit, opened: Open, epoch: int, model: str, time_ns: int) -> Decision:
         """time_ns: as the server says it; a server whose clock is ahead does not move ours."""
@@ -99,8 +104,12 @@ class Decisions:
             log.warning("the clock was set back: who was notified before is forgotten")
             ended = self._decider.due(1 << 62)
             self.begin_anew()
+            for forget in self._set_back:
+                forget(time_ns + AHEAD_NS)
         else:
             ended = self._decider.due(time_ns - LATE_NS)
+        # The decider has heard of this time, hit or no hit.
+        self._latest_ns = max(self._latest_ns, time_ns)
         return [self._told(digest, time_ns) for digest in ended]
 
     # --- after a restart
@@ -112,14 +121,15 @@ class Decisions:
         if decided.decision == "limited":
             self._facts[of.rule] = facts
 
-    def restore_digest(self, digest: Digest) -> None:
-        """A stored digest: it will not come again."""
-        self._decider.restore_digest(digest)
+    def restore_digest(self, digest: Digest, time_ns: int) -> None:
+        """A stored digest: it will not come again. time_ns: of its commit; before its end if the clock was set back."""
+        self._latest_ns = max(self._latest_ns, min(digest.to_ns, time_ns))
+        self._decider.restore_digest(digest, early=digest.to_ns > time_ns + AHEAD_NS)
+        self._has_had_one_more(digest)
 
     def begin_anew(self) -> None:
         """Forget who was notified: some are told twice then, nobody too little."""
-        self._decider, self._latest_ns = Decider(), 0
-        self._decider.expect(self._silencing)
+        self._decider, self._latest_ns = self._decider.anew(), 0
 
     def _at(self, time_ns: int) -> int:
         at = min(time_ns, self._time_ns())
@@ -136,13 +146,21 @@ class Decisions:
     def _told(self, digest: Digest, time_ns: int) -> Decided:
         facts = self._facts.get(digest.rule, UNKNOWN)
         try:
-            made = build_digest(digest, facts, self._ledger)
+            before = self._windows.get((digest.rule, digest.from_ns, digest.to_ns), 0)
+            made = build_digest(digest, facts, self._ledger, before)
         except Exception as error:  # the line goes on, and the counts are kept
             log.exception("a digest of rule `%s` could not be recorded", digest.rule)
             defect = {"digest": digest, "time_ns": time_ns, "error": repr(error)}
             return Decided(None, digest.rule, facts.severity, "defect", defect)
+        self._has_had_one_more(digest)
         record = LedgerRecord(made.event_id, made.canonical, None, made.deliverable)
         return Decided(record, digest.rule, facts.severity, KIND)
+
+    def _has_had_one_more(self, digest: Digest) -> None:
+        window = digest.rule, digest.from_ns, digest.to_ns
+        self._windows[window] = self._windows.pop(window, 0) + 1
+        if len(self._windows) > MOST_TOLD:
+            del self._windows[next(iter(self._windows))]
 
 
 def _undecided(rule: str, status: str, error: Exception) -> Decision:

@@ -1,12 +1,13 @@
 """What the line scored and decided, handed to the spool of the archive: scores and positions, no text.
 
 It knows what may be stored of a request: its key, its bank and program, and the tenant and route that a gateway vouches
-for. Without a spool it does nothing, so that the line need not ask.
+for. Without a spool it keeps nothing, so that the line need not ask; it counts what it did not keep where it should.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,22 +21,44 @@ from dosimeter.rules.engine import Hit
 from dosimeter.rules.program import Program
 
 MAX_KNOWN = 64
+NOTHING = dict.fromkeys(
+    (
+        "requests",
+        "requests_dropped",
+        "rows",
+        "rows_dropped",
+        "rows_expired",
+        "hits_dropped",
+        "queue_bytes",
+        "chunks_waiting",
+        "chunk_bytes",
+    ),
+    0,
+)
+"""What a spool that cannot be opened would say."""
 
 
 @dataclass(slots=True)
 class Recorder:
-    """One for the line. Every call takes microseconds and never raises for want of room."""
+    """One for the line. Every call takes microseconds and never raises for want of room.
+
+    A spool may come later: of requests that are open then, what was scored is not kept.
+    stalled: why there is none, though scores are to be kept.
+    """
 
     spool: Spool | None = None
+    stalled: str | None = None
     time_ns: Callable[[], int] = time.time_ns
     _banks: dict[int, tuple[Hello, Bank]] = field(default_factory=dict)  # by epoch
     _programs: dict[str, ProgramText] = field(default_factory=dict)
+    _missed: Counter[str] = field(default_factory=Counter)  # without a spool, by name in the status
 
     def open(
         self, epoch: int, opened: Open, hello: Hello, program: Program, *, whole: bool
     ) -> None:
         """A request begins; or, not `whole`, goes on with other columns or after we were away."""
         if self.spool is None:
+            self._missed["requests_dropped"] += 1
             return
         bank, text = self._bank(epoch, hello), self._text(program)
         record = Opened(
@@ -51,11 +74,15 @@ class Recorder:
         self.spool.open(bank, text, record)
 
     def rows(self, epoch: int, frame: ScoreFrame) -> None:
-        if self.spool is not None:
+        if self.spool is None:
+            self._missed["rows_dropped"] += len(frame.codes)
+        else:
             self.spool.rows(Rows(epoch, frame.time_ns, frame.segments, frame.codes))
 
     def fired(self, epoch: int, hit: Hit, decided: Decided) -> None:
-        if self.spool is not None:
+        if self.spool is None:
+            self._missed["hits_dropped"] += 1
+        else:
             event_id = "" if decided.record is None else decided.record.event_id
             self.spool.fired(
                 Fired(epoch, hit.key, hit.rule, decided.decision, event_id, hit.position)
@@ -67,7 +94,12 @@ class Recorder:
 
     def status(self) -> dict[str, Any] | None:
         """None where scores are not kept."""
-        return None if self.spool is None else self.spool.status()
+        if self.spool is None and self.stalled is None:
+            return None
+        found: dict[str, Any] = {**NOTHING, "stalled": self.stalled}
+        if self.spool is not None:
+            found = self.spool.status()
+        return found | {name: found[name] + count for name, count in dict(self._missed).items()}
 
     def _bank(self, epoch: int, hello: Hello) -> Bank:
         """Made once a greeting, not once a request: it may have thousands of columns."""

@@ -32,8 +32,9 @@ def recount(counts: Counts, reader: LedgerReader, now_ns: int) -> int:
         first = reader.first_since(now_ns - counts.within_ns)
         policies: dict[str, Policy | None] = {}
         for rule in sorted(counts.counted):
-            for event_id, found in reader.hits_of(rule, first, limit=MOST):
-                of = _occurrence(rule, json.loads(found), reader, policies, now_ns)
+            for event_id, committed_ns, found in reader.hits_of(rule, first, limit=MOST):
+                latest = min(committed_ns, now_ns)  # a server whose clock was ahead moved nothing
+                of = _occurrence(rule, json.loads(found), reader, policies, latest)
                 counts.restore(of, event_id)
                 read += 1
     except Exception:  # better a count that begins anew than no line
@@ -46,7 +47,7 @@ def _occurrence(
     found: list[object],
     reader: LedgerReader,
     policies: dict[str, Policy | None],
-    now_ns: int,
+    latest_ns: int,
 ) -> Occurrence:
     sha256, status, decision, time_ns, epoch, key, model, trusted, *values = found
     assert isinstance(time_ns, int)  # as the record has it
@@ -63,7 +64,7 @@ def _occurrence(
         policy = policies[str(sha256)]
         day = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).date()
         exempt = policy is not None and policy.on(day).exemption(labels, str(model)) is not None
-    request, at = request_name(str(epoch), str(key)), min(time_ns, now_ns)
+    request, at = request_name(str(epoch), str(key)), min(time_ns, latest_ns)
     return Occurrence(rule, str(status), at, request, labels, str(model), exempt)
 
 

@@ -1,7 +1,8 @@
 """What an earlier process decided, told to the decisions of this one, from what it stored.
 
-It reads as far back as a rule in force remembers. Whatever goes wrong here costs a notification too many: the line
-begins without a memory then, and says so.
+It reads as far back as a rule in force remembers, and as a digest may be owed that nobody lived to make, of a rule
+that may be gone. Whatever goes wrong here costs a notification too many: the line begins without a memory then, and
+says so.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.rules.decide import Decision
 from dosimeter.rules.digest import RuleFacts, read_digest
 from dosimeter.rules.occurrence import Occurrence
-from dosimeter.rules.policy import Policy
+from dosimeter.rules.policy import NS, WINDOWS_S, Policy
 
 log = logging.getLogger(__name__)
 
 MOST = 1_000_000
 """Records that are read at most, the newest, before the line begins: so many take a minute on a busy machine."""
+OWED_NS = 2 * max(WINDOWS_S.values()) * NS
+"""So long before the last record lies the beginning of a window whose digest may be owed."""
 LABELS = ("tenant", "user", "conversation", "route")
 """In the order in which the ledger returns them."""
 
@@ -43,16 +46,19 @@ def restored(reader: LedgerReader, policies: Iterable[Policy], now_ns: int) -> D
 
 
 def restore(decisions: Decisions, reader: LedgerReader, reach_ns: int, now_ns: int) -> int:
-    """Tell `decisions` what was committed less than `reach_ns` ago; returns how many records mattered."""
-    if not reach_ns:
-        return 0
-    first = max(reader.first_since(now_ns - reach_ns), reader.last_seq() - MOST + 1)
+    """Tell `decisions` what was committed less than `reach_ns` ago, or a digest owed depends on.
+
+    Returns how many records mattered.
+    """
     rules: dict[str, _Rule | None] = {}
+    since = min(now_ns - reach_ns, _owed_since(reader, rules, now_ns))
+    first = max(reader.first_since(since), reader.last_seq() - MOST + 1)
     count = 0
-    for record in reader.decided_since(first):
+    for committed_ns, record in reader.decided_since(first):
         count += 1
+        latest = min(committed_ns, now_ns)  # a server whose clock was ahead moved nothing
         if isinstance(record, bytes):
-            decisions.restore_digest(read_digest(json.loads(record)))
+            decisions.restore_digest(read_digest(json.loads(record)), latest)
             continue
         sha256, time_ns, epoch, key, word, acts, model, trusted, *values = json.loads(record)
         if sha256 not in rules:
@@ -65,11 +71,26 @@ def restore(decisions: Decisions, reader: LedgerReader, reach_ns: int, now_ns: i
             for name, value in zip(LABELS, values, strict=True)
             if value is not None and name in trusted
         }
-        at = min(time_ns, now_ns)
+        at = min(time_ns, latest)
         request = request_name(epoch or "count", key or rule.name)  # of the second stage
         of = Occurrence(rule.name, rule.status, at, request, labels, model or "")
         decisions.restore(of, rule.policy, Decision(word, acts, ""), rule.facts)
     return count
+
+
+def _owed_since(reader: LedgerReader, rules: dict[str, _Rule | None], now_ns: int) -> int:
+    """When the first window may have begun whose digest was not made when the last record was. rules: is filled."""
+    last = reader.last_committed_ns()
+    if last is None:
+        return now_ns
+    last = min(last, now_ns)
+    first = max(reader.first_since(last - OWED_NS), reader.last_seq() - MOST + 1)
+    windows = [0]
+    for sha256 in reader.limited_since(first):
+        rule = rules[sha256] = _Rule.stored(reader, sha256)
+        if rule is not None and rule.policy.limit is not None:
+            windows.append(2 * rule.policy.limit.window_ns)
+    return last - max(windows)
 
 
 @dataclass(frozen=True, slots=True)

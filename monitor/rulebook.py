@@ -3,7 +3,7 @@
 A change on disk that has been the same for two looks is read, its own tests are run, and it is compiled, on a thread
 of its own; the line takes it over between two frames. Files that do not compile, or whose tests fail, change nothing:
 the last good rules go on, and the error stands in the status with its place. A new day is a change too: what expires
-is left out from then on. It knows nothing of requests or of what fires.
+is left out from then on, also of last good rules. It knows nothing of requests or of what fires.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
 """A change is taken over after one to two of these: what is still being copied looks different the next time."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 600.0
+"""Before tests that could not be run are tried again: twice as long each time."""
 MAX_BANKS = 64
 """Programs kept; the oldest gives way and is compiled again when its bank greets anew."""
 WATCHED = (".yaml", ".yml", ".safetensors")
@@ -55,9 +57,10 @@ class Rulebook:
         *,
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
         time_ns: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules, self._calibrations = tuple(rules), tuple(calibrations)
-        self._today, self._time_ns = today, time_ns
+        self._today, self._time_ns, self._monotonic = today, time_ns, monotonic
         self._day = today()
         self._self_test = SelfTest()
         self._ruleset, self._known = RuleSet(()), tuple[Calibration, ...]()
@@ -67,6 +70,8 @@ class Rulebook:
         self._thread: threading.Thread | None = None
         self._stamp: tuple[date, Stamp] | None = None  # of what was read last, good or not
         self._seen: tuple[date, Stamp] | None = None  # at the last look of the watch
+        self._untested: tuple[date, Stamp] | None = None  # its tests could not be run
+        self._pause_s = self._again_s = 0.0  # before they are tried again; monotonic, when
         self.version = 0
         self.error: str | None = None
         self.digest = _digest(self._ruleset)  # equal in sidecars whose rules say the same
@@ -82,13 +87,7 @@ class Rulebook:
         with self._lock:
             found = self._compiled.get(columns)
             if found is None:
-                try:
-                    found = self._make(columns, self._ruleset, self._known, self._day)
-                except ValueError as error:
-                    self.error = str(error)
-                    log.error("no rules for this bank: %s", error)
-                    found = self._make(columns, RuleSet(()), (), self._day)
-                self._compiled[columns] = found
+                found = self._compiled[columns] = self._present(columns, self._day)
                 if len(self._compiled) > MAX_BANKS:  # whoever speaks to us can make up columns
                     del self._compiled[next(iter(self._compiled))]
             return found
@@ -112,6 +111,8 @@ class Rulebook:
     def look(self) -> bool:
         """As `refresh`, where the files are as they were at the look before: nobody is writing them."""
         seen, self._seen = self._seen, self._stamp_now()
+        if self._seen == self._untested and self._monotonic() < self._again_s:
+            return False
         return seen == self._seen and self.refresh()
 
     def refresh(self) -> bool:
@@ -120,24 +121,25 @@ class Rulebook:
         if stamp == self._stamp:
             return False
         before, self._stamp = self._stamp, stamp
-        failed: str | None = None
+        failed: InputError | NotRun | None = None
         try:
             ruleset, known = self._read(stamp[1])
             try:
                 self._self_test.run(ruleset.rules, apart=self.version > 0)
-            except InputError as error:
+            except (InputError, NotRun) as error:
                 if self.version:
                     raise
-                failed = str(error)  # there are no last good ones: they watch better than none
+                failed = error  # there are no last good ones: they watch better than none
             banks = list(self._compiled)
             compiled = {bank: self._make(bank, ruleset, known, stamp[0]) for bank in banks}
         except (OSError, ValueError, NotRun) as error:
             if str(error) != self.error:
                 log.error("rules not taken over, the last good ones stay:\n%s", error)
+            moved = self._move_to(stamp[0])
             self.error = str(error)
             if isinstance(error, NotRun):
-                self._stamp = before  # tried again at the next look
-            return False
+                self._try_again(stamp, before)
+            return moved
         if self.version and self._stamp_now() != stamp:
             return False  # changed while it was read: a mixture, perhaps
         if failed is None:
@@ -146,13 +148,15 @@ class Rulebook:
         with self._lock:
             self._ruleset, self._known, self._compiled = ruleset, known, compiled
             self._day, self.digest = stamp[0], _digest(ruleset)
-            self.error = failed
+            self.error = str(failed) if failed is not None else None
             self.version += 1
         if before is None or before[1] != stamp[1]:
             self.changed_ns, self.changed = self._time_ns(), changed
             log.info("rules %s in force%s", self.digest[:12], _told(changed))
         if failed is not None:
             log.error("tests of rules fail, and there are no earlier rules to keep:\n%s", failed)
+        if isinstance(failed, NotRun):
+            self._try_again(stamp, before)
         return True
 
     def start(self) -> Rulebook:
@@ -173,6 +177,32 @@ class Rulebook:
             except Exception as error:
                 self.error = f"rules could not be read: {error!r}"
                 log.exception("reading the rules failed, will try again when they change")
+
+    def _try_again(self, stamp: tuple[date, Stamp], before: tuple[date, Stamp] | None) -> None:
+        """These files count as unread; the watch reads them after a pause, others at once."""
+        again = stamp == self._untested
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S) if again else FIRST_PAUSE_S
+        self._again_s = self._monotonic() + self._pause_s
+        self._untested, self._stamp = stamp, before
+
+    def _move_to(self, day: date) -> bool:
+        """The last good rules on this day, without those that have expired; False if it is the day in force."""
+        if day == self._day or not self.version:
+            return False
+        compiled = {bank: self._present(bank, day) for bank in list(self._compiled)}
+        with self._lock:
+            self._day, self._compiled = day, compiled
+            self.version += 1
+        return True
+
+    def _present(self, columns: tuple[Column, ...], day: date) -> Compiled:
+        """The rules in force, for a bank; none where they cannot be placed on it."""
+        try:
+            return self._make(columns, self._ruleset, self._known, day)
+        except ValueError as error:
+            self.error = str(error)
+            log.error("no rules for this bank: %s", error)
+            return self._make(columns, RuleSet(()), (), day)
 
     def _stamp_now(self) -> tuple[date, Stamp]:
         return self._today(), tuple(_stamps((*self._rules, *self._calibrations)))

@@ -94,6 +94,9 @@ class Server:
         if hello.role != "front":
             if hello.columns != self.hello.columns:
                 self._rebind(hello, program)
+            elif hello.model_name != self.hello.model_name:  # a front that came first has none
+                self.engine.model = hello.model_name
+                self.watch = None  # its rules are those for the model of before
             self.hello = hello
         if connecting:
             self.join.connect(hello.role)
@@ -104,7 +107,7 @@ class Server:
         self.watch = None  # it knows the columns of before
         self.features = tuple(column.feature for column in hello.columns)
         unknown = self.engine.rows_unknown
-        self.engine = Engine(program, model=self.hello.model_name)
+        self.engine = Engine(program, model=hello.model_name)
         self.engine.rows_unknown = unknown
         for request in self.following.values():
             request.follow_ups.clear()  # the codes that would complete them are of other columns

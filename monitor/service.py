@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT = 3
 """Exit code: this machine does not allow it; trying again will not help by itself."""
+ARCHIVE_AGAIN_S = 10.0
+"""Before the next attempt to open the spool of the archive."""
 DRAIN_S = 2.0
 COMMIT_S = 20.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S, SETTLED_S = 0.2, 5.0, 10.0
@@ -61,7 +63,7 @@ def run_line(
     started_ns = time.monotonic_ns()
     ledger: Ledger | None = None
     receiver: Receiver | None = None
-    spool: Spool | None = None
+    recorder = Recorder()
     try:
         ledger = Ledger(config.ledger_path)
         rulebook = Rulebook(config.rules, config.calibrations)
@@ -71,10 +73,8 @@ def run_line(
         receiver = Receiver(config.socket_path)
         standing = Standing(config.socket_path), Standing(config.ledger_path)
         writer = Writer(ledger, Refused.beside(config.ledger_path))
-        if config.archive is not None:
-            spool = Spool(ArchiveFolder(config.archive_path))
         pipeline = Pipeline(
-            receiver, rulebook, writer, accounts, decisions=decisions, recorder=Recorder(spool)
+            receiver, rulebook, writer, accounts, decisions=decisions, recorder=recorder
         )
         with LedgerReader(config.ledger_path) as reader:
             recount(pipeline.counts, reader, time.time_ns())
@@ -97,11 +97,9 @@ def run_line(
             receiver.close()
         if ledger is not None:
             ledger.close()
-        if spool is not None:
-            spool.stop(0)
         return ENVIRONMENT
-    if spool is not None:
-        spool.start()
+    if config.archive is not None:
+        _keep_scores(ArchiveFolder(config.archive_path), recorder, stop)
     writer.start()
     rulebook.start()
     finish = _observe(config.telemetry, pipeline, read) if config.telemetry else lambda: None
@@ -116,8 +114,6 @@ def run_line(
     while not stop.is_set():
         pipeline.turn()
     committed = _drain(pipeline)
-    if spool is not None and not spool.stop(COMMIT_S):
-        log.error("scores of the last moments are not archived: %s", spool.stalled)
     rulebook.stop()
     finish()
     health.close()
@@ -130,13 +126,46 @@ def run_line(
 
 
 def _drain(pipeline: Pipeline) -> bool:
-    """Take in what is on the wire, then commit; False if the disk did not allow it."""
+    """Take in what is on the wire, then commit; False if the disk did not allow it in time.
+
+    Ledger and spool have the same COMMIT_S: the supervisor kills a line that takes it twice.
+    """
+    pipeline.turn(0)  # accepts who has connected: what they said is on the wire too
     pipeline.receiver.stop_accepting()
     deadline = time.monotonic() + DRAIN_S
     while pipeline.turn(0.01) and time.monotonic() < deadline:
         pass
     pipeline.flush()
-    return pipeline.writer.stop(COMMIT_S)
+    deadline, spool = time.monotonic() + COMMIT_S, pipeline.recorder.spool
+    if spool is not None:
+        spool.stop(0)  # only told: it writes while the ledger commits
+    committed = pipeline.writer.stop(COMMIT_S)
+    if spool is not None and not spool.stop(max(0.0, deadline - time.monotonic())):
+        log.error("scores of the last moments are not archived: %s", spool.stalled)
+    return committed
+
+
+def _keep_scores(folder: ArchiveFolder, recorder: Recorder, stop: Event) -> None:
+    """Open the spool, or go on trying until `stop`: alerts need no archive."""
+
+    def opened() -> bool:
+        try:
+            spool = Spool(folder).start()
+        except Exception as error:  # whatever it is, the line goes on
+            if recorder.stalled is None:
+                log.error("scores are not kept, will try again: %s", error)
+            recorder.stalled = str(error) or repr(error)
+            return False
+        recorder.spool, recorder.stalled = spool, None
+        return True
+
+    def later() -> None:
+        while not stop.wait(ARCHIVE_AGAIN_S):
+            if opened():
+                return
+
+    if not opened():
+        threading.Thread(target=later, name="score-spool-opening", daemon=True).start()
 
 
 def _observe(

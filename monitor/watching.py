@@ -92,7 +92,10 @@ class Watching:
     def expect(
         self, rules: Sequence[SecondRule], calibrations: Sequence[Calibration], day: date
     ) -> None:
-        """The rules of now. A silence under way, and a comparison of the same, go on."""
+        """The rules of now. A silence under way, and a comparison of the same, go on.
+
+        What was told under another status is told again: in shadow nobody heard of it.
+        """
         found = [rule for rule in running(rules, day) if isinstance(rule.when, Absent | Shift)]
         self._rules = [(rule, rule.policy.on(day)) for rule in found]
         self._decisions.expect_policies(policy for _, policy in self._rules)
@@ -177,6 +180,8 @@ class Watching:
                 same = under_way.get(rule.id)
                 goes_on = same is not None and same.form == form
                 silence = same.silence if same is not None and goes_on else Silence(form.for_ns)
+                if same is not None and same.rule.status != rule.status:
+                    silence.say_again()
                 column = features.index(form.feature) if form.feature in features else None
                 silent.append(_Silent(rule, form, column, silence))
             elif isinstance(form, Shift) and form.feature in features:
@@ -211,6 +216,7 @@ class Watching:
         at = model, rule.id, form, calibration.digest, among
         known = self._drifts.get(at)
         if known is not None:
+            known.told = known.told and known.rule.status == rule.status
             known.rule = rule
             return known
         try:

@@ -126,6 +126,11 @@ class Correlator:
         found = (count.add(o, event_id) for count in self._of[o.rule])
         return [exceeded for exceeded in found if exceeded is not None]
 
+    def forget(self, after_ns: int) -> None:
+        """The clock was set back: a group that was hit later than this would count nothing until then."""
+        for count in self._counts.values():
+            count.forget(after_ns)
+
     @property
     def stats(self) -> dict[str, CountStats]:
         """By rule."""
@@ -188,6 +193,13 @@ class _Count:
     def stats(self) -> CountStats:
         counted = self._evicted, self._late, self._unattributed
         return CountStats(len(self._groups), self._entries, *counted)
+
+    def forget(self, after_ns: int) -> None:
+        for group, window in list(self._groups.items()):
+            if window.now > after_ns:
+                del self._groups[group]
+                self._entries -= len(window.entries)
+        self._newest = min(self._newest, after_ns)
 
     def _evict(self) -> None:
         _, window = self._groups.popitem(last=False)

@@ -55,17 +55,24 @@ class Decider:
         self._silencers: dict[str, _Silencer] = {}
         self._ended: list[Digest] = []
         self._next_end: int | None = None  # of the windows in which something was limited
+        self._evicted = 0  # of rules that are no longer remembered
 
     def expect(self, policies: Iterable[Policy]) -> None:
         """At the start and at each reload, before hits: so that it is known whose notifications to remember.
 
-        A rule that only the policy of a hit names in `quiet-when` silences from that hit on.
+        A rule that only the policy of a hit names in `quiet-when` silences from that hit on. Rules that have been
+        quiet until all about them is over are forgotten here, for they may be gone for good.
         """
         for policy in policies:
-            for name in policy.quiet_when:
-                if name not in self._silencers:
-                    self._silencers[name] = _Silencer(self._most)
-                self._silencers[name].remember(policy.group_by)
+            self._remember(policy)
+        self._let_go()
+
+    def anew(self) -> Decider:
+        """One that has seen no hit, and knows whose notifications to remember."""
+        found = Decider(self._most)
+        for name, silencer in self._silencers.items():
+            found._silencers[name] = _Silencer(self._most, silencer.groupings)
+        return found
 
     def decide(self, o: Occurrence, policy: Policy) -> Decision:
         """policy: of the rule, in the program that the request ran, `on` the day."""
@@ -95,10 +102,17 @@ class Decider:
         elif decided.decision == "limited" and rule.window_ns:
             self._limited(rule, self._window(rule), key)
 
-    def restore_digest(self, digest: Digest) -> None:
-        """A stored digest: it will not come again."""
-        self._now = max(self._now, digest.to_ns)
-        self._end_windows()
+    def restore_digest(self, digest: Digest, *, early: bool = False) -> None:
+        """A stored digest: it will not come again. early: made in its window, of which the rest is still to come."""
+        if early:
+            rule = self._live.get(digest.rule)
+            span = digest.to_ns - digest.from_ns
+            window = rule.windows.get(span) if rule is not None else None
+            if rule is not None and window is not None and window.from_ns == digest.from_ns:
+                del rule.windows[span]
+        else:
+            self._now = max(self._now, digest.to_ns)
+            self._end_windows()
         said = (digest.rule, digest.from_ns, digest.to_ns)
         self._ended = [d for d in self._ended if (d.rule, d.from_ns, d.to_ns) != said]
 
@@ -115,7 +129,27 @@ class Decider:
         memories = [r.groups for r in (*self._live.values(), *self._shadow.values())]
         for silencer in self._silencers.values():
             memories += [silencer.live, silencer.either]
-        return Stats(sum(len(m) for m in memories), sum(m.evicted for m in memories))
+        evicted = self._evicted + sum(m.evicted for m in memories)
+        return Stats(sum(len(m) for m in memories), evicted)
+
+    def _remember(self, policy: Policy) -> None:
+        for name in policy.quiet_when:
+            if name not in self._silencers:
+                self._silencers[name] = _Silencer(self._most)
+            self._silencers[name].remember(policy.group_by)
+
+    def _let_go(self) -> None:
+        now = self._now
+        for rules in (self._live, self._shadow):
+            for name, rule in list(rules.items()):
+                rule.groups.let_go(now, max(rule.repeat_ns, QUIET_NS))
+                waits = any(w.limited or w.to_ns > now for w in rule.windows.values())
+                if not waits and not len(rule.groups):
+                    self._evicted += rule.groups.evicted
+                    del rules[name]
+        for silencer in self._silencers.values():
+            silencer.live.let_go(now, QUIET_NS)
+            silencer.either.let_go(now, QUIET_NS)
 
     def _rule(self, o: Occurrence, policy: Policy) -> _Rule:
         if o.time_ns > self._now:
@@ -125,7 +159,7 @@ class Decider:
         if rule is None:
             rule = rules[o.rule] = _Rule(o.rule, o.status == "live", self._most)
         if rule.policy is not policy:
-            self.expect((policy,))
+            self._remember(policy)
             rule.follow(policy)
         return rule
 
@@ -198,8 +232,8 @@ class _Silencer:
 
     __slots__ = ("either", "groupings", "live")
 
-    def __init__(self, most: int) -> None:
-        self.groupings: list[tuple[str, ...]] = []
+    def __init__(self, most: int, groupings: Iterable[tuple[str, ...]] = ()) -> None:
+        self.groupings = list(groupings)
         self.live, self.either = Memory(most), Memory(most)
 
     def remember(self, by: tuple[str, ...]) -> None:

@@ -35,9 +35,9 @@ class RuleFacts:
         return cls(rule.sha256, rule.severity, rule.owner, rule.runbook)
 
 
-def build_digest(digest: Digest, rule: RuleFacts, ledger: str) -> Alert:
-    """Its record, which is always sent. ledger: identity of the one that has the hits."""
-    identity = digest_id(digest, ledger)
+def build_digest(digest: Digest, rule: RuleFacts, ledger: str, before: int = 0) -> Alert:
+    """Its record, which is always sent. ledger: identity of the one that has the hits. before: see `digest_id`."""
+    identity = digest_id(digest, ledger, before)
     core = {
         "v": VERSION,
         "event_id": identity,
@@ -59,9 +59,12 @@ def build_digest(digest: Digest, rule: RuleFacts, ledger: str) -> Alert:
     return Alert(identity, canonical(core), deliverable=True)
 
 
-def digest_id(digest: Digest, ledger: str) -> str:
-    """The end of the window, then a hash of what it is about: made again, the same digest has the same id."""
-    about = [KIND, ledger, digest.rule, digest.from_ns, digest.to_ns]
+def digest_id(digest: Digest, ledger: str, before: int = 0) -> str:
+    """The end of the window, then a hash of what it is about: made again, the same digest has the same id.
+
+    before: digests that its window has had; a clock that was set back has come to the same window a second time.
+    """
+    about = [KIND, ledger, digest.rule, digest.from_ns, digest.to_ns] + [before] * (before > 0)
     return record_id(digest.to_ns, canonical(about))
 
 

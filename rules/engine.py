@@ -61,7 +61,7 @@ class Hit:
     rule: str
     key: int
     position: int  # the token that decided
-    decided: Condition  # the first of those that became true there
+    decided: Condition  # the first, in the rule's order, of those that are true there
     also: tuple[Condition, ...]  # the others that the rule asked for, in its order
     program: str  # digest
     compiled: CompiledRule  # as the request's program has it, whatever was swapped in since
@@ -152,12 +152,14 @@ class _Run:
 class Engine:
     """Evaluates a program over the score frames of many requests. model: its name, as `only` and `unless` say it.
 
+    model may be set when it becomes known, and holds for open requests too.
     rows_unknown counts rows of keys that were not open: they were not evaluated, and the caller
     must account for them.
     """
 
     def __init__(self, program: Program, kernel: type[AnyKernel] = KERNEL, model: str = "") -> None:
-        self._kernel, self._model = kernel, model
+        self.model = model
+        self._kernel = kernel
         self._runs = [_Run(program, kernel)]  # the last one is current; others have open requests
         self._requests: dict[int, Request] = {}
         self.rows_unknown = 0
@@ -258,8 +260,8 @@ class Engine:
                 yield hit
                 continue
             labels = of[hit.key].vouched
-            if policy.applies(labels, self._model):
-                yield replace(hit, exempt=policy.exemption(labels, self._model))
+            if policy.applies(labels, self.model):
+                yield replace(hit, exempt=policy.exemption(labels, self.model))
 
     def _forget_finished(self) -> None:
         if len(self._runs) > 1:

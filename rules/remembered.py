@@ -51,6 +51,11 @@ class Memory:
         last = self._last.get(key)
         return last is not None and now - last < span
 
+    def let_go(self, now: int, span: int) -> None:
+        """Empties it where nothing in it matters any more: `note`, which forgets as it goes, may never come again."""
+        if self._last and now - next(reversed(self._last.values())) >= span:
+            self._last.clear()
+
     def note(self, key: Key, now: int, span: int) -> None:
         """It notifies now, which matters for `span`."""
         self._last[key] = now

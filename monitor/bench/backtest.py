@@ -161,7 +161,7 @@ def _write(folder: Path, codes: Codes, tokens: int) -> tuple[int, int]:
 
 def _kept(bank: Bank, key: int, codes: Codes) -> Kept:
     opened = Opened(1, key, bank.digest, "", NOON_NS, f"tenant-{key % 10}", "chat")
-    request = Request(opened, bank)
+    request = Request(opened, bank, NOON_NS)
     segments = np.zeros(2, SEGMENTS)
     segments["start"], segments["n"] = (0, PROMPT), (PROMPT, ANSWER)
     segments["scope"] = (Scope.MESSAGE, Scope.ANSWER)

@@ -13,6 +13,7 @@ from typing import Any
 
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import Scope
+from dosimeter.monitor.cli.alert_view import request
 from dosimeter.monitor.cli.screen import Screen, plain, table
 from dosimeter.monitor.history.evidence import EvidenceError, decode_evidence
 from dosimeter.monitor.history.reader import LedgerReader
@@ -36,13 +37,21 @@ def explain(ledger: LedgerReader, alert: StoredAlert, folders: Sequence[Path]) -
     each.sort(key=lambda one: int(one.get("clause", 0)))
     return {
         "event_id": alert.event_id,
+        "request": request(record),
         "rule": record.get("rule"),
         "decision": record.get("decision"),
         "reason": record.get("reason"),
         "would_act": record.get("would_act"),
         "status": record.get("status"),
         "conditions": [_condition(one, record, program, calibrations) for one in each],
-        "lookalikes": list(_lookalikes(ledger, alert, calibrations)),
+        "lacking": {
+            str(f): _lacking(c, each)
+            for f, c in zip(folders, calibrations, strict=True)
+            if _lacking(c, each)
+        },
+        "lookalikes": list(
+            _lookalikes(ledger, alert, [c for c in calibrations if not _lacking(c, each)])
+        ),
         "text": _text(ledger, record),
     }
 
@@ -57,10 +66,14 @@ def explain_lines(facts: Mapping[str, Any], screen: Screen) -> list[str]:
     lines = [
         screen.bold(f"alert {plain(facts['event_id'])} of rule `{plain(facts['rule'])}`"),
         f"  {plain(became)}",
+        f"  request {plain(facts['request'])}",
         "",
         screen.bold(head),
         *body,
     ]
+    for folder, names in facts["lacking"].items():
+        missing = ", ".join(f"`{plain(name)}`" for name in names)
+        lines += ["", f"this calibration has no {missing}: {plain(folder)}"]
     if facts["lookalikes"]:
         lines += ["", screen.bold("ordinary requests that look most like it")]
         for one in facts["lookalikes"]:
@@ -71,7 +84,7 @@ def explain_lines(facts: Mapping[str, Any], screen: Screen) -> list[str]:
                 f"  request {one['request']} ({plain(one['route'])}), "
                 f"{one['distance']:.2f} sd away: {scores}"
             )
-    elif not any(one["as rare as"] for one in facts["conditions"]):
+    elif not facts["lacking"] and not any(one["as rare as"] for one in facts["conditions"]):
         lines += ["", "name the calibration with `--calibration DIR` to see how rare this is"]
     return lines
 
@@ -150,6 +163,18 @@ def _rare(one: Mapping[str, Any], atom: Atom, calibrations: Sequence[Calibration
         other = stream.digest != one["calibration_sha256"]
         return f"{share}{' (another calibration than the rule had)' if other else ''}"
     return ""
+
+
+def _lacking(calibration: Calibration, conditions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The features of these conditions that it has no scores of."""
+    found: dict[str, None] = {}
+    for one in conditions:
+        name = str(one["feature"])
+        try:
+            found |= dict.fromkeys(parse(name).features)
+        except ExprError:
+            found[name] = None
+    return tuple(name for name in found if name not in calibration.features)
 
 
 def _levels(calibration: Calibration, feature: str, pack: str) -> Measured | None:

@@ -52,6 +52,7 @@ def record_lines(alert: StoredAlert, screen: Screen, verdict: Verdict | None = N
         "second look": record.get("confirm") if verdict is None else _verdict(verdict),
         "owner": record.get("owner"),
         **(_condition(record) if "position" in record else {}),
+        "request": request(record),
         "model": f"{model.get('name', '')} {str(model.get('digest', ''))[:12]}",
         **alert.labels,
         "program": record.get("program_sha256"),
@@ -62,6 +63,11 @@ def record_lines(alert: StoredAlert, screen: Screen, verdict: Verdict | None = N
             feature, *rest = _condition(one).items()
             found += [("and feature", feature[1]), *rest]
     return _lines(f"{record.get('kind', 'alert')} {alert.event_id}", found, screen)
+
+
+def request(record: Mapping[str, Any]) -> str:
+    """EPOCH/KEY, as archive, backtests and plans name it; empty for what is about no request."""
+    return f"{record.get('epoch')}/{record['key']}" if "key" in record else ""
 
 
 def _verdict(of: Verdict) -> str:

@@ -42,7 +42,8 @@ def add_parser(subparsers: Any) -> None:
     alerts = subparsers.add_parser("alerts", help="list stored alerts, show one")
     commands = alerts.add_subparsers(dest="alerts_command", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--data-dir", type=Path, default=Path(".dosimeter"), metavar="DIR")
+    shared.add_argument("--data-dir", type=Path, default=Path(".dosimeter"), metavar="DIR",
+                        help="of the sidecar (default .dosimeter)")  # fmt: skip
     shared.add_argument("--json", action="store_true", help="one JSON object per line")
     listing = commands.add_parser("list", parents=[shared], help="newest first")
     for name in ("feature", "rule", "tenant"):

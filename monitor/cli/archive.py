@@ -96,10 +96,11 @@ def follow(config: Config, stop: threading.Event, *, once: bool) -> dict[str, An
 
     pyarrow.set_cpu_count(1)
     folder, keeping = ArchiveFolder(config.archive_path), config.archive or ArchiveConfig()
+    tidy = Tidy(folder, keeping.days)
     while True:
         archiver = Archiver(folder, keeping.one_in)
         try:
-            _work(archiver, Tidy(folder, keeping.days), stop, once=once)
+            _work(archiver, tidy, stop, once=once)
             return status(archiver)
         except OSError as error:  # a full disk: what was begun is done again
             if once:
@@ -118,8 +119,8 @@ def _work(archiver: Archiver, tidy: Tidy, stop: threading.Event, *, once: bool) 
     while not stop.is_set():
         worked = archiver.step()
         if time.monotonic() >= next_tidy or (once and not worked):
+            tidy.remove(time.time_ns(), time.monotonic_ns())  # first: a merge may want its room
             tidy.merge(time.time_ns(), everything=once and not worked)
-            tidy.remove(time.time_ns())
             next_tidy = time.monotonic() + TIDY_S
         if not worked:
             if once:

@@ -103,16 +103,23 @@ class Desk:
         self._inbox.put(None)
 
     def run(self, store_of: Callable[[], CursorStore]) -> None:
+        failed = False
         while not self._closed:
             try:
+                if failed:
+                    failed = False
+                    self._receive(AGAIN_S)
                 with store_of() as store:
                     store.verdicts.register(self._windows)
                     while not self._closed:
                         self._turn(store)
-            except (sqlite3.Error, OSError, RuntimeError) as error:
-                # Lanes cannot store anything either, so nothing goes out in the meantime.
-                log.warning("verdicts are not stored: %s", error)
-                self._receive(AGAIN_S)
+            except Exception as error:  # without this thread no alert that is asked about goes out
+                failed = True
+                if isinstance(error, sqlite3.Error | OSError | RuntimeError):
+                    # Lanes cannot store anything either, so nothing goes out in the meantime.
+                    log.warning("verdicts are not stored: %s", error)
+                else:
+                    log.exception("confirmation failed, and begins anew")
 
     def _turn(self, store: CursorStore) -> None:
         """Take in what has come, decide what is due, store it."""

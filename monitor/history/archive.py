@@ -170,7 +170,7 @@ class Archiver:
             self.counts["chunks_refused"] += 1
             assembly.break_off()
             return 0, []
-        over = assembly.take(chunk.records)
+        over = assembly.take(chunk.records, chunk.time_ns)
         if not chunk.sealed:
             self._torn(chunk)
         over += assembly.stale(chunk.time_ns)

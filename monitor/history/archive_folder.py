@@ -2,7 +2,7 @@
 
     spool/chunk-SEQUENCE-ROWS.chunk   ended by the line, not read yet      spool/chunk-SEQUENCE.open  being written
     work/                             the chunk that is being read, and `carry-SEQUENCE`: requests open after it
-    refused/                          chunks that could not be read
+    refused/                          chunks and parts that could not be read
     day=2026-11-29/part-FIRST-LAST-BANK.parquet   what chunks FIRST up to LAST held of one bank
     key                               32 random bytes that decide which requests the sample takes
 
@@ -145,21 +145,30 @@ def day_of(time_ns: int) -> str:
 def write_whole(path: Path, data: bytes) -> None:
     """The file is there whole or not at all, whatever happens meanwhile."""
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    part.write_bytes(data)
     keep(part, path)
 
 
 def keep(part: Path, path: Path) -> None:
-    """Give a finished file its name; the name survives power loss too."""
+    """Give a finished file its name; it and the name survive power loss."""
+    _sync(part)
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path.parent)
+
+
+def make_day(folder: Path) -> None:
+    """Survives power loss."""
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(fd)
     finally:
-        os.close(folder)
+        os.close(fd)
 
 
 def _chunks(folder: Path, end: str) -> Iterator[ChunkFile]:

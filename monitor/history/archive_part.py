@@ -8,7 +8,8 @@ loop. It knows nothing of what is kept or why.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dosimeter.monitor.history.archive_folder import keep
+from dosimeter.monitor.history.archive_folder import keep, make_day
 from dosimeter.monitor.history.assembly import Request
 from dosimeter.monitor.history.chunk import Bank
 from dosimeter.monitor.history.strata import NEAR_CODES, Stratum
@@ -72,9 +73,10 @@ class About:
 
 
 class NotAPart(ValueError):
-    """A file that this release did not write."""
+    """A file that this release did not write, or not to its end. path: of the file."""
 
     def __init__(self, path: Path, message: str) -> None:
+        self.path = path
         hint = "move it out of the archive, or read it with the release that wrote it"
         super().__init__(f"{path}: {message}\n  hint: {hint}")
 
@@ -103,22 +105,37 @@ def write_part(path: Path, kept: Sequence[Kept], about: About) -> None:
 
 
 def merge_parts(path: Path, sources: Sequence[Path]) -> None:
-    """One file of those, in their order; all of one bank. Raises NotAPart."""
+    """One file of those, in their order; all of one bank and one `one_in`. Raises NotAPart."""
     total, found = no_counts(), [read_about(source) for source in sources]
     times: list[int] = []
     for one in found:
         add_counts(total, one.counts)
         times += [time for time in (one.since_ns, one.until_ns) if time]
     since, until = (min(times), max(times)) if times else (0, 0)
-    about = About(found[0].bank, found[-1].one_in, total, since, until)
-    _write(path, [pq.ParquetFile(source).read() for source in sources], about)
+    about = About(found[0].bank, found[0].one_in, total, since, until)
+    _write(path, [_read(source) for source in sources], about)
+
+
+def _read(path: Path) -> Any:
+    with _reading(path):
+        return pq.ParquetFile(path).read()
 
 
 def read_about(path: Path) -> About:
     """Raises NotAPart."""
-    try:
+    with _reading(path):
         return about_of(path, pq.read_metadata(path))
-    except pa.ArrowException as error:
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Bytes that make no sense are NotAPart; whatever the disk has against it is an OSError as ever."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        # Of bytes that do not decompress pyarrow says OSError too, without a number of the system.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise NotAPart(path, f"no Parquet file: {error}") from None
 
 
@@ -218,7 +235,7 @@ def _binary(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Any:
 
 def _write(path: Path, tables: Sequence[Any], about: About) -> None:
     """Row groups of about ROW_GROUP_TOKENS, never across more requests than that takes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_day(path.parent)
     table = pa.concat_tables(tables)
     table = table.replace_schema_metadata({META: about.as_json()})
     part = path.with_name(path.name + ".part")

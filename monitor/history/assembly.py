@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from dosimeter.detectors.frames import SEGMENTS, Codes
 from dosimeter.monitor.history.chunk import (
+    MAX_RECORD,
     Bank,
     Ended,
     Fired,
@@ -29,7 +30,8 @@ from dosimeter.monitor.history.chunk import (
 Ints = npt.NDArray[np.int64]
 STALE_NS = 3_600_000_000_000
 """After an hour without a word a request is over: its end was lost."""
-PIECE_ROWS = 1 << 14
+PIECE_ROWS, PIECE_BYTES = 1 << 14, MAX_RECORD // 2
+"""Of codes in one record that `records` makes, whichever is less."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,10 +41,12 @@ class Request:
     segments  SEGMENTS [S], rising; what lies between two of them was not scored, or was lost
     codes     int16 [T, F]
     whole     nothing of it is known to be missing
+    heard_ns  wall clock of the last chunk that held something of it: first_ns and last_ns are of the server's clock
     """
 
     opened: Opened
     bank: Bank
+    heard_ns: int
     first_ns: int = 0
     last_ns: int = 0
     fired: list[Fired] = field(default_factory=list)
@@ -122,8 +126,11 @@ class Assembly:
         self.counts: Counter[str] = Counter()
         self._waiting: dict[tuple[int, int], list[Rows]] = {}  # (epoch, columns) -> rows
 
-    def take(self, records: Iterable[Record]) -> list[Request]:
-        """Everything a chunk holds; returns the requests that are over, in the order of their ends."""
+    def take(self, records: Iterable[Record], now_ns: int | None = None) -> list[Request]:
+        """Everything a chunk holds; returns the requests that are over, in the order of their ends.
+
+        now_ns: wall clock of the chunk; None: each request says itself when it was heard, as `records` has it.
+        """
         over: list[Request] = []
         for record in records:
             if isinstance(record, Rows):
@@ -134,7 +141,7 @@ class Assembly:
             elif isinstance(record, ProgramText):
                 self.programs[record.digest] = record
             elif isinstance(record, Opened):
-                over += self._begin(record)
+                over += self._begin(record, now_ns)
             elif isinstance(record, Fired):
                 if (found := self.open.get((record.epoch, record.key))) is not None:
                     found.fired.append(record)
@@ -148,9 +155,11 @@ class Assembly:
                 if found is not None and found.ended is None:
                     found.ended = record
                     over.append(found)
-        self._attach()
+        self._attach(now_ns)
         for request in over:
-            self.open.pop((request.epoch, request.key), None)
+            at = request.epoch, request.key
+            if self.open.get(at) is request:  # not the one that goes on in its place
+                del self.open[at]
         return over
 
     def break_off(self) -> None:
@@ -161,7 +170,7 @@ class Assembly:
     def stale(self, now_ns: int) -> list[Request]:
         """Requests of which nothing was heard for long, no longer open; now_ns: wall clock of the chunk."""
         limit = now_ns - STALE_NS
-        gone = [r for r in self.open.values() if max(r.last_ns, r.opened.time_ns) < limit]
+        gone = [request for request in self.open.values() if request.heard_ns < limit]
         for request in gone:
             request.whole = False
             del self.open[request.epoch, request.key]
@@ -173,7 +182,7 @@ class Assembly:
             yield request.bank
             if (program := self.programs.get(request.opened.program)) is not None:
                 yield program
-            yield replace(request.opened, whole=request.whole)
+            yield replace(request.opened, whole=request.whole, time_ns=request.heard_ns)
             yield from request.fired
             yield from _rows(request)
 
@@ -184,26 +193,27 @@ class Assembly:
         self.banks = {name: bank for name, bank in self.banks.items() if name in banks}
         self.programs = {name: one for name, one in self.programs.items() if name in programs}
 
-    def _begin(self, opened: Opened) -> list[Request]:
+    def _begin(self, opened: Opened, now_ns: int | None) -> list[Request]:
         """The request as it was so far is over where it was open: the bank changed, or our sidecar came back."""
         at = opened.epoch, opened.key
         bank = self.banks.get(opened.bank)
         if bank is None:
             self.counts["requests_unknown"] += 1
             return []
+        heard_ns = opened.time_ns if now_ns is None else now_ns
         before = self.open.get(at)
         if before is None:
-            self.open[at] = Request(opened, bank, whole=opened.whole)
+            self.open[at] = Request(opened, bank, heard_ns, whole=opened.whole)
             return []
         if before.ended is not None:  # its key came twice: keys are never given again
             self.counts["requests_unknown"] += 1
             return []
         if before.opened.bank == opened.bank and before.opened.program == opened.program:
-            before.whole = False
+            before.whole, before.heard_ns = False, heard_ns
             return []
-        self._attach()
+        self._attach(now_ns)
         before.whole = False
-        self.open[at] = Request(opened, bank, whole=False)
+        self.open[at] = Request(opened, bank, heard_ns, whole=False)
         return [before]
 
     def _mark(self, epoch: int, keys: tuple[int, ...]) -> None:
@@ -214,7 +224,7 @@ class Assembly:
             for request in self.open.values():
                 request.whole &= request.epoch != epoch
 
-    def _attach(self) -> None:
+    def _attach(self, now_ns: int | None) -> None:
         """Give the rows that wait to their requests, all of one request at once."""
         for (epoch, columns), rows in self._waiting.items():
             segments = np.concatenate([one.segments for one in rows])
@@ -226,6 +236,7 @@ class Assembly:
                     self.counts["tokens_unknown"] += len(mine)
                 else:
                     self.counts["tokens_unknown"] += request.add(part, mine, seen)
+                    request.heard_ns = request.heard_ns if now_ns is None else now_ns
         self._waiting.clear()
 
 
@@ -253,7 +264,8 @@ def _by_key(
 def _rows(request: Request) -> Iterator[Rows]:
     """Its tokens in pieces; the first and the last say when these came."""
     segments, codes = request.segments, request.codes
-    cuts = sorted({*range(0, len(codes), PIECE_ROWS), max(0, len(codes) - 1), len(codes)})
+    piece = min(PIECE_ROWS, PIECE_BYTES // (2 * codes.shape[1]))
+    cuts = sorted({*range(0, len(codes), piece), max(0, len(codes) - 1), len(codes)})
     for low, high in pairwise(cuts):
         time_ns = request.last_ns if high == len(codes) else request.first_ns
         yield Rows(request.epoch, time_ns, _cut(segments, low, high), codes[low:high])

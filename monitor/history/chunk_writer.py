@@ -37,6 +37,7 @@ class ChunkWriter:
         self._fd = -1
         self._sequence = folder.highest_sequence()
         self._size = self._rows = self._began_ns = 0
+        self._sealed = False  # the chunk says that it is whole, and has not its name yet
         self._named: set[str] = set()  # digests of banks and programs that this chunk holds
 
     def append(self, records: Sequence[Record], now_ns: int) -> None:
@@ -58,40 +59,44 @@ class ChunkWriter:
         self._write(b"".join(pieces))
         self._rows += rows
         self._named |= named
-        if self._size >= self._limits.chunk_bytes:
-            self.end()
 
     def tick(self, now_ns: int) -> None:
-        """End a chunk that has become old. Raises OSError."""
-        if self._fd >= 0 and now_ns - self._began_ns >= self._limits.chunk_ns:
+        """End a chunk that has become large or old, or older than the clock says. Raises OSError."""
+        if self._fd < 0:
+            return
+        goes_on = 0 <= now_ns - self._began_ns < self._limits.chunk_ns
+        if self._sealed or not goes_on or self._size >= self._limits.chunk_bytes:
             self.end()
 
     def end(self) -> None:
-        """Give the chunk to whoever reads it. Raises OSError: it stays open; try again."""
+        """Give the chunk to whoever reads it. Raises OSError: nothing comes behind it; try again."""
         if self._fd < 0:
             return
-        self._write(encode(Seal(self._rows)))
-        os.close(self._fd)
-        self._fd = -1
+        if not self._sealed:
+            self._write(encode(Seal(self._rows)))
+            self._sealed = True
         open_path = self._folder.open_chunk(self._sequence)
         open_path.replace(self._folder.sealed_chunk(self._sequence, self._rows))
-        self._expire()
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+        try:
+            self._expire()
+        except OSError as error:  # the chunk is whole: the next one tries again
+            log.error("old chunks are not removed: %s", error)
 
     def _begin(self, now_ns: int) -> None:
-        self._sequence += 1
-        self._size = self._rows = 0
-        self._began_ns = now_ns
-        self._named = set()
-        path = self._folder.open_chunk(self._sequence)
+        sequence = self._sequence + 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        self._fd = os.open(self._folder.open_chunk(sequence), flags, 0o600)
+        self._size = self._rows = 0
         try:
-            self._write(header(self._sequence, now_ns))
+            self._write(header(sequence, now_ns))
         except OSError:
             os.close(self._fd)
             self._fd = -1
-            self._sequence -= 1
             raise
+        self._sequence, self._began_ns = sequence, now_ns
+        self._named, self._sealed = set(), False
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -70,7 +70,7 @@ SELECT seq, committed_ns FROM alert WHERE seq >= :seq ORDER BY seq LIMIT 1
 -- name: decided_between
 -- What decides about hits to come: those that notified or would have, those that a limit kept back, digests as they
 -- are. Looking for the bytes first spares the rest the reading; in canonical JSON no text can contain them.
-SELECT CASE WHEN instr(core, CAST('"kind":"digest"' AS BLOB)) THEN core ELSE json_extract(CAST(core AS TEXT),
+SELECT committed_ns, CASE WHEN instr(core, CAST('"kind":"digest"' AS BLOB)) THEN core ELSE json_extract(CAST(core AS TEXT),
   '$.rule_sha256', '$.time_ns', '$.epoch', '$.key', '$.decision', '$.would_act', '$.model.name', '$.trusted',
   '$.labels.tenant', '$.labels.user', '$.labels.conversation', '$.labels.route') END
 FROM alert
@@ -79,9 +79,14 @@ WHERE seq >= :first AND seq < :end AND (
   OR instr(core, CAST('"kind":"digest"' AS BLOB)))
 ORDER BY seq
 
+-- name: limited_between
+-- The rules, by hash of their text, of which a limit kept something back.
+SELECT DISTINCT json_extract(CAST(core AS TEXT), '$.rule_sha256') FROM alert
+WHERE seq >= :first AND seq < :end AND instr(core, CAST('"decision":"limited"' AS BLOB))
+
 -- name: hits_of
 -- What a count needs of the hits of one rule, the newest first.
-SELECT event_id, json_extract(CAST(core AS TEXT),
+SELECT event_id, committed_ns, json_extract(CAST(core AS TEXT),
   '$.rule_sha256', '$.status', '$.decision', '$.time_ns', '$.epoch', '$.key', '$.model.name', '$.trusted',
   '$.labels.tenant', '$.labels.user', '$.labels.conversation', '$.labels.route')
 FROM alert WHERE rule = :rule AND seq >= :first AND instr(core, CAST('"kind":"alert"' AS BLOB))

@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from dosimeter.monitor.history.ledger import SQL, LedgerError, check_version
 from dosimeter.monitor.history.records import Account, StoredAlert
@@ -130,16 +131,30 @@ class LedgerReader:
             low, high = (low, middle) if at >= committed_ns else (seq + 1, high)
         return low
 
-    def decided_since(self, seq: int) -> Iterator[str | bytes]:
-        """What decides about hits to come, from that position on in order: a hit as a JSON list, a digest as it is."""
+    def last_committed_ns(self) -> int | None:
+        """When the last record was committed; None when there is none."""
+        row = self._db.execute(SQL["committed_at"], {"seq": self.last_seq()}).fetchone()
+        return None if row is None else int(row[1])
+
+    def decided_since(self, seq: int) -> Iterator[tuple[int, str | bytes]]:
+        """What decides about hits to come, from that position on in order, each with the time of its commit.
+
+        A hit is a JSON list, a digest is as it was stored.
+        """
+        yield from self._by_parts("decided_between", seq)
+
+    def limited_since(self, seq: int) -> set[str]:
+        """The rules, by hash of their text, of which a limit kept something back, from that position on."""
+        return {sha256 for (sha256,) in self._by_parts("limited_between", seq)}
+
+    def _by_parts(self, name: str, seq: int) -> Iterator[Any]:
         end = self.last_seq() + 1
         for first in range(seq, end, PART):
             part = {"first": first, "end": min(first + PART, end)}
-            for (found,) in self._db.execute(SQL["decided_between"], part).fetchall():
-                yield found
+            yield from self._db.execute(SQL[name], part).fetchall()
 
-    def hits_of(self, rule: str, first: int, *, limit: int) -> list[tuple[str, str]]:
-        """Event id and what counts of it, as a JSON list, of the hits of a rule from that position on, newest first."""
+    def hits_of(self, rule: str, first: int, *, limit: int) -> list[tuple[str, int, str]]:
+        """The hits of a rule from that position on, newest first: id, time of commit, what counts as a JSON list."""
         parameters = {"rule": rule, "first": first, "limit": limit}
         return self._db.execute(SQL["hits_of"], parameters).fetchall()
 

@@ -72,6 +72,7 @@ class Spool:
         self._put_bytes = self._taken_bytes = 0
         self._missed: dict[int, set[int]] = {}  # epoch -> keys of rows that found no room
         self._missed_rows: Counter[int] = Counter()
+        self._unopened: dict[tuple[int, int], tuple[Record, ...]] = {}
         self._group: list[tuple[tuple[Record, ...], int]] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -83,10 +84,15 @@ class Spool:
 
     def open(self, bank: Bank, program: ProgramText, opened: Opened) -> None:
         # Together: the chunk that holds a request's beginning says what its codes mean.
+        at = opened.epoch, opened.key
         if self._put((bank, program, opened), SMALL_BYTES, reserve=True):
             self.requests += 1
+            self._unopened.pop(at, None)
         else:
             self.requests_dropped += 1
+            # No row of it comes before this is said: it would be taken for one of the bank that it had.
+            self._unopened[at] = (bank, program, replace(opened, whole=False))
+            self._miss(opened.epoch, [opened.key])
 
     def rows(self, rows: Rows) -> None:
         count, epoch = len(rows.codes), rows.epoch
@@ -109,12 +115,19 @@ class Spool:
 
     def end(self, ended: Ended) -> None:
         """Without room for this the request counts as open, until the archive finds that nothing comes any more."""
-        missed = self._missed.get(ended.epoch)
-        if missed is not None and (ended.key in missed or len(missed) >= MAX_MISSED):
-            # Together: an end without it would say that nothing is missing.
-            named = Lost(ended.epoch, (ended.key,), 0)
+        self._unopened.pop((ended.epoch, ended.key), None)
+        missed = self._missed.get(ended.epoch, set())
+        everyone = len(missed) >= MAX_MISSED
+        if everyone or ended.key in missed:
+            # Together: an end without it would say that nothing is missing. The last one named says how many rows.
+            last = not everyone and len(missed) == 1
+            rows = self._missed_rows[ended.epoch] if last else 0
+            named = Lost(ended.epoch, (ended.key,), rows)
             if self._put((named, ended), SMALL_BYTES, reserve=True):
-                missed.discard(ended.key)
+                if last:
+                    del self._missed[ended.epoch], self._missed_rows[ended.epoch]
+                elif not everyone:
+                    missed.discard(ended.key)
             return
         self._put((ended,), SMALL_BYTES, reserve=True)
 
@@ -133,7 +146,11 @@ class Spool:
             missed.pop()  # more than can be live: all of them are marked when there is room
 
     def _name_missed(self) -> None:
-        """Say what was lost, before anything that comes behind it."""
+        """Say what was lost, before anything that comes behind it, and what could not be said of requests."""
+        for at, together in list(self._unopened.items()):
+            if not self._put(together, SMALL_BYTES):
+                return
+            del self._unopened[at]
         for epoch, keys in list(self._missed.items()):
             everyone = len(keys) >= MAX_MISSED
             named = () if everyone else tuple(sorted(keys))

@@ -21,12 +21,24 @@ from dosimeter.rules.language.expr import Expr, ExprError, parse
 
 SCOPES = {s.name.lower(): s for s in Scope if s is not Scope.HISTORY}
 
+_SPOKEN = {
+    "message": ["user", "prompt", "input", "question"],
+    "answer": ["model", "assistant", "reply", "response", "output", "completion"],
+}
+MEANT = {
+    word: f"the {'user' if scope == 'message' else 'model'}'s words are `{scope}`"
+    for scope, words in _SPOKEN.items()
+    for word in words
+}
+"""The hint for a scope by the name that it has elsewhere."""
+
 SHAPE_KEYS = ("for", "at-least", "average", "share")
 KEYS = ("feature", "score", "in", "above", "below", *SHAPE_KEYS, "min-tokens", "coverage")
 MAX_LEAST = 100_000
 _TOKENS = re.compile(r"([0-9]{1,9}) tokens?")
 _OF_TOKENS = re.compile(r"([0-9]{1,9}) of ([0-9]{1,9}) tokens?")
 _PER_CENT = re.compile(r"([0-9]{1,3}) ?%")
+_PART_OF_ONE = re.compile(r"([0-9]{1,3})\.[0-9]+ ?%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,12 @@ class Condition:
 def read_condition(node: Node, reader: Reader) -> Condition | None:
     """The condition, or None after complaining."""
     before = len(reader.findings)
-    keys = reader.mapping(node, KEYS, required=("in",))
+    if reader.split_number(node):
+        return None
+    keys = reader.mapping(node, KEYS)
+    if node.kind == "map" and "in" not in keys and "in" not in _misspelt(node):
+        hint = f"say in whose words: {', '.join(f'`{scope}`' for scope in SCOPES)}"
+        reader.error(node, "`in` is missing", hint, "missing-key")
     feature, score = _feature(node, keys, reader)
     scope = _scope(keys["in"], reader) if "in" in keys else None
     sides = [key for key in ("above", "below") if key in keys]
@@ -119,6 +136,10 @@ def _feature(
         hint = "name one feature, or write one `score`, such as `max(scam, deception)`"
         reader.error(keys["score"] if given else node, message, hint, "missing-key")
         return None, None
+    if given == ["feature"] and keys["feature"].kind == "list":
+        hint = "one condition names one feature: list conditions under `any:`, or write a `score:`"
+        reader.expected(keys["feature"], "one feature", hint)
+        return None, None
     if given == ["feature"]:
         return reader.text(keys["feature"], 64), None
     text = reader.text(keys["score"], 500) if given else None
@@ -130,23 +151,19 @@ def _feature(
         hint = error.hint
         if not keys["score"].style and text.count("(") > text.count(")"):
             hint = f'put it in quotes: between `{{` and `}}` a comma ends it; `score: "{text}, …)"`'
-        reader.error(_inside(keys["score"], error.offset), error.message, hint, "score")
+        reader.error(keys["score"].at(error.offset), error.message, hint, "score")
         return None, None
     return score.text, score
-
-
-def _inside(node: Node, offset: int) -> Place:
-    """The place of a character of a text, where that is written on one line."""
-    place = node.place
-    if node.style in ("|", ">") or not place.line:
-        return place
-    return replace(place, column=place.column + offset + len(node.style))
 
 
 def _scope(node: Node, reader: Reader) -> Scope | None:
     if node.value == "history":
         hint = "its turns were decided when they were new: use `answer` or `message`"
         reader.error(node, "scope `history` fires nothing", hint, "scope")
+        return None
+    if str(node.value).lower() in MEANT:
+        hint = MEANT[str(node.value).lower()]
+        reader.error(node, f"`{visible(node.written)}` is no scope", hint, "scope")
         return None
     name = reader.one_of(node, SCOPES, "scope")
     return None if name is None else SCOPES[name]
@@ -174,7 +191,12 @@ def _enough(shape: Shape, keys: Mapping[str, Node], reader: Reader) -> Shape | N
         hint = "a window has its length; ask this of `average: answer` or `share: 20 % of answer`"
         reader.error(keys[given[0]], f"`{given[0]}` without a shape of the whole", hint, "shape")
         return None
-    least = reader.integer(keys["min-tokens"], 1, MAX_LEAST) if "min-tokens" in keys else 0
+    least: int | None = 0
+    if "min-tokens" in keys and (said := _TOKENS.fullmatch(keys["min-tokens"].written)):
+        reader.expected(keys["min-tokens"], "a whole number", f"write `{said[1]}`")
+        return None
+    if "min-tokens" in keys:
+        least = reader.integer(keys["min-tokens"], 1, MAX_LEAST)
     coverage = per_cent(keys["coverage"], reader) if "coverage" in keys else 0
     if least is None or coverage is None:
         return None
@@ -190,7 +212,10 @@ def per_cent(node: Node, reader: Reader, of: str | None = None) -> int | None:
     number, _, said = text.partition(" of ")
     match = _PER_CENT.fullmatch(number)
     if match is None or said != (of or ""):
-        reader.error(node, f"`{visible(text)}` is no share", f"write `{form}`", "shape")
+        hint = f"write `{form}`"
+        if said == (of or "") and (whole := _PART_OF_ONE.fullmatch(number)):
+            hint = f"a whole number, such as `{form.replace('20', str(max(1, int(whole[1]))), 1)}`"
+        reader.error(node, f"`{visible(text)}` is no share", hint, "shape")
         return None
     if not 1 <= int(match[1]) <= 100:
         reader.error(node, f"`{visible(text)}` is no share", "from 1 % to 100 %", "shape")

@@ -85,7 +85,10 @@ def _second(rule: SecondRule) -> Iterator[str]:
         yield f"Fires when {what[when.what]} within {span_text(when.within_s)}."
         by = _or(rule.policy.group_by, "and")
         yield f"It counts for each {by} by itself." if by else "It counts over all requests."
-        yield "It fires again once the number has fallen that far and risen anew."
+        yield (
+            f"It fires again once the number has been at {when.more_than} or fewer, "
+            f"then more than {when.more_than} again."
+        )
     elif isinstance(when, Absent):
         yield (
             f"Fires when no token gets a score of `{when.feature}` for {span_text(when.for_s)}, "

@@ -28,6 +28,7 @@ from dosimeter.rules.policy import (
 WHO = ("reason", "by", "until")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_PLAIN = re.compile(r"\$?[\w./-]{1,64}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOST_LABELS, _MOST_LABEL = 16, 120
 _MOST_VALUES, _MOST_VALUE = 10_000, 256
@@ -68,7 +69,7 @@ def read_policy(
         return absent if found is None else found
 
     policy = Policy(
-        get("only", lambda n, r: _whose(n, reader.mapping(n, MATCHED), lists, r), Whose()),
+        get("only", lambda n, r: _only(n, lists, r), Whose()),
         get("unless", lambda n, r: _unless(n, lists, r), ()),
         get("group-by", _group_by, ()),
         get("repeat-after", _repeat_after, 0),
@@ -79,6 +80,30 @@ def read_policy(
         get("confirm", _confirm, ""),
     )
     return policy if len(reader.findings) == before else None
+
+
+def _only(node: Node, lists: Mapping[str, tuple[str, ...]], reader: Reader) -> Whose | None:
+    values = _written(node)
+    if values:
+        reader.expected(node, "a mapping", f"write `{{tenant: [{values}]}}`")
+        return None
+    return _whose(node, reader.mapping(node, MATCHED), lists, reader)
+
+
+def _written(node: Node) -> str:
+    """A value, or a list of some, as they would stand between `[` and `]`; else nothing."""
+    members = node.nodes or (node,)
+    if any(m.kind != "text" or _PLAIN.fullmatch(str(m.value)) is None for m in members):
+        return ""
+    return ", ".join([str(m.value) for m in members[:3]] + ["…"] * (len(members) > 3))
+
+
+def _words(node: Node, reader: Reader) -> tuple[Node, ...]:
+    """The members of a list of names."""
+    if node.kind == "text" and (one := _written(node)):
+        reader.expected(node, "a list", f"write `[{one}]`")
+        return ()
+    return reader.items(node)
 
 
 def _whose(
@@ -166,7 +191,7 @@ def _date(node: Node, reader: Reader) -> date | None:
 
 
 def _group_by(node: Node, reader: Reader) -> tuple[str, ...]:
-    members = reader.items(node)
+    members = _words(node, reader)
     if node.kind == "list" and not members:
         hint = "remove the key: each request is then a group of its own"
         reader.error(node, "`group-by` without a label", hint, "group-by")
@@ -199,7 +224,7 @@ def _parsed(
 
 
 def _quiet_when(node: Node, own: Node | None, reader: Reader) -> tuple[str, ...]:
-    members = reader.items(node)
+    members = _words(node, reader)
     if node.kind == "list" and not members:
         reader.error(node, "`quiet-when` without a rule", "name one, or remove the key", "quiet")
     names = [reader.text(member, 64) for member in members]

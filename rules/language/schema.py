@@ -18,10 +18,10 @@ from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node, load, load_file
 from dosimeter.rules import summary
 from dosimeter.rules.atoms import SEVERITIES, STATUSES
-from dosimeter.rules.canonical import canonical, digest
 from dosimeter.rules.language.policy_keys import read_lists, read_policy
 from dosimeter.rules.language.second import SecondRule, check_keys, fields_of, form_of, read_second
 from dosimeter.rules.language.when import Clear, Signals, When, read_clear, read_signals, read_when
+from dosimeter.rules.language.written import Written
 from dosimeter.rules.policy import EVERYONE, POLICY_KEYS, Policy
 
 VERSION = 1
@@ -33,7 +33,7 @@ _URL = re.compile(r"https?://[^\s]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Written):
     """One rule as it was written. place: of its id; places: of the value of each of its keys."""
 
     id: str
@@ -50,26 +50,8 @@ class Rule:
     tests: Node | None = field(default=None, compare=False, hash=False)
 
     def as_json(self) -> dict[str, Any]:
-        """The canonical form: equal for rules that say the same, however they are written."""
-        text: dict[str, Any] = {
-            "rule": self.id,
-            "when": self.when.as_json(),
-            "status": self.status,
-            "severity": self.severity,
-            "summary": self.summary,
-        }
-        text |= {k: v for k, v in (("owner", self.owner), ("runbook", self.runbook)) if v}
-        if self.clear is not None:
-            text["clear"] = self.clear.as_json()
-        return text | self.policy.as_json()
-
-    @property
-    def canonical(self) -> bytes:
-        return canonical(self.as_json())
-
-    @property
-    def sha256(self) -> str:
-        return digest(self.canonical)
+        clear = {} if self.clear is None else {"clear": self.clear.as_json()}
+        return Written.as_json(self) | clear
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,10 @@ class Silence:
         self._served = 0  # when the last score was seen
         self._said = False
 
+    def say_again(self) -> None:
+        """One that lasts and was said is said once more: whoever hears of it now may not have heard before."""
+        self._said = False
+
     def look(self, time_ns: int, *, requests: bool, served: int, scored: bool) -> Silent | None:
         """What has lasted long enough with this look, and was not said yet.
 

@@ -219,6 +219,8 @@ def read_clear(node: Node, when: When | None, reader: Reader) -> Clear | None:
         hint = f"calm is `{side}` a looser level"
         reader.error(node.entries[other].place, f"the rule itself fires `{other}`", hint, "clear")
         return None
+    if reader.split_number(node):
+        return None
     keys = reader.mapping(node, (side, "for"), required=(side, "for"))
     if side not in keys or "for" not in keys:
         return None

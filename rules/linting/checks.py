@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import date
-from itertools import product
+from itertools import combinations, product
 
 from dosimeter.detectors.findings import Severity, hint_for, visible
 from dosimeter.detectors.frames import Scope
@@ -24,6 +24,8 @@ from dosimeter.rules.linting.checks_policy import Written, check_policy
 from dosimeter.rules.testing.cases import read_tests
 
 _AT_END = (*WHOLE, "average_last")
+_ASKED = {Scope.SYSTEM, Scope.MESSAGE}
+_ANSWERED = {Scope.ANSWER, Scope.REASONING}
 
 
 def check(
@@ -97,6 +99,8 @@ def _together(rule: Rule, reader: Reader) -> None:
         if len(set(part.conditions)) < len(part.conditions):
             message = "the same condition stands twice under `any`"
             reader.report("repeated", "warning", at, message, "remove one")
+    _order(rule, reader)
+    _taken_back(rule, reader)
     if not when.within:
         return
     shapes = [condition.shape for condition in when.conditions]
@@ -113,6 +117,50 @@ def _together(rule: Rule, reader: Reader) -> None:
             f"begins: `within: {longest} tokens` or more says what it seems to"
         )
         reader.report("window-within", "warning", when.places["within"], message, hint)
+
+
+def _order(rule: Rule, reader: Reader) -> None:
+    """Of one request every message stands before what answers it."""
+    if rule.when.kind != "sequence":
+        return
+    scopes = [{condition.scope for condition in part.conditions} for part in rule.when.parts]
+    for early, late in combinations(scopes, 2):
+        if early <= _ANSWERED and late <= _ASKED:
+            first, then = (min(found).name.lower() for found in (early, late))
+            message = f"a stage in `{first}` before one in `{then}`: this never fires"
+            hint = f"within one request the {then} comes before the {first}: swap the two"
+            reader.error(rule.places["when"], message, hint, "impossible")
+            return
+
+
+def _taken_back(rule: Rule, reader: Reader) -> None:
+    """A `not` of another feature, which sees the answer up to the token at which the rule fires."""
+    if rule.when.kind != "all":
+        return
+    wanted = [part for part in rule.when.parts if not part.negated]
+    read = {name for part in wanted for c in part.conditions for name in c.features}
+    refused = [c for part in rule.when.parts if part.negated for c in part.conditions]
+    at_end = any(
+        all(c.shape.kind in _AT_END and c.scope is Scope.ANSWER for c in part.conditions)
+        for part in wanted
+    )
+    if at_end or not any(c.scope is Scope.ANSWER and not read & {*c.features} for c in refused):
+        return
+    for part in wanted:
+        if any(_at_token(c) for c in part.conditions):
+            message = (
+                f"{_named(part)} fires at a token: what `not` refuses does not take it back later"
+            )
+            hint = (
+                "to let a warning after it count, decide at the answer's end with "
+                "`average: answer` in the first; else leave it"
+            )
+            reader.report("not-later", "note", rule.places["when"], message, hint)
+            return
+
+
+def _at_token(condition: Condition) -> bool:
+    return condition.scope is Scope.ANSWER and condition.shape.kind not in _AT_END
 
 
 def _named(part: Part) -> str:

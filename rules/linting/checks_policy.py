@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
+from math import prod
 
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
 from dosimeter.rules.language.schema import Rule
 from dosimeter.rules.language.second import SecondRule
-from dosimeter.rules.policy import Exemption, Policy
+from dosimeter.rules.policy import Exemption, Policy, span_text
 
 SOON_DAYS = 30
 
@@ -35,6 +36,7 @@ def check_policy(written: Written, day: date | None, reader: Reader) -> None:
     """Of a rule that runs. day: None, no date is judged."""
     _covered(written, day, reader)
     _grouping(written, reader)
+    _unreached(written, reader)
     if day is not None:
         _dates(written, day, reader)
 
@@ -85,6 +87,29 @@ def _grouping(written: Written, reader: Reader) -> None:
     if policy.limit and policy.group_by and not policy.repeat_after_s:
         message = f"`limit` counts the whole rule, not each {' and '.join(policy.group_by)}"
         hint = "for one notification each in a time there is `repeat-after: 1h`"
+        reader.report("limit", "note", written.value("limit"), message, hint)
+
+
+def _unreached(written: Written, reader: Reader) -> None:
+    """A `limit` above what `repeat-after` leaves of the groups that `only` names."""
+    policy = written.rule.policy
+    named = {name: values for name, values in policy.only.labels if values}
+    if not (policy.limit and policy.repeat_after_s and policy.group_by):
+        return
+    if not set(policy.group_by) <= set(named):
+        return
+    groups = prod(len(named[name]) for name in policy.group_by)
+    most = groups * -(-policy.limit.window_ns // policy.repeat_after_ns)
+    if most <= policy.limit.count:
+        each = " and ".join(policy.group_by)
+        message = (
+            f"`limit` is never reached: {groups} {each}{'s' if groups > 1 else ''} with "
+            f"`repeat-after: {span_text(policy.repeat_after_s)}` make at most {most} a "
+            f"{policy.limit.per}"
+        )
+        hint = f"remove it, or write less than `{most} per {policy.limit.per}`"
+        if most == 1:
+            hint = "remove it"
         reader.report("limit", "note", written.value("limit"), message, hint)
 
 

@@ -17,9 +17,12 @@ import numpy.typing as npt
 from dosimeter.detectors.bank import Column
 from dosimeter.detectors.binomial import lower_bound, upper_bound
 from dosimeter.detectors.calibrate import Calibration
-from dosimeter.detectors.frames import SEGMENTS, ScoreFrame
+from dosimeter.detectors.frames import SEGMENTS, Scope, ScoreFrame
+from dosimeter.detectors.levels import WHOLE
+from dosimeter.detectors.shapes import NEVER, unit_statistics
 from dosimeter.rules.engine import Engine
-from dosimeter.rules.language.schema import RuleSet
+from dosimeter.rules.language.condition import Condition
+from dosimeter.rules.language.schema import Rule, RuleSet
 from dosimeter.rules.policy import Policy
 from dosimeter.rules.program import Program, compile_program
 
@@ -71,7 +74,10 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a ruleset does on benign traffic. any_rule: requests in which some rule fires; any_live: some live one."""
+    """What a ruleset does on benign traffic. any_rule: requests in which some rule fires; any_live: some live one.
+
+    inactive: rules without a place for a level, and why; never: those of which a part can never be true here, and why.
+    """
 
     rules: Mapping[str, Expected]
     any_rule: Expected
@@ -80,6 +86,7 @@ class Traffic:
     corpus: str
     date: str
     per_day: int | None
+    never: Mapping[str, str]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -90,12 +97,13 @@ class Traffic:
             "any_rule": self.any_rule.as_json(self.per_day),
             "any_live": self.any_live.as_json(self.per_day),
             "inactive": dict(self.inactive),
+            "never": dict(self.never),
         }
 
     def told(self) -> list[str]:
         """A line a rule, one for all, and what was counted."""
         lines = [f"{name}: {found.told(self.per_day)}" for name, found in self.rules.items()]
-        lines += [f"{name}: inactive: {reason}" for name, reason in self.inactive.items()]
+        lines += [f"{name}: inactive" for name in self.inactive]
         if len(self.rules) > 1:
             lines.append(f"any rule: {self.any_rule.told(self.per_day)}")
             lines.append(f"any live rule: {self.any_live.told(self.per_day)}")
@@ -129,6 +137,12 @@ def expect(
     fired = _fired(program, calibration, tell)
     of = calibration.requests
 
+    never: dict[str, str] = {}
+    for rule in rules:
+        silent = rule.id in program.inactive or fired.get(rule.id) == set()
+        if silent and (why := _undecided(rule, calibration)):
+            never[rule.id] = why
+
     def some(names: Collection[str]) -> Expected:
         return Expected(len(set().union(*(fired[name] for name in names))), of)
 
@@ -140,7 +154,54 @@ def expect(
         calibration.corpus,
         calibration.date,
         per_day,
+        never,
     )
+
+
+def _undecided(rule: Rule, calibration: Calibration) -> str:
+    """Why a part of the rule is true nowhere on this traffic, whatever its level; empty where that is not so."""
+    for part in rule.when.parts:
+        if part.negated or not all(
+            set(c.features) <= set(calibration.features) for c in part.conditions
+        ):
+            continue
+        units = [_decided(c, calibration) for c in part.conditions]
+        if not any(decided for decided, _ in units):
+            return _too_short(part.conditions[0], units[0][1])
+    return ""
+
+
+def _decided(condition: Condition, calibration: Calibration) -> tuple[int, int]:
+    """Of how many answers, or messages, its statistic exists; and of how many it could."""
+    stream = calibration.stream(condition.features[0])
+    if condition.score is not None:
+        codes = condition.score.codes([calibration.stream(f).codes for f in condition.features])
+        stream = replace(stream, codes=codes)
+    values = unit_statistics(stream, condition.scope, condition.shape)
+    return int((values > NEVER).sum()), len(values)
+
+
+def _too_short(condition: Condition, of: int) -> str:
+    noun = {Scope.ANSWER: "answers", Scope.MESSAGE: "messages"}.get(condition.scope, "requests")
+    shape = condition.shape
+    if not of:
+        scope = condition.scope.name.lower()
+        return f"never fires here: no token is `{scope}`; calibrate on traffic that has some"
+    among = f"never fires here: none of the {of:,} {noun} has"
+    if shape.kind not in WHOLE:
+        length = shape.k if shape.kind == "at_least" else shape.n
+        row = " in a row" if length > 1 else ""
+        tokens = f"{length} scored token{'s' if length > 1 else ''}{row}"
+        return f"{among} {tokens}; shorten the window, or calibrate on longer {noun}"
+    asked = [f"{max(shape.least, 1)} scored token" + ("s" if shape.least > 1 else "")]
+    lower = ["`min-tokens`"] if shape.least > 1 else []
+    if shape.coverage:
+        asked.append(f"{shape.coverage} % of its tokens scored")
+        lower.append("`coverage`")
+    if not lower:
+        return f"{among} {asked[0]}; calibrate on longer {noun}"
+    said = " or ".join(lower)
+    return f"{among} {' and '.join(asked)}; lower {said} or calibrate on longer {noun}"
 
 
 def _fired(

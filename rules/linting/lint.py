@@ -6,7 +6,7 @@ that can be read, `checks.py` and `checks_among.py`. It never learns about a run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date
 from json import dumps
 from pathlib import Path
@@ -81,7 +81,9 @@ def lint_command(
     findings = lint(paths, features, day, replicas)
     found = None
     if traffic is not None and not any(f.severity == "error" for f in findings):
-        found = traffic(load_rules(paths))
+        ruleset = load_rules(paths)
+        found = traffic(ruleset)
+        findings = in_order([*findings, *_silent(ruleset, found, findings)])
     if json:
         body = {"findings": [f.as_json() for f in findings]}
         out.write(dumps(body | ({"traffic": found.as_json()} if found else {}), indent=2) + "\n")
@@ -94,6 +96,21 @@ def lint_command(
         if traffic is not None and found is None:
             out.write("alerts a day: told once there is no error\n")
     return FINDINGS if any(f.severity != "note" for f in findings) else CLEAN
+
+
+def _silent(ruleset: RuleSet, traffic: Traffic, findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Rules that cannot fire on this traffic; of one that expired that was said."""
+    over = {finding.place for finding in findings if finding.code == "expired"}
+    for rule in ruleset.rules:
+        if rule.places.get("expires") in over:
+            continue
+        code, why = "never", traffic.never.get(rule.id)
+        if rule.id in traffic.inactive:
+            code, why = "inactive", why or traffic.inactive[rule.id]
+        if why is not None:
+            message, _, hint = why.partition("; ")
+            told = f"rule `{rule.id}` is inactive: {message}" if code == "inactive" else message
+            yield Finding(code, "warning", rule.places["when"], told, hint or None)
 
 
 def _tally(findings: Sequence[Finding]) -> str:

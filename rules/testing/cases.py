@@ -31,6 +31,7 @@ from dosimeter.detectors.findings import Place, hint_for, visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
 from dosimeter.rules.decide import Word
+from dosimeter.rules.language.condition import MEANT
 from dosimeter.rules.language.schema import Rule
 from dosimeter.rules.policy import NS, UNITS_S
 from dosimeter.rules.testing.streams import NAMES, Stream, read_stream
@@ -237,6 +238,10 @@ def _decision(node: Node, requests: int, reader: Reader) -> Expectation | None:
 
 def _at(node: Node, reader: Reader) -> str | None:
     """`answer 16`, `end of answer`, `end of answer 2`; None after complaining."""
+    if node.kind == "int":
+        hint = f"write `answer {node.written}`, or `message {node.written}`: whose token it is"
+        reader.error(node, f"`{node.written}` is no place in a stream", hint, "at")
+        return None
     text = reader.text(node, 80)
     if text is None:
         return None
@@ -247,6 +252,7 @@ def _at(node: Node, reader: Reader) -> str | None:
         return None
     scope = match["ended"] or match["scope"]
     if scope not in NAMES:
-        reader.error(node, f"`{scope}` is no scope", hint_for(scope, NAMES), "at")
+        hint = MEANT.get(scope) or hint_for(scope, NAMES)
+        reader.error(node, f"`{scope}` is no scope", hint, "at")
         return None
     return text.removesuffix(" 1") if match["ended"] else text

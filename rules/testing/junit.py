@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from dosimeter.detectors.findings import Finding
 from dosimeter.rules.testing.tested import Tested, explained
 from dosimeter.rules.testing.tested_text import told
 
@@ -16,8 +17,21 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, not even escaped."""
 
 
-def as_junit(tested: Sequence[Tested]) -> bytes:
+def as_junit(tested: Sequence[Tested], refused: Sequence[Finding] = ()) -> bytes:
+    """refused: errors in the files, each a case of a suite `lint`."""
     root = ElementTree.Element("testsuites", name="dosimeter rules test")
+    if refused:
+        count = str(len(refused))
+        suite = ElementTree.SubElement(
+            root, "testsuite", name="lint", tests=count, failures="0", errors=count, skipped="0"
+        )
+        for finding in refused:
+            case = ElementTree.SubElement(
+                suite, "testcase", classname="lint", name=_xml(finding.message),
+                file=_xml(finding.place.name), line=str(finding.place.line),
+            )  # fmt: skip
+            error = ElementTree.SubElement(case, "error", message=_xml(finding.message))
+            error.text = _xml(str(finding))
     for one in tested:
         failures = len(one.failed) if not one.unplaced else 0
         errors = len(one.tests) if one.unplaced else 0

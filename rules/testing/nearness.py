@@ -6,7 +6,9 @@ kernel; it never learns how conditions join, so a rule can stay silent although 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from dosimeter.rules.testing.streams import Positions, Stream
 class Near:
     """One condition. came: its statistic at its highest, lowest where the rule asks for below; None: never decided.
 
+    at: the token of that. first: the first at which it was beyond; moments: the positions of all of them.
     negated: the rule fires only where it is not met.
     """
 
@@ -34,6 +37,8 @@ class Near:
     came: int | None
     at: str | None
     negated: bool = False
+    first: str | None = None
+    moments: tuple[int, ...] = ()
 
     @property
     def beyond(self) -> bool:
@@ -61,7 +66,8 @@ class Near:
             return f"{said}: never decided, {least} never came"
         where = f" at {self.at}" if self.at else ""
         verdict = "" if self.beyond else "not "
-        return f"{said}: came to {decimal(self.came)} sd{where}, {verdict}{side} {sd} sd"
+        first = f"first {side} at {self.first}; " if self.first not in (None, self.at) else ""
+        return f"{said}: {first}came to {decimal(self.came)} sd{where}, {verdict}{side} {sd} sd"
 
 
 def nearness(rule: Rule, program: Program, stream: Stream) -> list[Near]:
@@ -73,6 +79,52 @@ def nearness(rule: Rule, program: Program, stream: Stream) -> list[Near]:
     ]
     negated = [part.negated for part in rule.when.parts for _ in part.conditions]
     return [replace(one, negated=no) for one, no in zip(found, negated, strict=True)]
+
+
+def apart(rule: Rule, near: Sequence[Near]) -> str | None:
+    """How far apart the parts of the rule were true, where that is what kept it from firing. near: of `nearness`."""
+    when = rule.when
+    if not when.within:
+        return None
+    left = iter(near)
+    parts = [
+        (part, sorted({at for _ in part.conditions for at in next(left).moments}))
+        for part in when.parts
+    ]
+    met = [np.array(moments, np.int64) for part, moments in parts if not part.negated]
+    if not all(map(len, met)):
+        return None
+    least = _chain(met) if when.kind == "sequence" else _span(met)
+    if least is None:
+        return "each was met, but never one after the other in this order"
+    if least < when.within:
+        return None
+    between = "the first and the last" if when.kind == "sequence" else "they"
+    return (
+        f"each was met, but {between} were at least {least} tokens apart; "
+        f"`within: {when.within} tokens` allows {when.within - 1}"
+    )
+
+
+def _chain(met: Sequence[Positions]) -> int | None:
+    """Least distance of first and last, one of each in ascending order; None where there is no such order."""
+    begins = met[0]  # by the position at which a chain ends, the latest at which one can begin
+    for before, now in pairwise(met):
+        at = np.searchsorted(before, now, side="left") - 1
+        latest = np.maximum.accumulate(begins)
+        begins = np.where(at >= 0, latest[np.maximum(at, 0)], -1)
+    found = (met[-1] - begins)[begins >= 0]
+    return int(found.min()) if len(found) else None
+
+
+def _span(met: Sequence[Positions]) -> int:
+    """Length of the shortest stretch with one of each: it ends at one, and begins at the latest of another."""
+    ends = np.unique(np.concatenate(met))
+    begins = np.full(len(ends), ends[-1])
+    for moments in met:
+        at = np.searchsorted(moments, ends, side="right") - 1
+        begins = np.minimum(begins, np.where(at >= 0, moments[np.maximum(at, 0)], -1))
+    return int((ends - begins)[begins >= 0].min())
 
 
 def _near(condition: Condition, atom: Atom, stream: Stream) -> Near:
@@ -90,12 +142,16 @@ def _near(condition: Condition, atom: Atom, stream: Stream) -> Near:
     values = unit_statistics(line, condition.scope, shape)
     if not len(values) or values[0] == NEVER:
         return Near(condition, atom.threshold, None, None)
-    at = None
+    at = first = None
+    per_token = token_statistics(line, condition.scope, shape)
+    scored = np.flatnonzero((scopes == int(condition.scope)) & (signed != CODE_UNSCORED))
+    beyond = scored[per_token > atom.direction * atom.threshold]
     if not ends_scope(atom):
-        per_token = token_statistics(line, condition.scope, shape)
-        scored = np.flatnonzero((scopes == int(condition.scope)) & (signed != CODE_UNSCORED))
         at = stream.label(int(scored[int(np.argmax(per_token))]), False)
-    return Near(condition, atom.threshold, atom.direction * int(values[0]), at)
+        first = stream.label(int(beyond[0]), False) if len(beyond) else None
+    came = atom.direction * int(values[0])
+    moments = tuple(beyond.tolist())
+    return Near(condition, atom.threshold, came, at, False, first, moments)
 
 
 def _line(condition: Condition, stream: Stream) -> tuple[Codes, Positions]:

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dosimeter.detectors.findings import InputError, Place, hint_for, visible
+from dosimeter.detectors.findings import InputError, hint_for, visible
 from dosimeter.detectors.frames import SEGMENTS, Codes, Scope, ScoreFrame
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
+from dosimeter.rules.language.condition import MEANT
 from dosimeter.rules.testing.fixture import read_fixture
 from dosimeter.rules.testing.runs import MAX_TOKENS, RunError, read_runs
 
@@ -129,6 +130,10 @@ def _entry(
 ) -> Piece | int | None:
     """What came, or how many positions did not; None after complaining."""
     before = len(reader.findings)
+    for key, entry in node.entries.items():
+        if key.lower() in MEANT:
+            reader.error(entry.place, f"`{key}` is no scope", MEANT[key.lower()], "scope")
+            return None
     keys = reader.mapping(node, (*NAMES, *OTHERS))
     if len(reader.findings) > before:
         return None
@@ -176,16 +181,8 @@ def _runs(node: Node, reader: Reader) -> Codes | None:
     try:
         return read_runs(text)
     except RunError as error:
-        reader.error(_inside(node, error.offset), visible(error.message), error.hint, "runs")
+        reader.error(node.at(error.offset), visible(error.message), error.hint, "runs")
         return None
-
-
-def _inside(node: Node, offset: int) -> Place:
-    """The place of a character of a text, where that is written on one line."""
-    place = node.place
-    if node.style in ("|", ">"):
-        return place
-    return replace(place, column=place.column + offset + len(node.style))
 
 
 def _recorded(node: Node, features: tuple[str, ...], folder: Path, reader: Reader) -> Piece | None:

@@ -13,7 +13,7 @@ from dosimeter.rules.language.schema import Rule
 from dosimeter.rules.placing import Levels
 from dosimeter.rules.testing.cases import RuleTest, features_of, read_tests
 from dosimeter.rules.testing.mutation import MutationScore, mutate
-from dosimeter.rules.testing.nearness import nearness
+from dosimeter.rules.testing.nearness import apart, nearness
 from dosimeter.rules.testing.trial import Trial, Unplaced, Verdict
 from dosimeter.rules.testing.unit_normal import UnitNormal
 
@@ -82,4 +82,7 @@ def explained(tested: Tested, verdict: Verdict) -> list[str]:
     if not tested.rule.policy.applies(vouched, request.model):
         lines.append("`only` does not let these trusted labels through")
     near = nearness(tested.rule, tested.trial.program, request.stream)
-    return [*lines, *map(str, near)]
+    lines += map(str, near)
+    if verdict.missing and (far := apart(tested.rule, near)) is not None:
+        lines.append(far)
+    return lines

@@ -9,7 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dosimeter.detectors.findings import visible
+from dosimeter.detectors.findings import Finding, visible
+from dosimeter.rules.language.counting import Count
+from dosimeter.rules.language.second import SecondRule
+from dosimeter.rules.language.watching import Absent, Shift
 from dosimeter.rules.testing.cases import Expectation, RuleTest
 from dosimeter.rules.testing.mutation import MutationScore
 from dosimeter.rules.testing.runs import write_runs
@@ -17,16 +20,29 @@ from dosimeter.rules.testing.streams import written
 from dosimeter.rules.testing.tested import Tested, explained
 from dosimeter.rules.testing.trial import Found, Verdict
 
-
-def as_text(tested: Sequence[Tested]) -> str:
-    lines = [line for one in tested for line in _rule(one)]
-    return visible("\n".join([*lines, _tally(tested)]), keep="\n") + "\n"
+_FORM = {Count: "a `count`", Absent: "an `absent`", Shift: "a `shift`"}
 
 
-def as_json(tested: Sequence[Tested]) -> str:
+def as_text(
+    tested: Sequence[Tested], second: Sequence[SecondRule] = (), refused: Sequence[Finding] = ()
+) -> str:
+    """second: rules of the files that can have no tests; refused: why no sidecar takes these files."""
+    lines = [str(finding) for finding in refused]
+    if refused:
+        lines.append("no sidecar runs these rules; what their tests say all the same:")
+    lines += [line for one in tested for line in _rule(one)]
+    lines += [f"{one.place}: {one.id}: {_FORM[type(one.when)]} has no tests" for one in second]
+    return visible("\n".join([*lines, _tally(tested, refused)]), keep="\n") + "\n"
+
+
+def as_json(
+    tested: Sequence[Tested], second: Sequence[SecondRule] = (), refused: Sequence[Finding] = ()
+) -> str:
     failed = sum(len(one.failed) if not one.unplaced else len(one.tests) for one in tested)
     body: dict[str, Any] = {
+        "refused": [finding.as_json() for finding in refused],
         "rules": [_rule_json(one) for one in tested],
+        "without_tests": [one.id for one in second],
         "passed": sum(len(one.tests) for one in tested) - failed,
         "failed": failed,
     }
@@ -121,13 +137,15 @@ def _entry(key: str, value: dict[str, list[int]] | int) -> str:
     return f"{key}: {{{runs}}}"
 
 
-def _tally(tested: Sequence[Tested]) -> str:
+def _tally(tested: Sequence[Tested], refused: Sequence[Finding] = ()) -> str:
     tests = [one for one in tested if one.tests]
     failed = sum(len(one.tests) if one.unplaced else len(one.failed) for one in tested)
     passed = sum(len(one.tests) for one in tested) - failed
     said = f"{passed} passed, {failed} failed"
     if len(tests) < len(tested):
         said += f"; {len(tested) - len(tests)} of {len(tested)} rules without tests"
+    if refused:
+        said += f"; {len(refused)} error{'s' if len(refused) > 1 else ''} in the rules"
     score = score_of(tested)
     if score is not None:
         said += f"; {score:.0f} % of changes noticed"

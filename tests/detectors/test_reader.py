@@ -75,3 +75,44 @@ def test_joiners_and_line_breaks_are_text(kept: str) -> None:
     reader = Reader()
     assert reader.text(Node("text", load("a", "f.yaml").place, kept)) == kept
     assert reader.findings == []
+
+
+@pytest.mark.parametrize(
+    ("written", "place", "whole"),
+    [
+        ("{in: answer, above: 1 in 1,000 answers}", "f.yaml:1:24", "1 in 1000 answers"),
+        ("{above: 20,000 a day, in: answer}", "f.yaml:1:12", "20000 a day"),
+    ],
+)
+def test_a_number_that_a_comma_split_is_shown_whole(written: str, place: str, whole: str) -> None:
+    reader = Reader()
+    assert reader.split_number(node(written))
+    (finding,) = reader.findings
+    assert (str(finding.place), finding.hint) == (
+        place,
+        f"write 1000 without a comma: `{whole}`",
+    )
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{a: 1, '000': 2}",
+        "{a: b, 000 c: }",
+        "{a: 1, 00 c: }",
+        "[1]",
+        "{above: '1 in 1,000 answers'}",
+    ],
+)
+def test_other_keys_are_no_part_of_a_number(written: str) -> None:
+    reader = Reader()
+    assert not reader.split_number(node(written))
+    assert not reader.findings
+
+
+def test_an_unknown_key_that_is_the_rest_of_a_number_is_told_so() -> None:
+    reader = Reader()
+    reader.mapping(node("{limit: 1,000 per hour}"), ("limit",))
+    (finding,) = reader.findings
+    assert finding.hint is not None
+    assert finding.hint.startswith("write 1000 without a comma")

@@ -227,3 +227,26 @@ def test_what_is_missing_at_the_end_is_placed_at_the_end() -> None:
     """Found 2026-11-20 by fuzzing: one parser puts it on the line after the last, where no editor can go."""
     assert refused("a: 1\nb") == ("syntax", "2:2")
     assert str(load("# no value\n---", "f.yaml").place) == "f.yaml:2:4"
+
+
+@pytest.mark.parametrize(
+    "text", ["a:\n\t- 1", "a:\n  b: 1\n\tc: 2", "a:\n  b:\n  \t  c: 1\n\td: 1"]
+)
+def test_a_tab_at_the_start_of_a_line_is_named(text: str) -> None:
+    with pytest.raises(InputError) as error:
+        load(text, "f.yaml")
+    (finding,) = error.value.findings
+    line = finding.place.line
+    assert "\t" in text.splitlines()[line - 1]
+    assert finding.hint == f"line {line} begins with a tab: indent with spaces"
+
+
+def test_a_tab_elsewhere_is_not_blamed() -> None:
+    with pytest.raises(InputError) as error:
+        load("a: [1\t", "f.yaml")
+    assert "tab" not in str(error.value)
+
+
+def test_a_number_that_a_comma_split_is_told_so() -> None:
+    with pytest.raises(InputError, match="write 1000 without a comma"):
+        load("{a: 1 in 1,000}", "f.yaml")

@@ -116,7 +116,7 @@ def store(folder: Path, codes: Codes, secret: int, one_in: int) -> Path:
 def _request(key: int, codes: Codes, day: int) -> Request:
     at = (FIRST_DAY + day) * DAY_NS + key * 1000
     opened = Opened(1, key, BANK.digest, "", at, f"tenant-{key % 5}", "chat")
-    request = Request(opened, BANK)
+    request = Request(opened, BANK, at)
     segments = np.array([(key, 0, LENGTH, int(Scope.ANSWER))], SEGMENTS)
     request.add(segments, codes[:, None], (at, at + 1))
     return request

@@ -105,6 +105,37 @@ def test_rules_that_silence_still_do_after_a_clock_was_set_back() -> None:
     assert line.hit(second) == "silenced"
 
 
+def test_a_clock_that_was_ahead_while_no_hit_came_holds_nothing_back_afterwards() -> None:
+    line = Line()
+    once = rule(Policy(group_by=("tenant",), repeat_after_s=3600), "once")
+    few = rule(Policy(limit=Limit(2, "minute")), "few")
+    assert line.hit(once, tenant="acme") == "notified"
+    line.now = START + DAY
+    assert line.digests() == []
+    line.now = START + S
+    assert line.digests() == []
+    for hours in (2, 4, 20):
+        line.now = START + hours * 60 * MINUTE
+        assert line.hit(once, tenant="acme") == "notified"
+        assert [line.hit(few) for _ in range(3)] == ["notified", "notified", "limited"]
+        line.now += MINUTE + LATE_NS
+        (digest,) = line.digests()
+        assert (digest["from_ns"], digest["limited"]) == (START + hours * 60 * MINUTE, 1)
+
+
+def test_a_window_to_which_the_clock_comes_back_has_a_second_digest_with_an_id_of_its_own() -> None:
+    line, of = Line(now=START + 30 * MINUTE), rule(Policy(limit=Limit(1, "hour")))
+    assert [line.hit(of) for _ in range(4)] == ["notified"] + ["limited"] * 3
+    line.now -= 2 * MINUTE
+    (first,) = line.digests()
+    assert [line.hit(of) for _ in range(6)] == ["notified"] + ["limited"] * 5
+    line.now = START + 60 * MINUTE + LATE_NS
+    (second,) = line.digests()
+    assert (first["limited"], second["limited"]) == (3, 5)
+    assert first["from_ns"] == second["from_ns"]
+    assert first["event_id"] != second["event_id"]
+
+
 @pytest.mark.parametrize(("status", "word"), [("live", "notified"), ("shadow", "shadow")])
 def test_a_defect_in_deciding_tells_rather_than_loses(
     status: str, word: str, monkeypatch: pytest.MonkeyPatch

@@ -74,7 +74,7 @@ def store(folder: Path, codes: Codes, bank: Bank = BANK) -> None:
                 share = (key * DAYS % len(codes)) / len(codes)
                 at = (20_000 + day) * DAY_NS + int(share * DAY_NS)
                 opened = Opened(1, key, bank.digest, "", at, f"tenant-{key % 5}", "chat")
-                request = Request(opened, bank)
+                request = Request(opened, bank, at)
                 segments = np.array([(key, 0, LENGTH, int(Scope.ANSWER))], SEGMENTS)
                 request.add(segments, np.repeat(codes[key][:, None], 2, axis=1), (at, at))
                 kept.append(Kept(request, stratum, weight, uniform))

@@ -181,3 +181,30 @@ def test_codes_are_those_of_the_wire_though_its_buffers_are_used_again(
     kept.line.close()
     (part,) = kept.parts()
     assert part.codes[0].tolist() == [256 * value for value in values]
+
+
+def test_what_is_scored_while_the_archive_cannot_be_opened_is_counted_as_dropped(
+    folder: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    line, server = Line(folder), Server(folder)
+    recorder = line.pipeline.recorder
+    assert recorder.status() is None
+    recorder.stalled = "it is a file"
+    server.open(1, prompt=1)
+    server.run(1, 0, [0, 5, 5, 5, 5])
+    server.close(1, served=5)
+    line.read()
+    spool = Spool(ArchiveFolder(tmp_path_factory.mktemp("other") / "archive"))
+    missing = {"requests_dropped": 1, "rows_dropped": 5, "hits_dropped": 1}
+    expected = {**dict.fromkeys(spool.status(), 0), **missing, "stalled": "it is a file"}
+    assert recorder.status() == expected
+    recorder.spool, recorder.stalled = spool, None
+    server.open(2, prompt=1)
+    server.run(2, 0, [0, 1])
+    line.read()
+    found = recorder.status() or {}
+    assert (found["requests"], found["rows"]) == (1, 2)
+    assert {name: found[name] for name in missing} == missing
+    line.close()
+    spool.stop(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,8 @@ class Sidecar:
         self.ledger = Ledger(self.path, now_ns=lambda: self.now)
         self.decisions = self._begin()
 
-    def decide(self, one: One) -> str:
+    def decide(self, one: One, ahead: int = 0) -> str:
+        """ahead: of the server's clock."""
         self.now = START + one.at
         rule = PROGRAM.rule(one.rule)
         literal = next(rule.logic.literals)
@@ -116,7 +117,7 @@ class Sidecar:
         body: dict[str, Any] = {"key": one.key, "prompt_len": 0, "labels": labels}
         opened = Open.parse(body | {"trusted": list(labels)})
         hello = Hello.parse({"role": "tap", "state": "live", "model": {"name": "m"}})
-        decision = self.decisions.decide(hit, opened, 7, "m", self.now)
+        decision = self.decisions.decide(hit, opened, 7, "m", self.now + ahead)
         found = alerts.decide(
             hit,
             decision,
@@ -124,7 +125,7 @@ class Sidecar:
             hello=hello,
             opened=opened,
             positions=Positions(),
-            time_ns=self.now,
+            time_ns=self.now + ahead,
             evidence=b"",
         )
         assert found.record is not None
@@ -241,6 +242,56 @@ def test_a_window_that_ends_while_nobody_is_there_has_its_digest(tmp_path: Path)
     assert len(sidecar.commit_digests()) == 1
     (digest,) = [record for record in sidecar.stored() if record["kind"] == "digest"]
     assert (digest["severity"], digest["owner"], digest["limited"]) == ("high", "us", 4)
+    sidecar.ledger.close()
+
+
+@pytest.mark.parametrize("hours", [1, 30, 1000])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_digest_is_owed_however_long_nobody_was_there_and_though_its_rule_is_gone(
+    tmp_path: Path, hours: int, gone: bool
+) -> None:
+    sidecar = Sidecar(tmp_path / "ledger.db")
+    limited(sidecar)
+    sidecar.ledger.close()
+    now = START + hours * HOUR
+    policies = [] if gone else [r.policy for r in RULES.rules]
+    with LedgerReader(sidecar.path) as reader:
+        decisions = restored(reader, policies, now)
+    (made,) = decisions.digests(now)
+    assert made.record is not None
+    digest = json.loads(made.record.core)
+    assert (digest["rule"], digest["from_ns"]) == ("burst", START)
+    assert (digest["notified"], digest["limited"]) == (3, 4)
+
+
+def test_a_second_digest_of_a_window_is_another_after_a_restart_too(tmp_path: Path) -> None:
+    """The clock was ten minutes ahead: of the hour, one digest was made when that was put right."""
+    sidecar = Sidecar(tmp_path / "ledger.db")
+    hits = [One(20 * MINUTE + n, "once", n, f"t{n}", "u") for n in range(23)]
+    assert [sidecar.decide(one) for one in hits].count("limited") == 3
+    sidecar.now = START + 10 * MINUTE
+    assert len(sidecar.commit_digests()) == 1
+    assert [sidecar.decide(One(10 * MINUTE + n, "once", 100 + n, f"s{n}", "u")) for n in range(25)][
+        20:
+    ] == (["limited"] * 5)
+    sidecar.now = START + 25 * MINUTE
+    sidecar.dies()
+    assert sidecar.commit_digests() == []
+    sidecar.now = START + HOUR + LATE_NS
+    assert len(sidecar.commit_digests()) == 1
+    assert digests_in(sidecar) == [(20, 3), (20, 5)]
+    sidecar.ledger.close()
+
+
+def test_a_server_whose_clock_was_ahead_held_nothing_back_and_does_not_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    sidecar = Sidecar(tmp_path / "ledger.db")
+    one = One(0, "once", 1, "t", "u")
+    assert sidecar.decide(one, ahead=DAY) == "notified"
+    sidecar.now = START + 11 * MINUTE
+    sidecar.dies()
+    assert sidecar.decide(replace(one, at=11 * MINUTE, key=2)) == "notified"
     sidecar.ledger.close()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -276,3 +278,84 @@ def test_broken_and_partial_sets_of_files_change_nothing_and_are_named(
         )
         assert book.refresh()
         assert book.error is None
+
+
+EXPIRING = """\
+version: 1
+rules:
+  - rule: old
+    when: {feature: deception, in: answer, above: z 2}
+    status: shadow
+    severity: low
+    summary: "old"
+    expires: 2027-01-31
+"""
+
+
+@pytest.mark.parametrize("broken", ["rules: [", "not run"])
+def test_a_rule_expires_on_its_day_though_its_file_is_broken_or_untested(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, day = tmp_path / "r.yaml", [date(2027, 1, 31)]
+    file.write_text(EXPIRING)
+    book = Rulebook((file,), today=lambda: day[0])
+    assert "expired" not in book.compile(BANK).program.inactive.get("old", "")
+    if broken == "not run":
+        monkeypatch.setattr(self_test.SelfTest, "run", cannot)
+    file.write_text(EXPIRING + f"# {broken}\n" if broken == "not run" else broken)
+    assert not book.refresh()
+    error, changed_ns = book.error, book.changed_ns
+    day[0] = date(2027, 2, 1)
+    assert book.refresh()
+    program = book.compile(BANK).program
+    assert (book.version, book.second[2]) == (2, day[0])
+    assert program.rules == ()
+    assert program.inactive["old"].startswith("it expired on 2027-01-31")
+    assert (book.error, book.changed_ns) == (error, changed_ns)
+    assert error is not None
+    assert not book.refresh()
+
+
+def cannot(*_: object, **__: object) -> None:
+    raise self_test.NotRun("no memory")
+
+
+def test_tests_that_cannot_be_run_are_tried_again_after_pauses_that_grow_to_ten_minutes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, tried = [0.0], list[float]()
+    book = Rulebook((folder,), monotonic=lambda: now[0])
+
+    def fails(*_: object, **__: object) -> None:
+        tried.append(now[0])
+        cannot()
+
+    monkeypatch.setattr(self_test.SelfTest, "run", fails)
+    write(folder / "0.yaml", rule("a-0", "z 1"))
+    for half_seconds in range(1, 8000):
+        now[0] = half_seconds / 2
+        book.look()
+    pauses = [after - before for before, after in pairwise(tried)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600, 600][: len(pauses)]
+    assert len(pauses) > 11
+    write(folder / "0.yaml", rule("a-0", "z 1.5"))  # other files are not made to wait
+    for _ in range(2):
+        now[0] += 0.5
+        book.look()
+    assert tried[-1] == now[0]
+
+
+def test_at_the_first_start_tests_that_could_not_be_run_hold_up_no_rules_and_are_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    with monkeypatch.context() as patched:
+        patched.setattr(self_test.SelfTest, "run", cannot)
+        book = Rulebook((folder,), monotonic=lambda: now[0])
+    assert (book.version, book.error) == (1, "no memory")
+    assert "a-0" in names(book)
+    assert not book.look()
+    assert not book.look()  # not before the pause
+    now[0] = 1.0
+    assert book.look()
+    assert book.error is None

@@ -75,3 +75,13 @@ def test_tests_without_end_are_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(self_test, "LIMIT_S", 0.2)
     with pytest.raises(NotRun, match="took longer than"):
         SelfTest().run(load_rules([file]).rules, apart=True)
+
+
+def test_in_our_own_process_no_tests_begin_after_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(RULES.replace("TESTS", "[]"))
+    monkeypatch.setattr(self_test, "LIMIT_S", 0)
+    with pytest.raises(NotRun, match="took longer than"):
+        SelfTest().run(load_rules([file]).rules, apart=False)

@@ -13,13 +13,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dosimeter.monitor import service
+from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig
 from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.service import ENVIRONMENT, Child, supervise
-from tests.monitor.test_pipeline import Server, folder  # noqa: F401
+from tests.monitor.test_pipeline import Line, Server, folder  # noqa: F401
 
 pytestmark = pytest.mark.parts
 PATIENCE_S = 20.0
@@ -205,3 +209,63 @@ def test_a_process_that_is_told_to_end_before_it_can_listen_has_not_failed() -> 
     child = Child("early", [sys.executable, "-c", "import time; time.sleep(60)"])
     child.start(time.monotonic())
     assert child.end(PATIENCE_S) == 0
+
+
+def test_an_archive_that_cannot_be_opened_costs_no_line_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "archive").write_text("a file where a folder should be")
+    monkeypatch.setattr(service, "ARCHIVE_AGAIN_S", 0.02)
+    config = Config(data_dir=tmp_path, archive=ArchiveConfig(), http=HttpConfig(port=free_port()))
+    stop, seen = threading.Event(), list[object]()
+
+    def ready(pipeline: Pipeline, _: int) -> None:
+        status = pipeline.recorder.status() or {}
+        seen.append(status["stalled"])
+        (tmp_path / "archive").unlink()
+        until(lambda: pipeline.recorder.spool is not None)
+        seen.append((pipeline.recorder.status() or {})["stalled"])
+        stop.set()
+
+    assert service.run_line(config, stop, ready) == 0
+    assert "archive" in str(seen[0])
+    assert seen[1] is None
+
+
+def test_ledger_and_spool_that_do_not_end_take_no_longer_than_the_supervisor_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, told = [0.0], list[str]()
+
+    def hangs(who: str) -> Callable[[float], bool]:
+        def stop(timeout_s: float) -> bool:
+            told.append(who)
+            now[0] += timeout_s
+            return False
+
+        return stop
+
+    def turn(wait_s: float) -> int:
+        now[0] += wait_s
+        return 1
+
+    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    pipeline: Any = SimpleNamespace(
+        receiver=SimpleNamespace(stop_accepting=lambda: None),
+        turn=turn,
+        flush=lambda: None,
+        writer=SimpleNamespace(stop=hangs("ledger")),
+        recorder=SimpleNamespace(spool=SimpleNamespace(stop=hangs("spool"), stalled="slow")),
+    )
+    assert not service._drain(pipeline)
+    assert told[:2] == ["spool", "ledger"]  # both write at the same time
+    assert now[0] < service.DRAIN_S + service.COMMIT_S + 1
+
+
+def test_what_a_connection_said_that_was_not_accepted_yet_is_taken_in(folder: Path) -> None:  # noqa: F811
+    line = Line(folder)
+    alert(Server(folder), 1)
+    line.writer.start()
+    assert service._drain(line.pipeline)
+    line.close()
+    assert len(line.ledger.records) == 1

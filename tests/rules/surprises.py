@@ -8,6 +8,10 @@ A = "{feature: scam, in: answer, above: 1 in 1000 answers}"
 LOOSER = "{feature: scam, in: answer, above: 1 in 100 answers}"
 STRICTER = "{feature: scam, in: answer, above: '1 in 2,000 answers'}"
 WHO = "reason: r, by: b"
+MESSAGE = "{feature: scam, in: message, above: z 2}"
+WHOLE = "{feature: scam, in: answer, above: z 2, average: answer}"
+WHOLE_D = "{feature: deception, in: answer, above: z 2, average: answer}"
+TWO = "    only: {tenant: [a, b]}\n    group-by: [tenant]\n"
 
 SURPRISES = [
     (
@@ -32,7 +36,19 @@ SURPRISES = [
     ("impossible", "error", f"    when: ‸{{all: [{A}, {{not: {{any: [{Z}, {LOOSER}]}}}}]}}"),
     ("impossible", "error", f"    when: ‸{{all: [{{any: [{A}, {STRICTER}]}}, {D}, {{not: {A}}}]}}"),
     ("impossible", "error", f"    when: {{sequence: [{Z}, {D}, {Z}], within: ‸2 tokens}}"),
+    ("impossible", "error", f"    when: ‸{{sequence: [{Z}, {MESSAGE}], within: 9 tokens}}"),
+    (
+        "impossible",
+        "error",
+        f"    when: ‸{{sequence: [{MESSAGE}, {{any: [{Z}, {D}]}}, {MESSAGE}], within: 9 tokens}}",
+    ),
+    ("not-later", "note", f"    when: ‸{{all: [{A}, {{not: {D}}}]}}"),
+    ("not-later", "note", f"    when: ‸{{all: [{MESSAGE}, {A}, {{not: {D}}}], within: 99 tokens}}"),
+    ("not-later", "note", f"    when: ‸{{all: [{A}, {{not: {WHOLE_D}}}]}}"),
     ("repeated", "warning", f"    when: ‸{{all: [{A}, {D}, {A}]}}"),
+    ("limit", "note", f"{TWO}    repeat-after: 2h\n    limit: ‸30 per hour"),
+    ("limit", "note", f"{TWO}    repeat-after: 20m\n    limit: ‸6 per hour"),
+    ("limit", "note", f"{TWO}    repeat-after: 25m\n    limit: ‸6 per hour"),
     ("repeated", "warning", f"    when: ‸{{any: [{A}, {D}, {A}]}}"),
     (
         "window-within",
@@ -93,6 +109,14 @@ SURPRISES = [
 
 FINE = [
     f"    when: {{all: [{A}, {{not: {STRICTER}}}]}}",
+    f"    when: {{all: [{WHOLE}, {{not: {D}}}]}}",
+    f"    when: {{all: [{MESSAGE}, {{not: {D}}}]}}",
+    f"    when: {{sequence: [{MESSAGE}, {Z}], within: 9 tokens}}",
+    f"    when: {{sequence: [{{any: [{Z}, {MESSAGE}]}}, {MESSAGE}], within: 9 tokens}}",
+    f"{TWO}    repeat-after: 20m\n    limit: 5 per hour",
+    f"{TWO}    repeat-after: 25m\n    limit: 5 per hour",
+    TWO.replace("[tenant]", "[tenant, user]") + "    repeat-after: 2h\n    limit: 30 per hour",
+    "    group-by: [tenant]\n    repeat-after: 2h\n    limit: 30 per hour",
     f"    when: {{all: [{A}, {D}, {{not: {D.replace('answer', 'message', 1)}}}]}}",
     f"    when: {{all: [{{any: [{A}, {D}]}}, {{not: {A}}}]}}",
     f"    when: {{sequence: [{Z}, {D}, {Z}], within: 3 tokens}}",

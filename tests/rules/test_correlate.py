@@ -215,6 +215,15 @@ def test_a_rule_that_is_gone_counts_no_more() -> None:
     assert (c.stats, c.within_ns) == ({}, 0)
 
 
+def test_a_group_that_was_hit_at_a_time_that_cannot_be_begins_anew_and_no_other() -> None:
+    c = correlator(count())
+    assert fired(c, [hit(24 * HOUR, "q0", tenant="a"), hit(0, "q1", tenant="b")]) == []
+    c.forget(START + MINUTE)
+    hits = [hit(n * MINUTE, f"q{n}{t}", tenant=t) for n in (1, 2, 3) for t in "ab"]
+    assert fired(c, hits, 2) == [5, 6]  # the second of b, the third of a
+    assert c.stats["burst"] == CountStats(2, 6, 0, 0, 0)
+
+
 def test_it_says_how_far_back_hits_matter() -> None:
     rules = count(), count(rule="longer", within_s=7200)
     assert correlator(*rules).within_ns == 2 * HOUR

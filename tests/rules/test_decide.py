@@ -270,6 +270,45 @@ def test_a_digest_that_went_out_before_the_restart_does_not_go_out_again() -> No
     assert after.decide(hit(2), policy).decision == "notified"  # late, and its hour is closed
 
 
+def test_a_digest_that_came_within_its_window_leaves_the_rest_of_it_for_another() -> None:
+    policy = Policy(limit=Limit(1, "hour"))
+    decider = Decider()
+    assert words(decider, policy, [hit(), hit(1), hit(2)]) == ["notified", "limited", "limited"]
+    told = Digest("scam", START, START + HOUR, 1, 2, 1, False)
+    decider.restore_digest(told, early=True)
+    assert words(decider, policy, [hit(3), hit(4)]) == ["notified", "limited"]
+    assert decider.due(START + HOUR) == [replace(told, limited=1)]
+
+
+def test_rules_that_are_gone_are_forgotten_at_a_reload_once_nothing_of_them_matters() -> None:
+    decider, by = Decider(), ("tenant",)
+    once, quiet = Policy(group_by=by, repeat_after_s=60), Policy(group_by=by, quiet_when=("r0",))
+    decider.expect([quiet])
+    for n in range(50):
+        policy = Policy(limit=Limit(1, "minute")) if n == 7 else once
+        for status in ("live", "shadow"):
+            hits = [hit(n, f"r{n}", status=status, tenant=f"t{k}") for k in range(3)]
+            words(decider, policy, hits)
+    decider.expect([quiet])
+    assert words(decider, once, [hit(99, "r3", tenant="t1")]) == ["deduped"]
+    words(decider, once, [hit(2 * DAY, "now", tenant="t1")])
+    decider.expect([quiet])
+    assert decider.stats.groups == 1
+    assert (set(decider._live), set(decider._shadow)) == ({"r7", "now"}, set())
+    assert [digest.rule for digest in decider.due(2 * DAY)] == ["r7"]  # it was still owed
+    words(decider, once, [hit(2 * DAY, "r0", tenant="t1")])
+    assert words(decider, quiet, [hit(2 * DAY, tenant="t1")]) == ["silenced"]
+
+
+def test_what_was_evicted_is_still_said_of_a_rule_that_is_forgotten() -> None:
+    decider = Decider(max_groups=1)
+    policy = Policy(group_by=("tenant",), repeat_after_s=60)
+    words(decider, policy, [hit(n, tenant=f"t{n}") for n in range(3)])
+    decider.due(START + 2 * DAY)
+    decider.expect([])
+    assert (decider.stats.groups, decider.stats.evicted) == (0, 2)
+
+
 def test_a_decider_that_remembers_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="max_groups is 0"):
         Decider(max_groups=0)

@@ -73,8 +73,10 @@ def test_the_same_window_has_the_same_id_and_every_other_another() -> None:
         digest_id(DIGEST, "ledger-2"),
         digest_id(replace(DIGEST, rule="other"), "ledger-1"),
         digest_id(replace(DIGEST, from_ns=FROM + HOUR - HOUR // 60), "ledger-1"),
+        digest_id(DIGEST, "ledger-1", before=1),
+        digest_id(DIGEST, "ledger-1", before=2),
     }
-    assert len(others) == 4
+    assert len(others) == 6
 
 
 def test_what_is_stored_is_read_back() -> None:

@@ -7,7 +7,6 @@ the screen `backtest_view`.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import sys
@@ -15,13 +14,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dosimeter.monitor.cli import calibrations
+from dosimeter.monitor.cli import calibrations, labels
 
 if TYPE_CHECKING:
     from dosimeter.monitor.backtest import Wanted
 
 REQUEST = re.compile(r"([0-9a-f]{1,16})/([0-9a-f]{1,16})")
-YES, NO = ("1", "yes", "true", "positive"), ("0", "no", "false", "negative")
 
 
 def add(commands: Any) -> None:
@@ -29,7 +27,8 @@ def add(commands: Any) -> None:
         "backtest", help="what rules would have alerted on in stored scores"
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="rule files or folders")
-    parser.add_argument("--archive", type=Path, default=Path(".dosimeter/archive"), metavar="DIR")
+    parser.add_argument("--archive", type=Path, default=Path(".dosimeter/archive"), metavar="DIR",
+                        help="scores that a sidecar stored (default .dosimeter/archive)")  # fmt: skip
     parser.add_argument("--calibration", action="append", required=True, type=calibrations.folder, metavar="DIR",
                         help="where levels are placed; may be repeated")  # fmt: skip
     parser.add_argument("--since", type=_time, metavar="TIME",
@@ -53,14 +52,14 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.cli.rules.backtest_view import lines
     from dosimeter.monitor.cli.screen import Screen
 
-    labels = read_labels(args.labels) if args.labels else None
+    said = read_labels(args.labels) if args.labels else None
     wanted = _wanted(args)
     progress = Progress("replaying", tokens_kept(args.archive, wanted))
     try:
         answer = backtest(args.archive, wanted, progress)
     finally:
         progress.close()
-    body = report(answer, labels)
+    body = report(answer, said)
     if args.plot:
         from dosimeter.monitor.backtest_plots import page
 
@@ -69,33 +68,20 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(body, indent=2))
     else:
         print("\n".join(lines(body, Screen.of(sys.stdout))))
-    return 0 if answer.found.rules or not answer.inactive else 1
+    return 0 if any(one["run"] for one in body["rules"]) or not answer.inactive else 1
 
 
 def read_labels(path: Path) -> dict[tuple[int, int], bool]:
     """Raises InputError."""
-    from dosimeter.detectors.findings import InputError, Place
+    from dosimeter.detectors.findings import InputError, visible
 
     found: dict[tuple[int, int], bool] = {}
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file)
-        if not {"request", "label"} <= set(rows.fieldnames or ()):
-            raise InputError.at(
-                Place(str(path), 1, 1), "no columns `request` and `label`",
-                "the first line is `request,label`",
-            )  # fmt: skip
-        for row in rows:
-            place = Place(str(path), rows.line_num, 1)
-            match = REQUEST.fullmatch((row["request"] or "").strip().lower())
-            if match is None:
-                said = f"`{(row['request'] or '')[:80]}` is no request"
-                raise InputError.at(
-                    place, said, "write EPOCH/KEY, as in an alert's `epoch` and `key`"
-                )
-            label = (row["label"] or "").strip().lower()
-            if label not in YES + NO:
-                raise InputError.at(place, f"`{label[:80]}` is no label", "write `yes` or `no`")
-            found[int(match[1], 16), int(match[2], 16)] = label in YES
+    for place, name, right in labels.rows(path, "request"):
+        match = REQUEST.fullmatch(name)
+        if match is None:
+            hint = "write EPOCH/KEY, which `dosimeter alerts show` has as `request`"
+            raise InputError.at(place, f"`{visible(name)[:80]}` is no request", hint)
+        found[int(match[1], 16), int(match[2], 16)] = right
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dosimeter.monitor.backtest_report import lasting
 from dosimeter.monitor.cli.screen import Screen, plain, table
 
 Body = Mapping[str, Any]
@@ -31,7 +32,7 @@ def _archive(of: Body) -> Iterator[str]:
     if not of["requests_kept"]:
         yield "no request of that time is in the archive"
         return
-    yield f"{of['from']} to {of['to']}: {number(of['days'])} days"
+    yield f"{of['from']} to {of['to']}: {lasting(of['days'])}"
     yield (
         f"{of['requests_kept']:,} requests ({of['tokens_kept']:,} tokens) kept, "
         f"for {of['requests']:,} ({of['tokens']:,} tokens): all that were flagged or near, "
@@ -45,14 +46,18 @@ def _rules(body: Body, screen: Screen) -> list[str]:
     labelled = "precision" in body["together"]
     head = ["rule", "hits", "requests", "alerts a day (95 %)", "tenants", "routes"]
     rows = [_row(plain(one["rule"]), one) for one in body["rules"]]
-    if len(rows) > 1:
+    known = {one["rule"] for one in body["rules"]}
+    rows += [[plain(rule), "not run"] for rule in body["inactive"] if rule not in known]
+    if len(body["rules"]) > 1:
         rows.append(_row("together", body["together"]))
     if labelled:
         head.append("precision (95 %)")
-    return table(head, rows, screen.width)
+    return table(head, [row + [""] * (len(head) - len(row)) for row in rows], screen.width)
 
 
 def _row(name: str, of: Body) -> list[str]:
+    if not of.get("run", True):
+        return [name, "not run"]
     row = [name, f"{of['hits']:,}", f"{of['requests']:,}", interval(of["alerts_a_day"])]
     row += [f"{of[kind]['count']:,}" for kind in ("tenants", "routes")]
     if "precision" in of:
@@ -96,6 +101,10 @@ def _changes(of: Body | None) -> Iterator[str]:
                 f"  {change['time']}{tenant}{stands}"
             )
         yield from _more(found["requests"])
+    others = of["not_compared"]
+    if others:
+        names = ", ".join(map(plain, others))
+        yield f"{sum(others.values()):,} alerts of rules that are not run here are not compared: {names}"
 
 
 def _more(count: int) -> Iterator[str]:

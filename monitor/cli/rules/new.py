@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dosimeter.detectors.registry import load_features
+from dosimeter.detectors.findings import visible
+from dosimeter.detectors.registry import UnknownFeature, load_features
 from dosimeter.rules.language.condition import SCOPES
 from dosimeter.rules.language.schema import is_name
 from dosimeter.rules.language.template import (
@@ -21,6 +23,7 @@ from dosimeter.rules.language.template import (
 )
 
 LASTS_DAYS = 90
+BEGIN = "sustained"
 
 
 def add(commands: Any) -> None:
@@ -31,7 +34,9 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="the rule's id; without it, the templates are listed",
     )
-    new.add_argument("--from", dest="template", metavar="TEMPLATE", default="sustained")
+    new.add_argument(
+        "--from", dest="template", metavar="TEMPLATE", help=f"one of the list (default {BEGIN})"
+    )
     new.add_argument("--feature", metavar="FEATURE")
     new.add_argument(
         "--other", metavar="FEATURE", help="the second feature, where the template has two"
@@ -50,6 +55,10 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: written or shown. 2: a name that is none, an unknown template or feature, a file that is there."""
     if args.name is None:
+        if any((args.template, args.feature, args.other, args.of, args.out)):
+            hint = "`dosimeter rules new NAME ...`; without anything, the templates are listed"
+            print(f"a new rule needs a name\n  hint: {hint}", file=sys.stderr)
+            return 2
         known = templates()
         width = max(map(len, known))
         print("\n".join(f"{name:<{width}}  {line}" for name, line in known.items()))
@@ -76,7 +85,7 @@ def _filled(args: argparse.Namespace) -> str:
         raise TemplateError(
             f"`{args.name[:80]}` is not a rule id\n  hint: lower-case letters, digits and `-`"
         )
-    text = source(args.template)
+    text = source(args.template or BEGIN)
     words = {
         "NAME": args.name,
         "SCOPE": args.scope,
@@ -91,4 +100,20 @@ def _filled(args: argparse.Namespace) -> str:
     if "FEATURE" in needed and args.feature is None:
         known = ", ".join(sorted(load_features()))
         raise TemplateError(f"which feature?\n  hint: `--feature`, for example one of {known}")
-    return fill(text, words)
+    if "OTHER" in words and words["OTHER"] == words.get("FEATURE"):
+        raise TemplateError(
+            f"template `{args.template}` needs two different features\n"
+            "  hint: name another one with `--other`"
+        )
+    filled = fill(text, words)
+    _doubt(words[word] for word in ("FEATURE", "OTHER") if word in words)
+    return filled
+
+
+def _doubt(features: Iterable[str]) -> None:
+    """Said, not refused: a pack of your own may have it."""
+    known = load_features()
+    for name in features:
+        if name not in known:
+            print(f"{visible(str(UnknownFeature(name, known)), keep=chr(10))}\n"
+                  "  a pack of your own may have it: then lint with `--pack DIR`", file=sys.stderr)  # fmt: skip

@@ -7,22 +7,23 @@ It owns the arguments, the labels file and what is written; the plan is `rules/p
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dosimeter.monitor.cli import calibrations
+from dosimeter.detectors.findings import visible
+from dosimeter.monitor.cli import calibrations, labels
 
 if TYPE_CHECKING:
     from dosimeter.detectors.calibrate import Calibration
     from dosimeter.rules.language.schema import RuleSet
     from dosimeter.rules.planning.proposal import Proposal
 
-YES, NO = ("1", "yes", "true", "positive"), ("0", "no", "false", "negative")
+NUMBER = re.compile(r"[0-9]+|[0-9]{1,3}(,[0-9]{3})+")
 
 
 def add(commands: Any) -> None:
@@ -34,7 +35,7 @@ def add(commands: Any) -> None:
                         help="where levels are placed; may be repeated")  # fmt: skip
     parser.add_argument("--archive", type=Path, metavar="DIR",
                         help="scores of real traffic; without it the plan is made on the calibration")  # fmt: skip
-    parser.add_argument("--answers-per-day", type=_positive, metavar="N",
+    parser.add_argument("--per-day", type=_positive, metavar="N",
                         help="requests a day, where neither archive nor calibration knows")  # fmt: skip
     parser.add_argument("--share", type=_shares, metavar="WORD=PER_CENT,...",
                         help="how the budget is dealt: critical=40,high=30,medium=20,low=10")  # fmt: skip
@@ -59,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
     ruleset = load_rules(args.paths)
     calibrations = [Calibration.load(folder) for folder in args.calibration]
-    labels = read_labels(args.labels) if args.labels else None
-    proposal, sample, notes, hours = _proposal(args, ruleset, calibrations, labels)
+    said = read_labels(args.labels) if args.labels else None
+    proposal, sample, notes, hours = _proposal(args, ruleset, calibrations, said)
     body = report(proposal, sample, notes, datetime.now(UTC).date().isoformat(), hours)
     if args.write and proposal.choice.fits:
         write(args.write, args.paths, proposal)
@@ -94,7 +95,7 @@ def _proposal(
 
     notes: list[str] = []
     hours: Sequence[float] | None = None
-    per_day = args.answers_per_day
+    per_day = args.per_day
     if args.archive:
         from dosimeter.monitor.plan_traffic import stored
 
@@ -124,7 +125,7 @@ def _proposal(
             notes.append("planned on benign requests: what is risky comes on top of these reviews")
     if not per_day:
         place = args.archive or args.calibration[0]
-        hint = "say it with `--answers-per-day`"
+        hint = "say it with `--per-day`"
         raise InputError.at(place, "nobody knows how many requests a day there are", hint)
     calibrations = [replace(c, answers_per_day=c.answers_per_day or per_day) for c in calibrations]
     try:
@@ -176,27 +177,20 @@ def rule_files(paths: Sequence[Path]) -> list[Path]:
 def _written(args: argparse.Namespace, proposal: Proposal) -> str:
     if not proposal.choice.fits:
         return "nothing written: the rules do not fit"
-    return f"written to {args.write}: run `dosimeter rules test {args.write}` before they go live"
+    from dosimeter.rules.testing.tested import run_tests
+
+    first = f"written to {args.write}: run `dosimeter rules test {args.write}` before they go live"
+    tested = run_tests([rule for _, _, rule in proposal.planned_rules()])
+    failed = [visible(one.rule.id) for one in tested if one.tests and not one.good]
+    if not failed:
+        return first
+    names = ", ".join(f"`{name}`" for name in failed)
+    return f"{first}\ntests with scores near the old level fail at the new one; change them in: {names}"
 
 
 def read_labels(path: Path) -> dict[str, bool]:
     """By request, as the plan lists them: EPOCH/KEY of an archive, the number in a calibration. Raises InputError."""
-    from dosimeter.detectors.findings import InputError, Place, visible
-
-    found: dict[str, bool] = {}
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file)
-        if not {"request", "label"} <= set(rows.fieldnames or ()):
-            hint = "the first line is `request,label`"
-            raise InputError.at(Place(str(path), 1, 1), "no columns `request` and `label`", hint)
-        for row in rows:
-            label = (row["label"] or "").strip().lower()
-            if label not in YES + NO:
-                place = Place(str(path), rows.line_num, 1)
-                said = f"`{visible(label)[:80]}` is no label"
-                raise InputError.at(place, said, "write `yes` or `no`")
-            found[_request((row["request"] or "").strip().lower())] = label in YES
-    return found
+    return {_request(name): right for _, name, right in labels.rows(path, "request")}
 
 
 def _request(text: str) -> str:
@@ -206,9 +200,10 @@ def _request(text: str) -> str:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1 << 50:
+    number = int(text.replace(",", "")) if NUMBER.fullmatch(text) else 0
+    if not 1 <= number <= 1 << 50:
         raise argparse.ArgumentTypeError(f"`{text[:40]}` is no number above 0")
-    return int(text)
+    return number
 
 
 def _shares(text: str) -> dict[str, float]:

@@ -26,7 +26,7 @@ def lines(body: Body, screen: Screen) -> list[str]:
         *_catch(body),
         *_changes(body["changes"]),
         "",
-        *_alarm(body),
+        *(_alarm(body) if body["fits"] else ()),
         *(f"not planned: {plain(rule)}: {plain(why)}" for rule, why in body["not_planned"].items()),
         *(f"note: {plain(note)}" for note in body["notes"]),
     ]
@@ -97,7 +97,10 @@ def _catch(body: Body) -> Iterator[str]:
     ids = body["label_first"]
     if ids:
         more = f" and {len(ids) - IDS:,} more; --json lists them" if len(ids) > IDS else ""
-        yield f"  label these {len(ids):,} first: {', '.join(map(plain, ids[:IDS]))}{more}"
+        what = (
+            "EPOCH/KEY in the archive" if "/" in ids[0] else "numbers of the calibration's requests"
+        )
+        yield f"  label these {len(ids):,} first ({what}): {', '.join(map(plain, ids[:IDS]))}{more}"
 
 
 def _changes(of: Body) -> Iterator[str]:

@@ -7,7 +7,6 @@ It owns the arguments, the labels file, the screen and the change of the file; t
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import shutil
@@ -18,15 +17,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dosimeter.monitor.cli import labels
 from dosimeter.rules.backtesting.promotion import MIN_LABELS, MIN_PRECISION, SHADOW_DAYS
 
 if TYPE_CHECKING:
+    from dosimeter.monitor.history.reader import LedgerReader
     from dosimeter.rules.backtesting.promotion import Condition, Shadowed
     from dosimeter.rules.language.schema import Rule
 
 READY, NOT_YET, NO_LEDGER = 0, 1, 3
-EVENT = re.compile(r"[0-9a-f]{32}")
-YES, NO = ("1", "yes", "true", "positive"), ("0", "no", "false", "negative")
+EVENT = re.compile(r"[0-9a-f]{8,32}")
+WHOLE = 32
 MOST = 200_000
 """Records that are looked at, newest first."""
 
@@ -38,9 +39,9 @@ def add(commands: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the rule file, or its folder")
     parser.add_argument("rule", metavar="RULE", help="its id")
     parser.add_argument("--labels", type=Path, metavar="CSV",
-                        help="columns event_id and label (yes, no): which notifications were right")  # fmt: skip
+                        help="columns event_id, or its beginning, and label (yes, no): which were right")  # fmt: skip
     parser.add_argument("--data-dir", type=Path, default=Path(".dosimeter"), metavar="DIR",
-                        help="of the sidecar that ran it in shadow")  # fmt: skip
+                        help="of the sidecar that ran it in shadow (default .dosimeter)")  # fmt: skip
     parser.add_argument("--since", type=_day, metavar="DATE",
                         help="in shadow since this day (UTC), not since its first hit")  # fmt: skip
     parser.add_argument("--min-labels", type=int, default=MIN_LABELS, metavar="N",
@@ -55,6 +56,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: every condition is met. 1: not yet. 2: usage. 3: no ledger. 4: data that is wrong."""
     from dosimeter.monitor.history.ledger import LedgerError
+    from dosimeter.monitor.history.reader import LedgerReader
     from dosimeter.rules.backtesting.promotion import NEXT, Needs, watched_well, written_well
     from dosimeter.rules.linting.lint import lint
     from dosimeter.rules.testing.tested import run_tests
@@ -63,17 +65,18 @@ def run(args: argparse.Namespace) -> int:
         print("--min-labels is 1 or more, --min-precision between 0 and 1", file=sys.stderr)
         return 2
     rule = _rule(args.file, args.rule)
-    labels = read_labels(args.labels) if args.labels else {}
     (tested,) = run_tests([rule])
     conditions = written_well(tested, lint([Path(rule.place.name)]))
     if rule.status == "shadow":
         try:
-            seen = _seen(args.data_dir / "ledger.db", rule, args.since)
+            with LedgerReader(args.data_dir / "ledger.db") as ledger:
+                seen = _seen(ledger, rule, args.since)
+                said = read_labels(args.labels, ledger) if args.labels else {}
         except LedgerError as error:
             print(error, file=sys.stderr)
             return NO_LEDGER
         needs = Needs(args.min_labels, args.min_precision, SHADOW_DAYS)
-        conditions += watched_well(rule, seen, labels, needs)
+        conditions += watched_well(rule, seen, said, needs)
     after = NEXT[rule.status]
     print("\n".join([f"{rule.place}: {rule.id}: {rule.status} to {after}", *_lines(conditions)]))
     if any(one.met is False for one in conditions):
@@ -104,48 +107,36 @@ def _rule(path: Path, name: str) -> Rule:
     return found
 
 
-def _seen(path: Path, rule: Rule, since: date | None) -> Shadowed:
-    """What the ledger says of it. Raises LedgerError."""
-    from dosimeter.monitor.history.reader import LedgerReader
+def _seen(ledger: LedgerReader, rule: Rule, since: date | None) -> Shadowed:
+    """What the ledger says of it."""
     from dosimeter.rules.backtesting.promotion import Shadowed
 
     since_ns = None
     if since is not None:
         since_ns = int(datetime(since.year, since.month, since.day, tzinfo=UTC).timestamp()) * 10**9
-    with LedgerReader(path) as ledger:
-        records = [one.record for one in ledger.search(rule=rule.id, limit=MOST)]
-        versions = {one["rule_sha256"] for one in records if "rule_sha256" in one}
-        bodies = {sha256: ledger.blob(sha256) for sha256 in versions}
+    records = [one.record for one in ledger.search(rule=rule.id, limit=MOST)]
+    versions = {one["rule_sha256"] for one in records if "rule_sha256" in one}
+    bodies = {sha256: ledger.blob(sha256) for sha256 in versions}
     texts = {sha256: json.loads(body) for sha256, body in bodies.items() if body is not None}
     return Shadowed.of(rule, records, texts, since_ns, time.time_ns())
 
 
-def read_labels(path: Path) -> Mapping[str, bool]:
-    """By event id. Raises InputError."""
-    from dosimeter.detectors.findings import InputError, Place, visible
+def read_labels(path: Path, ledger: LedgerReader) -> Mapping[str, bool]:
+    """By event id; of the first characters of one, by that of the ledger. Raises InputError."""
+    from dosimeter.detectors.findings import InputError, visible
 
     found: dict[str, bool] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.DictReader(file)
-        if not {"event_id", "label"} <= set(rows.fieldnames or ()):
-            message, hint = (
-                "no columns `event_id` and `label`",
-                "the first line is `event_id,label`",
-            )
-            raise InputError.at(Place(str(path), 1, 1), message, hint)
-        for row in rows:
-            place = Place(str(path), rows.line_num, 1)
-            event = (row["event_id"] or "").strip().lower()
-            label = (row["label"] or "").strip().lower()
-            if EVENT.fullmatch(event) is None:
-                message = f"`{visible(event)[:80]}` is no event id"
-                hint = "32 hex characters, as `dosimeter alerts list --json` prints them"
-                raise InputError.at(place, message, hint)
-            if label not in YES + NO:
-                message = f"`{visible(label)[:80]}` is no label"
-                raise InputError.at(place, message, "write `yes` or `no`")
-            if found.setdefault(event, label in YES) is not (label in YES):
-                raise InputError.at(place, f"`{event}` is labelled yes and no", "keep one of them")
+    for place, name, right in labels.rows(path, "event_id"):
+        if EVENT.fullmatch(name) is None:
+            message = f"`{visible(name)[:80]}` is no event id"
+            hint = "its first 8 to 32 hex characters, as `dosimeter alerts list` prints them"
+            raise InputError.at(place, message, hint)
+        known = [name] if len(name) == WHOLE else [a.event_id for a in ledger.by_prefix(name)]
+        if len(known) > 1:
+            raise InputError.at(place, f"`{name}` begins several ids", "give more characters")
+        event = known[0] if known else name
+        if found.setdefault(event, right) is not right:
+            raise InputError.at(place, f"`{event}` is labelled yes and no", "keep one of them")
     return found
 
 

@@ -15,6 +15,8 @@ PASSED, FAILED, USAGE = 0, 1, 2
 def add(commands: Any) -> None:
     test = commands.add_parser("test", help="run the tests that stand in rule files")
     test.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
+    test.add_argument("--pack", action="append", default=[], type=Path, metavar="DIR",
+                      help="a pack of your own, whose features are known too; may be repeated")  # fmt: skip
     test.add_argument("--calibration", type=calibrations.folder, metavar="DIR",
                       help="levels as on this traffic, not `1 in 1000` at 3.09 sd wherever it runs")  # fmt: skip
     test.add_argument("--mutants", action="store_true",
@@ -27,9 +29,12 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: all passed. 1: a test failed, or too few changes noticed. 2: usage. 4: a file that cannot be read."""
+    """0: all passed. 1: a test failed, too few changes noticed, or lint has an error. 2: usage. 4: not readable."""
     from dosimeter.detectors.calibrate import Calibration
+    from dosimeter.detectors.pack import load_pack
+    from dosimeter.detectors.registry import load_features
     from dosimeter.rules.language.schema import load_rules
+    from dosimeter.rules.linting.lint import lint
     from dosimeter.rules.placing import Measured
     from dosimeter.rules.testing.junit import as_junit
     from dosimeter.rules.testing.tested import run_tests
@@ -39,10 +44,19 @@ def run(args: argparse.Namespace) -> int:
         print("--min goes with --mutants, and is from 0 to 100", file=sys.stderr)
         return USAGE
     levels = None if args.calibration is None else Measured(Calibration.load(args.calibration))
-    tested = run_tests(load_rules(args.paths).rules, levels, args.mutants)
+    ruleset = load_rules(args.paths)
+    tested = run_tests(ruleset.rules, levels, args.mutants)
+    known = {
+        *load_features(),
+        *(() if levels is None else levels.features),
+        *(name for folder in args.pack for name in load_pack(folder).features),
+    }
+    refused = [f for f in lint(args.paths, known) if f.severity == "error"]
     if args.junit is not None:
-        args.junit.write_bytes(as_junit(tested))
-    sys.stdout.write(as_json(tested) if args.json else as_text(tested))
+        args.junit.write_bytes(as_junit(tested, refused))
+    told = as_json if args.json else as_text
+    sys.stdout.write(told(tested, ruleset.second, refused))
     score = score_of(tested)
     below = args.min is not None and (score is None or score < args.min)
-    return PASSED if all(one.good for one in tested) and not below else FAILED
+    good = all(one.good for one in tested) and not below and not refused
+    return PASSED if good else FAILED

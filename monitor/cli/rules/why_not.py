@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dosimeter.detectors.findings import visible
 from dosimeter.monitor.cli import calibrations
 
 if TYPE_CHECKING:
@@ -20,13 +21,18 @@ if TYPE_CHECKING:
     from dosimeter.rules.testing.streams import Stream
 
 REQUEST = re.compile(r"([0-9a-f]{1,16})/([0-9a-f]{1,16})")
+ALERT = re.compile(r"[0-9a-f]{1,32}")
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser("why-not", help="how near a past request came to each rule")
-    parser.add_argument("request", metavar="EPOCH/KEY", help="as alerts and backtests name it")
+    parser.add_argument("request", metavar="REQUEST",
+                        help="EPOCH/KEY as backtests name it, or an alert's id or its beginning")  # fmt: skip
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="rule files or folders")
-    parser.add_argument("--archive", type=Path, default=Path(".dosimeter/archive"), metavar="DIR")
+    parser.add_argument("--data-dir", type=Path, default=Path(".dosimeter"), metavar="DIR",
+                        help="of the sidecar, with its alerts (default .dosimeter)")  # fmt: skip
+    parser.add_argument("--archive", type=Path, metavar="DIR",
+                        help="scores that it stored (default: the folder `archive` of the data-dir)")  # fmt: skip
     parser.add_argument("--calibration", action="append", required=True, type=calibrations.folder, metavar="DIR",
                         help="where levels are placed; may be repeated")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -34,27 +40,34 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: shown. 1: no such request in the archive. 2: a wrong argument. 4: data that is wrong."""
+    """0: shown. 1: no such alert, or no such request kept. 2: a wrong argument. 3: no ledger. 4: data that is wrong."""
     from dosimeter.detectors.calibrate import Calibration
     from dosimeter.monitor.cli.screen import Screen
     from dosimeter.monitor.history.archive_reader import open_archive
     from dosimeter.rules.language.schema import load_rules
 
-    match = REQUEST.fullmatch(args.request.lower())
+    named = args.request.lower()
+    if ALERT.fullmatch(named):
+        asked = _of_alert(args.data_dir, named)
+        if isinstance(asked, int):
+            return asked
+        named = asked
+    match = REQUEST.fullmatch(named)
     if match is None:
-        print(f"`{args.request[:80]}` is no request\n  hint: write EPOCH/KEY, as in an alert's "
-              "`epoch` and `key`", file=sys.stderr)  # fmt: skip
+        print(f"`{visible(args.request)[:80]}` is no request\n  hint: write EPOCH/KEY, or the id of an alert as "
+              "`dosimeter alerts list` prints it", file=sys.stderr)  # fmt: skip
         return 2
+    folder = args.archive or args.data_dir / "archive"
     ruleset = load_rules(args.paths)
     calibrations = [Calibration.load(folder) for folder in args.calibration]
-    found = _find(open_archive(args.archive), int(match[1], 16), int(match[2], 16))
+    found = _find(open_archive(folder), int(match[1], 16), int(match[2], 16))
     if found is None:
-        print(f"the archive at {args.archive} does not hold request {args.request}\n"
+        print(f"the archive at {folder} does not hold request {named}\n"
               "  hint: of requests that came near no level only a sample is kept", file=sys.stderr)  # fmt: skip
         return 1
     features, part = found
     shown = {
-        "request": args.request,
+        "request": named,
         "tokens": part.tokens,
         "whole": bool(part.whole[0]),
         "rules": _rules(ruleset, calibrations, _stream(features, part), part),
@@ -64,6 +77,32 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(shown, Screen.of(sys.stdout))))
     return 0
+
+
+def _of_alert(data_dir: Path, prefix: str) -> str | int:
+    """EPOCH/KEY of its request; an exit status after complaining."""
+    from dosimeter.monitor.history.ledger import LedgerError
+    from dosimeter.monitor.history.reader import LedgerReader
+
+    try:
+        with LedgerReader(data_dir / "ledger.db") as ledger:
+            found = ledger.by_prefix(prefix)
+    except LedgerError as error:
+        print(error, file=sys.stderr)
+        return 3
+    if len(found) != 1:
+        said = (
+            "begins several ids\n  hint: give more characters"
+            if found
+            else "is no alert\n  hint: `dosimeter alerts list` shows the ids"
+        )
+        print(f"`{prefix}` {said}", file=sys.stderr)
+        return 1
+    record = found[0].record
+    if "key" not in record:
+        print(f"`{prefix}` is about no request\n  hint: name an alert", file=sys.stderr)
+        return 1
+    return f"{record['epoch']}/{record['key']}"
 
 
 def _find(

@@ -95,6 +95,28 @@ def test_show_prints_the_record_and_its_evidence(
     assert "       39  ▇[▇▇▇▇]▇\n" in shown
 
 
+def test_an_alert_names_its_request_as_archive_and_why_not_do(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("show", "explain"):
+        assert call(command, f"{1:032x}") == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "request 00000000000000aa/0000000000000001" in shown
+
+
+def test_explain_lists_no_lookalikes_of_a_calibration_without_the_feature(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("explain", f"{1:032x}", "--calibration", "reader") == 0
+    shown = capsys.readouterr().out
+    assert "this calibration has no `deception`: " in shown
+    assert "look most like it" not in shown
+    assert call("explain", f"{1:032x}", "--calibration", "reader", "--calibration", "lab") == 0
+    shown = capsys.readouterr().out
+    assert "this calibration has no `deception`: " in shown
+    assert shown.count("sd away: deception ") == 3
+
+
 def test_show_as_json_has_record_and_evidence(
     call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from dosimeter.monitor.config import ArchiveConfig, Config
 from dosimeter.monitor.history.archive import Archiver, status
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.archive_reader import open_archive
+from dosimeter.monitor.history.archive_tidy import Tidy
 from tests.monitor.history.score_traffic import Traffic, spooled, traffic
 
 
@@ -73,6 +74,21 @@ def test_the_file_says_how_much_is_sampled(tmp_path: Path, made: Traffic) -> Non
     config = Config(data_dir=tmp_path, archive=ArchiveConfig(one_in=1, days=10_000))
     done = follow(config, threading.Event(), once=True)
     assert done["kept_tokens"] == made.tokens
+
+
+def test_old_days_are_removed_before_a_merge_needs_room(
+    tmp_path: Path, made: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that is full a merge fails: nothing would ever be removed."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Tidy, "merge", full)
+    config = Config(data_dir=tmp_path, archive=ArchiveConfig(one_in=1, days=1))
+    with pytest.raises(OSError, match="No space"):
+        follow(config, threading.Event(), once=True)
+    assert not open_archive(tmp_path / "archive").files
 
 
 def test_days_beyond_the_time_to_keep_are_removed(tmp_path: Path, made: Traffic) -> None:

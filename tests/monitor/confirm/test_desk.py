@@ -250,3 +250,21 @@ def test_a_file_that_cannot_be_written_loses_no_question_and_no_answer(
         desk.ask(scene.alert(2))
         assert [v.answer for v in scene.verdicts(1, 2)] == ["yes", "yes"]
     assert fake.asked == 2
+
+
+def test_an_error_that_nobody_expected_ends_no_desk(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, good, failures = Fake(), scene.stores, [ValueError("injected"), KeyError("injected")]
+    monkeypatch.setattr("dosimeter.monitor.confirm.desk.AGAIN_S", 0.01)
+
+    def failing() -> CursorStore:
+        if failures:
+            raise failures.pop()
+        return good()
+
+    scene.stores = failing
+    with scene.desk(fake) as desk:
+        desk.ask(scene.alert(1))
+        assert [v.answer for v in scene.verdicts(1)] == ["yes"]
+    assert failures == []

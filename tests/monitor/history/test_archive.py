@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from score_traffic import EPOCH, NOON_NS, Traffic, chunk_bytes, spooled, traffic
+from score_traffic import EPOCH, NOON_NS, Traffic, bank_of, chunk_bytes, spooled, traffic
 
+from dosimeter.detectors.frames import SEGMENTS
 from dosimeter.monitor.history import archive, archive_folder, archive_part
 from dosimeter.monitor.history.archive import Archiver, status
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.archive_reader import open_archive
-from dosimeter.monitor.history.archive_tidy import DAY_NS, GRACE_NS, MERGE_PARTS, Tidy
-from dosimeter.monitor.history.chunk import Fired, Lost, Rows, Totals
+from dosimeter.monitor.history.archive_tidy import DAY_NS, GRACE_NS, MERGE_PARTS, PACE_NS, Tidy
+from dosimeter.monitor.history.chunk import Fired, Lost, Opened, ProgramText, Rows, Totals
 from dosimeter.monitor.history.chunk_reader import SpoolError, read_chunk
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.history.strata import Stratum
@@ -371,15 +372,119 @@ def test_merged_parts_go_after_an_hour_and_days_when_they_are_too_old(tmp_path: 
     tidy.merge(NOON_NS, everything=True)
     for part in folder.parts():
         os.utime(part.path, ns=(NOON_NS, NOON_NS))
-    tidy.remove(NOON_NS + GRACE_NS)
+    tidy.remove(NOON_NS + GRACE_NS, 0)
     assert len(folder.parts()) == 5
-    tidy.remove(NOON_NS + GRACE_NS + 1)
+    tidy.remove(NOON_NS + GRACE_NS + 1, 0)
     assert len(folder.parts()) == 1
-    tidy.remove(NOON_NS + 30 * DAY_NS)
+    tidy.remove(NOON_NS + 30 * DAY_NS, 0)
     assert len(folder.parts()) == 1
-    tidy.remove(NOON_NS + 31 * DAY_NS)
+    tidy.remove(NOON_NS + 31 * DAY_NS, 0)
     assert not folder.parts()
     assert not list(folder.path.glob("day=*"))
+
+
+def days_of_parts(folder: ArchiveFolder, days: int) -> None:
+    """An empty part a day, the last one on the day of NOON_NS."""
+    folder.make()
+    for back in range(days):
+        day = archive_folder.day_of(NOON_NS - back * DAY_NS)
+        about = archive_part.About(bank_of(), 4, archive_part.no_counts())
+        archive_part.write_part(folder.part(day, back, back, bank_of().digest).path, [], about)
+
+
+def test_a_clock_that_is_far_ahead_for_a_while_costs_a_day_an_hour(tmp_path: Path) -> None:
+    """It would have been the whole archive at once, also with new parts in the day that it shows."""
+    folder = ArchiveFolder(tmp_path / "a")
+    days_of_parts(folder, 10)
+    tidy = Tidy(folder, 30)
+    for second in range(0, 3600, 60):
+        tidy.remove(NOON_NS + 40 * DAY_NS, second * 10**9)
+    assert len(folder.parts()) == 9
+    tidy.remove(NOON_NS, 3600 * 10**9)
+    assert len(folder.parts()) == 9
+    for hour in range(2, 11):  # one that is right removes all of an archive that nothing comes to
+        tidy.remove(NOON_NS + 40 * DAY_NS, hour * PACE_NS)
+    assert not folder.parts()
+
+
+def test_a_part_is_on_disk_with_its_name_before_its_chunk_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, done = begin(tmp_path / "a", pieces=1), []
+    (file,) = folder.sealed()
+    fsync, unlink = os.fsync, Path.unlink
+
+    def syncing(fd: int) -> None:
+        done.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        fsync(fd)
+
+    def unlinking(path: Path, missing_ok: bool = False) -> None:
+        done.append(f"without {path.name}")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(Path, "unlink", unlinking)
+    drain(folder)
+    (part,) = folder.parts()
+    before = done[: done.index(f"without {file.path.name}")]
+    assert part.path.name + ".part" in before
+    assert part.path.parent.name in before[before.index(part.path.name + ".part") :]
+    assert "a" in before  # the name of the day, too
+
+
+@pytest.mark.parametrize("left", [0, 4, 400])
+def test_a_part_that_cannot_be_read_is_set_aside_and_the_others_are_merged(
+    tmp_path: Path, left: int
+) -> None:
+    folder = begin(tmp_path / "a", pieces=4)
+    drain(folder, one_in=1)
+    bad = folder.parts()[1]
+    bad.path.write_bytes(bad.path.read_bytes()[:left])
+    tidy = Tidy(folder, 30)
+    tidy.merge(NOON_NS, everything=True)
+    assert [path.name for path in folder.refused.iterdir()] == [f"{bad.day}-{bad.path.name}"]
+    tidy.merge(NOON_NS, everything=True)
+    assert len(open_archive(folder.path).files) == 1
+
+
+def test_a_part_whose_codes_do_not_decompress_is_set_aside_too(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "a", pieces=2)
+    drain(folder, one_in=1)
+    bad = folder.parts()[0]
+    data = bytearray(bad.path.read_bytes())
+    data[4 : len(data) // 2] = b"\xff" * (len(data) // 2 - 4)  # all that stands before its footer
+    bad.path.write_bytes(data)
+    Tidy(folder, 30).merge(NOON_NS, everything=True)
+    assert [path.name for path in folder.refused.iterdir()] == [f"{bad.day}-{bad.path.name}"]
+    assert len(folder.parts()) == 1
+
+
+def test_parts_of_different_samples_are_not_merged(tmp_path: Path) -> None:
+    """A file states one `one_in`: of the rest of the other sample it would be wrong."""
+    folder = begin(tmp_path / "a", pieces=4)
+    for one_in in (4, 4, 8, 8):
+        archiver = Archiver(folder, one_in)
+        assert archiver.step()
+        archiver.close()
+    Tidy(folder, 30).merge(NOON_NS, everything=True)
+    assert [file.about.one_in for file in open_archive(folder.path).files] == [4, 8]
+
+
+def test_requests_open_under_a_wide_bank_survive_a_restart(tmp_path: Path) -> None:
+    """A carry in records larger than a reader takes would never be read again."""
+    bank, text = bank_of(4096), ProgramText(MADE.program.canonical)
+    rows = [
+        Rows(EPOCH, NOON_NS, np.array([(7, at, 1100, 3)], SEGMENTS), np.zeros((1100, 4096), "<i2"))
+        for at in range(0, 8800, 1100)
+    ]
+    opened = Opened(EPOCH, 7, bank.digest, text.digest, NOON_NS)
+    folder = ArchiveFolder(tmp_path / "a")
+    spooled(folder, [bank, text, opened, *rows])
+    drain(folder)
+    archiver = Archiver(folder, 4)
+    (request,) = archiver._assembly.open.values()
+    archiver.close()
+    assert request.codes.shape == (8800, 4096)
 
 
 def test_a_line_that_is_gone_has_its_last_chunk_read_and_a_living_one_has_not(

@@ -140,6 +140,19 @@ def test_a_request_whose_bank_changes_becomes_two_each_marked() -> None:
     assert runs(after) == [(4, 2, 3)]
 
 
+@pytest.mark.parametrize("columns", [2, 3])
+def test_a_request_whose_bank_changed_goes_on_over_later_chunks(columns: int) -> None:
+    assembly = Assembly()
+    other = bank_of(columns, model="other")
+    (before,) = assembly.take(
+        [*opened(1), rows(1, 0, 4), *opened(1, other), rows(1, 4, 2, columns)]
+    )
+    (after,) = assembly.take([rows(1, 6, 3, columns), ended(1)])
+    assert (len(before.codes), len(after.codes)) == (4, 5)
+    assert (before.bank, after.bank) == (bank_of(), other)
+    assert not +assembly.counts
+
+
 def test_a_request_announced_again_goes_on_with_a_mark() -> None:
     """Another sidecar process: what came meanwhile is known to nobody."""
     assembly = Assembly()
@@ -156,3 +169,26 @@ def test_a_request_of_which_nothing_was_heard_for_long_is_over(scored: bool) -> 
     (request,) = assembly.stale(NOON_NS + STALE_NS + 1)
     assert not request.whole
     assert not assembly.open
+
+
+@pytest.mark.parametrize("apart", [-5 * STALE_NS, 5 * STALE_NS])
+def test_what_is_heard_is_measured_by_the_clock_of_the_chunks_whatever_the_server_says(
+    apart: int,
+) -> None:
+    """The clock of a server that is far ahead would keep it open for ever, one behind would end it at once."""
+    first = Assembly()
+    first.take([*opened(1, time_ns=NOON_NS + apart)], NOON_NS)
+    first.take([rows(1, 0, 4, time_ns=NOON_NS + apart)], NOON_NS + 9)
+    second = Assembly()
+    second.take(first.records())
+    for assembly in (first, second):
+        assert not assembly.stale(NOON_NS + 9 + STALE_NS)
+        assert len(assembly.stale(NOON_NS + 10 + STALE_NS)) == 1
+
+
+def test_a_clock_that_jumps_ends_no_request_that_is_heard_behind_it() -> None:
+    assembly = Assembly()
+    assembly.take([*opened(1), *opened(2), rows(1, 0, 4), rows(2, 0, 4)], NOON_NS)
+    later = NOON_NS + 9 * STALE_NS
+    assembly.take([rows(1, 4, 4)], later)  # times of the server: as they were
+    assert [request.key for request in assembly.stale(later)] == [2]

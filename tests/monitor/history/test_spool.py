@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,10 @@ import pytest
 from score_traffic import EPOCH, NOON_NS, Traffic, bank_of, program_of, traffic
 
 from dosimeter.detectors.frames import SEGMENTS
+from dosimeter.monitor.history import chunk_writer
+from dosimeter.monitor.history import spool as spool_module
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
+from dosimeter.monitor.history.assembly import Assembly
 from dosimeter.monitor.history.chunk import (
     Bank,
     Ended,
@@ -237,6 +240,135 @@ def test_a_chunk_ends_when_it_is_old_though_nothing_more_comes(folder: ArchiveFo
     clock.ns += 1000
     spool.write()
     assert [type(one) for one in chunks(folder)[0].records] == [Rows, Seal]
+
+
+@pytest.mark.parametrize("step", [-86_400_000_000_000, -1])
+def test_a_chunk_ends_when_the_clock_is_set_back(folder: ArchiveFolder, step: int) -> None:
+    """It would be open for as long as the clock was ahead."""
+    clock = Clock()
+    spool = Spool(folder, time_ns=clock)
+    spool.rows(rows_for(1))
+    spool.write()
+    clock.ns += step
+    spool.write()
+    assert len(folder.sealed()) == 1
+
+
+@pytest.mark.parametrize("place", ["seal", "name", "old"])
+def test_a_chunk_that_cannot_be_ended_is_ended_later_and_holds_everything_once(
+    folder: ArchiveFolder, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    made = traffic(20)
+    spool = Spool(folder, limits=ChunkLimits(chunk_bytes=4000), time_ns=Clock())
+    left = [3]
+
+    def failing(call: Callable[..., object], applies: Callable[..., bool]) -> Callable[..., object]:
+        def instead(*args: object) -> object:
+            if left[0] and applies(*args):
+                left[0] -= 1
+                raise OSError(28, "No space left on device")
+            return call(*args)
+
+        return instead
+
+    if place == "seal":
+        short = failing(os.pwrite, lambda _fd, data, _at: b'{"rows": ' in bytes(data)[:20])
+        monkeypatch.setattr(os, "pwrite", short)
+    elif place == "name":
+        named = failing(Path.replace, lambda _path, target: target.suffix == ".chunk")
+        monkeypatch.setattr(Path, "replace", named)
+    else:
+        whole = failing(chunk_writer.file_size, lambda _path: True)
+        monkeypatch.setattr(chunk_writer, "file_size", whole)
+    for at in range(0, len(made.records), 10):
+        feed(spool, made.records[at : at + 10])
+        try:
+            spool.write()
+        except OSError:
+            assert place != "old"  # the chunk is whole and has its name
+    spool.write(last=True)
+    assert left == [0]
+    assert len(chunks(folder)) > 2
+    assert all(chunk.sealed for chunk in chunks(folder))
+    found = list(records_in(folder))
+    wanted = [one for one in made.records if isinstance(one, Opened | Fired | Ended)]
+    assert [one for one in found if isinstance(one, Opened | Fired | Ended)] == wanted
+    assert sum(len(one.codes) for one in found if isinstance(one, Rows)) == made.tokens
+    assert [one.rows for one in found if isinstance(one, Seal)] == [c.rows for c in chunks(folder)]
+
+
+def test_a_chunk_that_could_not_be_begun_leaves_no_gap_in_the_sequences(
+    folder: ArchiveFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(folder, time_ns=Clock())
+    spool.rows(rows_for(1))
+    with monkeypatch.context() as patched:
+
+        def full(*_: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        patched.setattr(os, "open", full)
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space"):
+                spool.write()
+    spool.write(last=True)
+    assert [file.sequence for file in folder.sealed()] == [0]
+
+
+def test_a_request_with_a_hole_that_ends_says_nothing_of_the_others(folder: ArchiveFolder) -> None:
+    """A loss without names is one of all: it is said only of those that have one."""
+    spool = Spool(folder, queue_bytes=4 * row_size(), time_ns=Clock())
+    for key in (1, 2):
+        spool.open(bank_of(), TEXT, opened(key))
+    spool.rows(rows_for(2, tokens=2000))
+    spool.end(Ended(EPOCH, 2, True, NOON_NS, 2000))
+    spool.write()
+    spool.rows(rows_for(1))
+    spool.write(last=True)
+    lost = [one for one in records_in(folder) if isinstance(one, Lost)]
+    assert lost == [Lost(EPOCH, (2,), 2000)]
+
+
+def test_more_requests_with_a_hole_than_are_named_are_all_though_one_of_them_ends(
+    folder: ArchiveFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "MAX_MISSED", 2)
+    spool = Spool(folder, queue_bytes=4 * row_size(), time_ns=Clock())
+    for position in range(4):
+        spool.rows(rows_for(9, start=position))
+    for key in (1, 2, 3):
+        spool.rows(rows_for(key, tokens=2000))
+    for key in (1, 2):
+        spool.end(Ended(EPOCH, key, True, NOON_NS, 2000))
+    spool.write()
+    spool.rows(rows_for(4))
+    spool.write(last=True)
+    lost = [one for one in records_in(folder) if isinstance(one, Lost)]
+    assert lost[-1] == Lost(EPOCH, (), 6000)
+
+
+def test_no_row_of_another_bank_is_taken_for_one_of_the_bank_before(folder: ArchiveFolder) -> None:
+    """Of the same width: the archive cannot see it."""
+    other = bank_of(model="other")
+    again = Opened(EPOCH, 1, other.digest, TEXT.digest, NOON_NS, whole=False)
+    spool = Spool(folder, queue_bytes=8 * row_size(), time_ns=Clock())
+    spool.open(bank_of(), TEXT, opened(1))
+    spool.rows(rows_for(1, tokens=3))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(spool_module, "RESERVE_BYTES", -(8 * row_size()))
+        spool.open(other, TEXT, again)
+    assert spool.requests_dropped == 1
+    spool.rows(rows_for(1, tokens=4, start=3))
+    spool.write()
+    spool.rows(rows_for(1, tokens=5, start=7))
+    spool.end(Ended(EPOCH, 1, True, NOON_NS, 12))
+    spool.write(last=True)
+    assembly = Assembly()
+    before, after = assembly.take(records_in(folder))
+    assert (before.bank, len(before.codes)) == (bank_of(), 3)
+    assert (after.bank, len(after.codes)) == (other, 9 - spool.rows_dropped)
+    assert not after.whole
+    assert not assembly.counts["tokens_unknown"]
 
 
 def test_sequences_go_on_where_everything_was_read(folder: ArchiveFolder) -> None:

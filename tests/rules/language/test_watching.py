@@ -91,3 +91,13 @@ def test_the_answer_is_a_record_of_plain_numbers() -> None:
     silence = Silence(S)
     silence.look(0, requests=True, served=0, scored=False)
     assert silence.look(S, requests=True, served=7, scored=False) == Silent(S, 7)
+
+
+def test_one_that_was_told_is_told_once_more_when_it_is_asked_to() -> None:
+    silence, found = Silence(60 * S), []
+    for at in range(0, 100, 10):
+        if at in (30, 80):
+            silence.say_again()  # at 30 nothing was said: nothing changes
+        said = silence.look(at * S, requests=True, served=at, scored=False)
+        found += [(at, said.for_ns // S)] if said is not None else []
+    assert found == [(60, 60), (80, 80)]

@@ -155,4 +155,50 @@ def test_the_lines_name_every_rule_and_what_was_counted() -> None:
     assert body["rules"]["answers"]["a_day"] == pytest.approx(1790)
     assert body["any_rule"]["answers"] == 179
     assert set(body["inactive"]) == {"idle", "over"}
+    assert lines[3] == "idle: inactive"
     assert "a_day" not in replace(found, per_day=None).as_json()["rules"]["answers"]
+
+
+SHORT = """
+version: 1
+rules:
+  - {{rule: r, status: live, owner: x, severity: low, summary: x, when: {when}}}
+"""
+Z = "{feature: scam, in: answer, above: z 1}"
+
+
+@pytest.mark.parametrize(
+    ("when", "why"),
+    [
+        ("{feature: scam, in: answer, above: z 1, for: 3 tokens}",
+         "none of the 900 answers has 3 scored tokens in a row; shorten the window, or calibrate on longer answers"),
+        ("{feature: scam, in: message, above: z 1, average: 2 tokens}",
+         "none of the 900 messages has 2 scored tokens in a row; "
+         "shorten the window, or calibrate on longer messages"),
+        ("{feature: scam, in: answer, above: 1 in 10 answers, average: answer, min-tokens: 60}",
+         "none of the 900 answers has 60 scored tokens; lower `min-tokens` or calibrate on longer answers"),
+        ("{score: scam + scam, in: answer, above: z 1, at-least: 3 of 4 tokens}",
+         "none of the 900 answers has 3 scored tokens in a row; shorten the window, or calibrate on longer answers"),
+        ("{feature: scam, in: tool, above: z 1}",
+         "no token is `tool`; calibrate on traffic that has some"),
+        ("{all: [" + Z + ", {any: [" + Z[:-1] + ", for: 3 tokens}, {feature: scam, in: tool, above: z 1}]}]}",
+         "none of the 900 answers has 3 scored tokens in a row; shorten the window, or calibrate on longer answers"),
+    ],
+)  # fmt: skip
+def test_a_rule_for_which_no_request_is_long_enough_is_told_so(when: str, why: str) -> None:
+    found = expect(parse_rules(SHORT.format(when=when)), calibration(), None, DAY)
+    assert found.never == {"r": f"never fires here: {why}"}
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{feature: scam, in: answer, above: z 100}",
+        "{feature: scam, in: answer, above: 1 in 1000 answers}",
+        "{feature: power, in: answer, above: z 1, for: 9 tokens}",
+        "{all: [" + Z + ", {not: {feature: scam, in: tool, above: z 1}}]}",
+        "{any: [" + Z + ", {feature: scam, in: tool, above: z 1}]}",
+    ],
+)
+def test_what_could_be_decided_is_not_called_too_short(when: str) -> None:
+    assert expect(parse_rules(SHORT.format(when=when)), calibration(), None, DAY).never == {}

@@ -14,6 +14,7 @@ import pytest
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import SEGMENTS, ScoreFrame
+from dosimeter.monitor.backtest_report import lasting
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.cli.rules.backtest import read_labels
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
@@ -55,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Hit]]:
         live += hits
         at = MONDAY + key * 2 * DAY_NS // REQUESTS
         opened = Opened(EPOCH, key, bank.digest, "", at, f"tenant-{key % 3}", "chat")
-        request = Request(opened, bank, ended=Ended(EPOCH, key, True, at, len(codes)))
+        request = Request(opened, bank, heard_ns=at, ended=Ended(EPOCH, key, True, at, len(codes)))
         request.add(segments, codes, (at, at + 1))
         request.fired = [Fired(EPOCH, key, h.rule, "notified", "0" * 32, h.position) for h in hits]
         kept.append(Kept(request, Stratum.FLAGGED if hits else Stratum.REST, 1, True))
@@ -128,6 +129,50 @@ def test_the_screen_says_what_was_read_and_every_rule(
     assert any(line.startswith("+ 0 alerts that there were not: 0 (0 to") for line in lines)
 
 
+def test_rules_that_do_not_run_say_so_and_what_they_fired_live_has_not_gone(
+    made: tuple[Path, list[Hit]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, live = made
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("""version: 1
+rules:
+  - rule: deceptive-answer
+    when: {feature: deception, in: answer, above: 1 in 500 answers, average: 8 tokens}
+    status: live
+    severity: high
+    owner: us
+    summary: "x"
+  - rule: elsewhere
+    when: {feature: power_seeking, in: answer, above: z 2}
+    status: live
+    severity: low
+    owner: us
+    summary: "x"
+  - rule: many
+    when: {count: hits, of: [deceptive-answer], more-than: 3, within: 1h}
+    status: live
+    severity: low
+    owner: us
+    summary: "x"
+""")
+    wanted = asked(folder, "--compare", "live", rules=rules)
+    body = answer(capsys, wanted)
+    others = [hit.rule for hit in live if hit.rule != "deceptive-answer"]
+    assert len(others) > 2
+    assert body["changes"]["removed"]["requests"] == 0
+    assert sum(body["changes"]["not_compared"].values()) == len(others)
+    assert set(body["changes"]["not_compared"]) == set(others)
+    assert main(wanted) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for rule in ("elsewhere", "many"):
+        assert any(line.split() == [rule, "not", "run"] for line in lines)
+        assert any(line.startswith(f"not run: {rule}: ") for line in lines)
+    assert any(
+        line.startswith(f"{len(others)} alerts of rules that are not run here are not compared: ")
+        for line in lines
+    )
+
+
 def test_labels_give_precision(
     made: tuple[Path, list[Hit]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +204,22 @@ def test_labels_that_make_no_sense_are_refused_with_their_line(
     with pytest.raises(InputError) as caught:
         read_labels(path)
     assert said in str(caught.value)
+
+
+def test_labels_that_are_not_there_are_refused_with_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"no\.csv: error: labels cannot be read: no such file"
+    ) as it:
+        read_labels(tmp_path / "no.csv")
+    assert "hint: write a CSV file whose first line is `request,label`" in str(it.value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(13, "13 seconds"), (90, "1.5 minutes"), (9000, "2.5 hours"), (216_000, "2.5 days")],
+)
+def test_a_duration_is_in_the_largest_unit_of_which_there_is_one(seconds: int, said: str) -> None:
+    assert lasting(seconds / 86_400) == said
 
 
 def test_the_plot_is_svg_with_every_rule_and_its_level(

@@ -14,7 +14,7 @@ from dosimeter.rules.language.schema import load_rules
 
 PACK = Path(__file__).parents[4] / "rules" / "packs" / "lab.yaml"
 PLAN = ["rules", "plan", str(PACK), "--calibration", str(CALIBRATION)]
-DAY = ["--answers-per-day", "10000"]
+DAY = ["--per-day", "10,000"]
 
 
 def test_a_plan_fits_is_written_and_drawn(
@@ -49,7 +49,7 @@ def test_the_screen_says_levels_cost_and_what_is_not_known(
     said = capsys.readouterr().out
     assert said.startswith("60 reviews a day of 10,000 requests: fits, ")
     assert "what it catches and misses: not known, nobody labelled" in said
-    assert "label these 200 first: " in said
+    assert "label these 200 first (numbers of the calibration's requests): " in said
     assert "note: planned on benign requests: what is risky comes on top of these reviews" in said
 
 
@@ -57,13 +57,44 @@ def test_a_budget_that_does_not_hold_the_rules_says_so_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "planned"
-    many = ["--answers-per-day", "1000000", "--reviews-per-day", "60", "--write", str(out)]
+    many = ["--per-day", "1000000", "--reviews-per-day", "60", "--write", str(out)]
     assert main([*PLAN, *many]) == 1
     said = capsys.readouterr().out
     assert "does not fit" in said
+    assert "alarm: " not in said
     assert "cannot be tighter: `1 in 1100 answers` needs 11,000 benign answers" in said
     assert said.endswith("nothing written: the rules do not fit\n")
     assert not out.exists()
+
+
+def test_rules_whose_tests_fail_at_the_planned_level_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1 in 100 lies at 2.33 sd. The first test is far above any level, the second at the old one's edge."""
+    rules = tmp_path / "rules.yaml"
+    rule = """
+  - rule: NAME
+    when: {feature: scam, in: answer, above: 1 in 100 answers, average: 8 tokens}
+    status: live
+    severity: low
+    owner: us
+    summary: "x"
+    tests:
+      - name: fires
+        stream: [{answer: {scam: "SD*8"}}]
+        expect: [{at: answer 8}]
+"""
+    far, near = (
+        rule.replace("NAME", n).replace("SD", s) for n, s in (("far", "9"), ("near", "2.4"))
+    )
+    rules.write_text(f"version: 1\nrules:{far}{near}")
+    out = tmp_path / "planned"
+    wanted = ["--reviews-per-day", "100", "--per-day", "20,000", "--write", str(out)]
+    assert main(["rules", "plan", str(rules), "--calibration", "lab", *wanted]) == 0
+    assert capsys.readouterr().out.endswith(
+        "tests with scores near the old level fail at the new one; change them in: `near`\n"
+    )
+    assert main(["rules", "test", str(out)]) == 1
 
 
 def test_labels_say_what_is_caught_and_missed(
@@ -87,6 +118,7 @@ def test_labels_say_what_is_caught_and_missed(
         ([], "nobody knows how many requests a day there are"),
         (["--labels", "{tmp}/bad.csv", *DAY], "`maybe` is no label"),
         (["--labels", "{tmp}/head.csv", *DAY], "no columns `request` and `label`"),
+        (["--labels", "{tmp}/no.csv", *DAY], "no.csv: error: labels cannot be read: no such file"),
         (["--share", "medium=100", *DAY], "no share for critical, high, low"),
         (["--calibration", str(CALIBRATION), *DAY], "a plan needs all rules on the same requests"),
         (["--archive", "{tmp}/none", *DAY], "no archive of scores"),
@@ -106,7 +138,12 @@ def test_what_cannot_be_is_refused_with_a_place(
 
 
 @pytest.mark.parametrize(
-    "more", [["--reviews-per-day", "0"], ["--reviews-per-day", "9", "--share", "top=3"]]
+    "more",
+    [
+        ["--reviews-per-day", "0"],
+        ["--reviews-per-day", "1,00"],
+        ["--reviews-per-day", "9", "--share", "top=3"],
+    ],
 )
 def test_wrong_arguments_are_usage_errors(
     more: list[str], capsys: pytest.CaptureFixture[str]

@@ -112,6 +112,22 @@ def test_without_the_labels_nothing_is_written_and_the_next_step_is_said(
     assert promote(file, "hot", "--data-dir", data_dir, "--labels", labels, *more) == 0
 
 
+def test_labels_name_alerts_by_their_first_characters_too(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = load_rules([file]).rule("hot")
+    with Ledger(tmp_path / "data" / "ledger.db") as ledger:
+        records = [record(file, (n + 1) << 96, 9 - n * 0.25) for n in range(30)]
+        ledger.append(records, blobs={rule.sha256: rule.canonical})
+    labels = tmp_path / "labels.csv"
+    labels.write_text("event_id,label\n" + "".join(f"{n + 1:08x},yes\n" for n in range(20)))
+    assert promote(file, "hot", "--data-dir", tmp_path / "data", "--labels", labels) == 0
+    assert "  met      labels         20 of 20, from 30 notifications\n" in capsys.readouterr().out
+    labels.write_text(f"event_id,label\n00000001,yes\n{1 << 96:032x},no\n")
+    assert promote(file, "hot", "--data-dir", tmp_path / "data", "--labels", labels) == 4
+    assert "is labelled yes and no" in capsys.readouterr().err
+
+
 def test_a_draft_goes_to_shadow_by_its_tests_alone(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +174,7 @@ def test_without_a_ledger_it_says_where_it_looked(
     [
         ("id,label\n", "labels.csv:1:1: error: no columns `event_id` and `label`"),
         ("event_id,label\n12,yes\n", "labels.csv:2:1: error: `12` is no event id"),
+        ("event_id,label\n00000000,yes\n", "labels.csv:2:1: error: `00000000` begins several ids"),
         (f"event_id,label\n{'0' * 32},maybe\n", "labels.csv:2:1: error: `maybe` is no label"),
         (
             f"event_id,label\n{'0' * 32},yes\n{'0' * 32},no\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -104,3 +105,53 @@ def test_levels_can_be_placed_on_a_calibration(
     path.write_text(RULE.format(level="1 in 100000000 answers", value="100"))
     assert run(path, "--calibration", CALIBRATION) == 1
     assert "cannot be tested: `1 in 100000000 answers` of `scam`" in capsys.readouterr().out
+
+
+BURST = """  - rule: users-burst
+    when: {{count: hits, of: [{of}], more-than: 5, within: 10m}}
+    status: draft
+    severity: low
+    summary: x
+"""
+
+
+def test_rules_over_hits_are_named(passing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    passing.write_text(passing.read_text() + BURST.format(of="r"))
+    assert run(passing) == 0
+    out = capsys.readouterr().out
+    assert f"{passing}:12:11: users-burst: a `count` has no tests\n1 passed, 0 failed\n" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("scam", "scma"), "4:21: error: unknown feature `scma`"),
+        (lambda text: text + BURST.format(of="q"), "13:30: error: unknown rule `q`"),
+    ],
+)
+def test_an_error_that_lint_finds_is_said_first_and_is_a_failure(
+    change: Callable[[str], str],
+    said: str,
+    passing: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    passing.write_text(change(passing.read_text()))
+    assert run(passing, "--junit", tmp_path / "out.xml") == 1
+    out = capsys.readouterr().out
+    assert out.startswith(f"{passing}:{said}")
+    assert out.endswith("1 passed, 0 failed; 1 error in the rules\n")
+    root = ElementTree.parse(tmp_path / "out.xml").getroot()
+    assert [case.get("classname") for case in root.iter("testcase")] == ["lint", "r"]
+    assert run(passing, "--json") == 1
+    body = json.loads(capsys.readouterr().out)
+    assert [f["severity"] for f in body["refused"]] == ["error"]
+    assert body["failed"] == 0
+
+
+def test_warnings_of_lint_are_left_to_lint(
+    passing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passing.write_text(passing.read_text().replace("z 2", "1 in 100 tokens"))
+    run(passing)
+    assert "level-tokens" not in capsys.readouterr().out

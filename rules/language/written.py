@@ -1,0 +1,42 @@
+"""What every rule is once it was read, whatever its `when` looks at: its canonical form and the digest of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dosimeter.rules.canonical import canonical, digest
+from dosimeter.rules.policy import Policy
+
+
+class Written:
+    """The part of a rule that its kinds share; a kind is a frozen record with these fields."""
+
+    __slots__ = ()
+    id: str
+    when: Any
+    status: str
+    severity: str
+    summary: str
+    owner: str
+    runbook: str
+    policy: Policy
+
+    def as_json(self) -> dict[str, Any]:
+        """The canonical form: equal for rules that say the same, however they are written."""
+        text: dict[str, Any] = {
+            "rule": self.id,
+            "when": self.when.as_json(),
+            "status": self.status,
+            "severity": self.severity,
+            "summary": self.summary,
+        }
+        text |= {k: v for k, v in (("owner", self.owner), ("runbook", self.runbook)) if v}
+        return text | self.policy.as_json()
+
+    @property
+    def canonical(self) -> bytes:
+        return canonical(self.as_json())
+
+    @property
+    def sha256(self) -> str:
+        return digest(self.canonical)
