@@ -48,7 +48,7 @@ def page(body: Mapping[str, Any]) -> str:
         drawn.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{HEAD}" y2="{bottom}"/>')
         drawn.append(_text(x, bottom + 18, f"{index * step:,.0f}", "middle", "quiet"))
     drawn.append(
-        _text(_x(0, end), height - 8, "→ reviews a day   ● planned, with 95 % of days   ○ now", "start", "quiet")
+        _text(_x(0, end), height - 8, "→ reviews a day   ● planned, with 95 % of days   ○ now   | budget", "start", "quiet")
     )  # fmt: skip
     for index, (name, row) in enumerate(rows.items()):
         allowed = budget if name == "together" else row["allowance"]

@@ -123,6 +123,7 @@ def test_the_requests_of_one_archive_do_not_see_each_other(of: list[Atom], seed:
     assert backtest(program, t, KERNELS[-1]) == sorted(alone)
 
 
+@pytest.mark.parts  # for its length
 @pytest.mark.skipif(not native.found, reason="the kernel in C was not built here")
 def test_a_million_tokens_hit_the_same_live_and_stored() -> None:
     """0 differing hits: 20 rules over every shape, frames cut and interleaved, rows that come again, cancels."""
