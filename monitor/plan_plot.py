@@ -47,9 +47,8 @@ def page(body: Mapping[str, Any]) -> str:
         bottom = HEAD + ROW * len(rows)
         drawn.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{HEAD}" y2="{bottom}"/>')
         drawn.append(_text(x, bottom + 18, f"{index * step:,.0f}", "middle", "quiet"))
-    drawn.append(
-        _text(_x(0, end), height - 8, "→ reviews a day   ● planned, with 95 % of days   ○ now   | budget", "start", "quiet")
-    )  # fmt: skip
+    legend = "→ reviews a day   ● planned, with 95 % of days   ○ now   | budget"
+    drawn.append(_text(_x(0, end), height - 8, legend, "start", "quiet"))
     for index, (name, row) in enumerate(rows.items()):
         allowed = budget if name == "together" else row["allowance"]
         drawn += _row(HEAD + ROW * index, name, row, allowed, end)
