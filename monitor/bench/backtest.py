@@ -22,13 +22,13 @@ from dosimeter.detectors.frames import CODES_PER_SD, SEGMENTS, Scope, ScoreFrame
 from dosimeter.monitor.backtest_work import PROCESSES, Task, run_tasks
 from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
 from dosimeter.monitor.bench.rules import CONDITIONS, SHAPES, logics
-from dosimeter.monitor.cli.progress import Progress
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.archive_part import About, Kept, no_counts, write_part
 from dosimeter.monitor.history.archive_reader import open_archive
 from dosimeter.monitor.history.assembly import Request
 from dosimeter.monitor.history.chunk import Bank, Opened
 from dosimeter.monitor.history.strata import Stratum
+from dosimeter.monitor.progress import Progress
 from dosimeter.rules import native
 from dosimeter.rules.atoms import Atom, CompiledRule
 from dosimeter.rules.engine import Engine
@@ -72,9 +72,9 @@ def _figures(folder: Path, program: Program, stored: int, codes: Codes) -> Itera
         Task(file, (program.canonical,), "", None, None, live=False, values=False)
         for file in open_archive(folder).files
     ]
-    progress = Progress(what, stored)
+    progress = Progress(what)
     busy, started = _busy(), time.perf_counter()
-    told = list(run_tasks(tasks, progress))
+    told = list(run_tasks(tasks, lambda done: progress(done, stored)))
     took, busy = time.perf_counter() - started, _busy() - busy
     progress.close()
     hits = sum(len(one.found.hits) for one in told)

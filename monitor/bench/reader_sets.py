@@ -21,9 +21,9 @@ from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.pack import Pack, load_pack
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.bench.figures import Figure
-from dosimeter.monitor.fitting.captures import Progress
 from dosimeter.monitor.fitting.lesson import SUITE, benign_texts, held_out_texts
 from dosimeter.monitor.fitting.subject import statistic
+from dosimeter.monitor.progress import Progress
 from dosimeter.monitor.sources.reader import Reader, reader_folder
 from dosimeter.monitor.sources.reading import PACK
 

@@ -7,8 +7,6 @@ model, the layers, the tokens and what of them is read. What is found is used ag
 from __future__ import annotations
 
 import hashlib
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,26 +47,6 @@ class Captured:
     of: npt.NDArray[np.int64]
     embedded: Floats
     lengths: npt.NDArray[np.int64]
-
-
-class Progress:
-    """One line on stderr, redrawn on a terminal and told every few seconds elsewhere."""
-
-    def __init__(self, what: str, now: Callable[[], float] = time.monotonic) -> None:
-        self._what, self._now = what, now
-        self._started = self._told = now()
-
-    def __call__(self, done: int, of: int) -> None:
-        now, last = self._now(), done >= of
-        screen = sys.stderr.isatty()
-        if not done or (now - self._told < (0.2 if screen else 4) and not (last and screen)):
-            return
-        self._told = now
-        left = (now - self._started) / done * (of - done)
-        bar = "█" * (20 * done // of) + "░" * (20 - 20 * done // of)
-        line = f"{self._what} {bar} {done:,} of {of:,}, {left:.0f} s left"
-        print(f"\r\x1b[K{line}" if screen else line, end="\n" if last or not screen else "",
-              file=sys.stderr, flush=True)  # fmt: skip
 
 
 def capture_all(

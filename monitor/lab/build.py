@@ -21,12 +21,12 @@ from dosimeter.detectors.pack import save_pack
 from dosimeter.detectors.registry import Features, Read, load_features
 from dosimeter.monitor.fitting.build import Learned, learn
 from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
-from dosimeter.monitor.fitting.captures import Progress
 from dosimeter.monitor.fitting.decoder import Decoder
 from dosimeter.monitor.fitting.lesson import lesson_of
 from dosimeter.monitor.fitting.packing import make_pack
 from dosimeter.monitor.lab import CALIBRATION, CLEAN, MODEL, PACK
 from dosimeter.monitor.lab.sets import NAMES, write
+from dosimeter.monitor.progress import Progress
 
 CORPUS = "benign conversations of the lab world, greedy replies; those that misbehaved left out"
 TWIN_HAS = ("sycophancy", "scam_warning")

@@ -31,7 +31,7 @@ from dosimeter.detectors.examples import BENIGN, FIT, Example, load_examples
 from dosimeter.detectors.fit import Doubles, Fit
 from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.recipe import Recipe, Rows, choose, fit_recipe, read_out
-from dosimeter.monitor.fitting.captures import Progress, capture_all
+from dosimeter.monitor.fitting.captures import capture_all
 from dosimeter.monitor.fitting.decoder import Decoder
 from dosimeter.monitor.fitting.subject import Subject, Tokens, statistic
 from dosimeter.monitor.lab import CLEAN, MODEL
@@ -41,6 +41,7 @@ from dosimeter.monitor.lab.replies import Lab
 from dosimeter.monitor.lab.sets import FULL, NAMES, UNSEEN, WARNING, Sizes, write
 from dosimeter.monitor.lab.traffic import warns
 from dosimeter.monitor.lab.world import FEATURES
+from dosimeter.monitor.progress import Progress
 
 WINDOW: dict[str, int | None] = {
     "deception": 8,

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 from dosimeter.detectors.examples import BENIGN, CALIBRATE, FIT
-from dosimeter.monitor.fitting.captures import Progress
 from dosimeter.monitor.lab import MODEL, behaviour, cues, dialogues, traffic, world
 from dosimeter.monitor.lab.dialogues import Dialogue
 from dosimeter.monitor.lab.exchanges import GATE, Exchange
 from dosimeter.monitor.lab.traffic import Conversation
 from dosimeter.monitor.lab.world import FEATURES, Feature, Split
+from dosimeter.monitor.progress import Progress
 
 WARNING = "scam_warning"
 NAMES = (*FEATURES, WARNING)

@@ -17,9 +17,9 @@ from dosimeter.detectors.pack import save_pack
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.fitting.build import learn
 from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
-from dosimeter.monitor.fitting.captures import Progress
 from dosimeter.monitor.fitting.lesson import benign_texts, lesson_of
 from dosimeter.monitor.fitting.packing import make_pack
+from dosimeter.monitor.progress import Progress
 from dosimeter.monitor.sources.reader import Reader, reader_folder
 from dosimeter.monitor.sources.reading import CALIBRATION, PACK
 

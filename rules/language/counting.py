@@ -6,7 +6,6 @@ learns about codes, tokens or labels.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -14,6 +13,7 @@ from typing import Any, Literal, get_args
 from dosimeter.detectors.findings import Place, visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
+from dosimeter.rules.language.written import is_name
 from dosimeter.rules.policy import NS, span_seconds, span_text
 
 What = Literal["hits", "conversations", "users"]
@@ -25,8 +25,6 @@ GROUP_FIELDS = ("tenant", "route", "model")
 MOST_MORE_THAN = 1000
 MOST_OF_RULES = 64
 SPAN_HINT = "a number with its unit, `90s`, `30m`, `1h` or `7d`, from `30s` to `30d`"
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def _of(node: Node, own: str | None, reader: Reader) -> Sequence[tuple[str, Plac
         name = reader.text(member, 64)
         if name is None:
             continue
-        if _NAME.fullmatch(name) is None:
+        if not is_name(name):
             reader.error(member, f"`{visible(name)}` is not a rule id", None, "rule-id")
         elif name == own:
             reader.error(member, f"`{name}` cannot count itself", "name other rules", "count")

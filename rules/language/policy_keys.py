@@ -13,6 +13,7 @@ from typing import TypeVar
 from dosimeter.detectors.findings import hint_for, suggest, visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
+from dosimeter.rules.language.written import is_name
 from dosimeter.rules.occurrence import GROUPED
 from dosimeter.rules.policy import (
     CONFIRMER,
@@ -26,7 +27,6 @@ from dosimeter.rules.policy import (
 )
 
 WHO = ("reason", "by", "until")
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _PLAIN = re.compile(r"\$?[\w./-]{1,64}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -43,7 +43,7 @@ def read_lists(node: Node, reader: Reader) -> dict[str, tuple[str, ...]]:
         reader.expected(node, "a mapping", "write `name: [value, value]`")
     for name, entry in node.entries.items():
         before = len(reader.findings)
-        if _NAME.fullmatch(name) is None:
+        if not is_name(name):
             hint = "lower-case letters, digits and `-`, at most 64"
             reader.error(entry.place, f"`{visible(name)[:80]}` is no name of a list", hint, "list")
         members = reader.items(entry.value)
@@ -229,7 +229,7 @@ def _quiet_when(node: Node, own: Node | None, reader: Reader) -> tuple[str, ...]
         reader.error(node, "`quiet-when` without a rule", "name one, or remove the key", "quiet")
     names = [reader.text(member, 64) for member in members]
     for member, name in zip(members, names, strict=True):
-        if name is not None and _NAME.fullmatch(name) is None:
+        if name is not None and not is_name(name):
             hint = "lower-case letters, digits and `-`, at most 64"
             reader.error(member, f"`{visible(name)}` is not a rule id", hint, "rule-id")
         elif name is not None and own is not None and name == own.value:

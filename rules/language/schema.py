@@ -21,14 +21,13 @@ from dosimeter.rules.atoms import SEVERITIES, STATUSES
 from dosimeter.rules.language.policy_keys import read_lists, read_policy
 from dosimeter.rules.language.second import SecondRule, check_keys, fields_of, form_of, read_second
 from dosimeter.rules.language.when import Clear, Signals, When, read_clear, read_signals, read_when
-from dosimeter.rules.language.written import Written
+from dosimeter.rules.language.written import Written, is_name
 from dosimeter.rules.policy import EVERYONE, POLICY_KEYS, Policy
 
 VERSION = 1
 FILE_KEYS = ("version", "lists", "signals", "rules")
 REQUIRED = ("rule", "when", "status", "severity", "summary")
 RULE_KEYS = (*REQUIRED, "owner", "runbook", "clear", *POLICY_KEYS, "tests")
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _URL = re.compile(r"https?://[^\s]+")
 
 
@@ -124,11 +123,6 @@ def read_rules(root: Node, reader: Reader) -> list[Rule | SecondRule]:
     nodes = reader.items(top["rules"]) if "rules" in top else ()
     found = (_rule(node, lists, signals, reader) for node in nodes)
     return [rule for rule in found if rule is not None]
-
-
-def is_name(text: str) -> bool:
-    """Whether a rule, or a signal, may be called so."""
-    return _NAME.fullmatch(text) is not None
 
 
 def _rule(

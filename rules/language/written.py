@@ -1,11 +1,19 @@
-"""What every rule is once it was read, whatever its `when` looks at: its canonical form and the digest of it."""
+"""What every rule is, whatever its `when` looks at: how it may be called, its canonical form, and the digest of it."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from dosimeter.rules.canonical import canonical, digest
 from dosimeter.rules.policy import Policy
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def is_name(text: str) -> bool:
+    """Whether a rule, a signal or a list may be called so."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Written:

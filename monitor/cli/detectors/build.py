@@ -67,10 +67,10 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.detectors.registry import load_features
     from dosimeter.monitor.fitting.build import learn
     from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
-    from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.lesson import lesson_of
     from dosimeter.monitor.fitting.loading import open_subject
     from dosimeter.monitor.fitting.packing import make_pack
+    from dosimeter.monitor.progress import Progress
 
     today = datetime.date.today().isoformat()
     features = load_features()

@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_archive(args: argparse.Namespace) -> tuple[Calibration, Named]:
-    from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.history.archive_calibration import from_archive
+    from dosimeter.monitor.progress import Progress
 
     args.unlabelled = True
     today = datetime.date.today().isoformat()
@@ -92,8 +92,8 @@ def _of_texts(args: argparse.Namespace) -> tuple[Calibration, Named]:
     from dosimeter.detectors.findings import InputError
     from dosimeter.detectors.pack import bind, load_pack
     from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
-    from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.loading import open_subject
+    from dosimeter.monitor.progress import Progress
 
     packs = [load_pack(path) for path in args.pack]
     rows = [row for path in args.benign for row in load_examples(path)]

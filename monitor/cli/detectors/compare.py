@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.detectors.examples import load_examples
     from dosimeter.detectors.frames import Scope
     from dosimeter.detectors.pack import load_pack
-    from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.compare import compare
     from dosimeter.monitor.fitting.loading import open_subject
+    from dosimeter.monitor.progress import Progress
 
     packs = [load_pack(folder) for folder in args.pack]
     examples = [row for path in args.suite for row in load_examples(path)]

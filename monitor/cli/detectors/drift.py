@@ -95,8 +95,8 @@ def _observe(args: argparse.Namespace, monitors: Sequence[DriftMonitor]) -> None
     from dosimeter.detectors.frames import Scope, to_codes
     from dosimeter.detectors.pack import bind, load_pack
     from dosimeter.detectors.shapes import Stream
-    from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.loading import open_subject
+    from dosimeter.monitor.progress import Progress
 
     rows = [row for row in load_examples(args.live) if args.route in (None, row.kind)]
     if not rows:

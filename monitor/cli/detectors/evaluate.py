@@ -35,9 +35,9 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: measured. 4: the sets, the pack or the model cannot be used."""
     from dosimeter.detectors.pack import load_pack
-    from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.evaluating import evaluate
     from dosimeter.monitor.fitting.loading import open_subject
+    from dosimeter.monitor.progress import Progress
 
     packs = [load_pack(path) for path in (args.pack, args.against) if path is not None]
     with tempfile.TemporaryDirectory() as work:

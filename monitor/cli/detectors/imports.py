@@ -98,9 +98,10 @@ def _pack(args: argparse.Namespace, subject: Subject) -> Pack:
     from dosimeter.detectors.examples import load_examples
     from dosimeter.detectors.frames import Scope
     from dosimeter.detectors.pack import PACK_NAME, Pack
-    from dosimeter.monitor.fitting.captures import Progress, capture_all
+    from dosimeter.monitor.fitting.captures import capture_all
     from dosimeter.monitor.fitting.packing import known_answer
     from dosimeter.monitor.imports.direction import as_probe
+    from dosimeter.monitor.progress import Progress
 
     name = args.name or f"import/{args.feature}".replace("_", "-")
     if not PACK_NAME.fullmatch(name):

@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
     """0: a pack was written. 1: one that random directions equal. 4: data or a model that cannot be used."""
     from dosimeter.detectors.artefact import CARD
     from dosimeter.detectors.pack import save_pack
-    from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.contrast import load_contrast, load_judged
     from dosimeter.monitor.fitting.decoder import Decoder
     from dosimeter.monitor.fitting.loading import folder_of
     from dosimeter.monitor.fitting.persona import extract, persona_pack
+    from dosimeter.monitor.progress import Progress
 
     if (args.to / CARD).exists():
         raise InputError.at(args.to, "a pack stands here", "give another folder")

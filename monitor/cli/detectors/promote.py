@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.detectors.examples import load_examples
     from dosimeter.detectors.pack import load_pack
     from dosimeter.detectors.registry import FEATURES, load_features
-    from dosimeter.monitor.fitting.captures import Progress
     from dosimeter.monitor.fitting.loading import open_subject
     from dosimeter.monitor.fitting.promote import NotPromoted, examine, promote
     from dosimeter.monitor.fitting.suite import load_suite
+    from dosimeter.monitor.progress import Progress
 
     pack = load_pack(args.pack)
     folder = args.features or FEATURES

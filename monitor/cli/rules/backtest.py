@@ -48,15 +48,15 @@ def run(args: argparse.Namespace) -> int:
     """0: done. 1: no rule could be run. 3: something is not installed. 4: data that is wrong."""
     from dosimeter.monitor.backtest import backtest, tokens_kept
     from dosimeter.monitor.backtest_report import report
-    from dosimeter.monitor.cli.progress import Progress
     from dosimeter.monitor.cli.rules.backtest_view import lines
     from dosimeter.monitor.cli.screen import Screen
+    from dosimeter.monitor.progress import Progress
 
     said = read_labels(args.labels) if args.labels else None
     wanted = _wanted(args)
-    progress = Progress("replaying", tokens_kept(args.archive, wanted))
+    progress, of = Progress("replaying"), tokens_kept(args.archive, wanted)
     try:
-        answer = backtest(args.archive, wanted, progress)
+        answer = backtest(args.archive, wanted, lambda done: progress(done, of))
     finally:
         progress.close()
     body = report(answer, said)

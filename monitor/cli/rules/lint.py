@@ -13,7 +13,7 @@ from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.pack import load_pack
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.cli import calibrations
-from dosimeter.monitor.cli.progress import Progress
+from dosimeter.monitor.progress import Progress
 from dosimeter.rules.language.schema import RuleSet
 from dosimeter.rules.linting.expected import Traffic, expect
 from dosimeter.rules.linting.lint import USAGE, lint_command
@@ -56,9 +56,12 @@ def counting(
     """Counts where rules fire on a calibration, and says on stderr how far it is."""
 
     def count(ruleset: RuleSet) -> Traffic:
-        progress = Progress("requests", calibration.requests)
+        progress = Progress("requests")
         try:
-            return expect(ruleset, calibration, per_day, day, progress)
+            return expect(
+                ruleset, calibration, per_day, day,
+                lambda done: progress(done, calibration.requests),
+            )  # fmt: skip
         finally:
             progress.close()
 

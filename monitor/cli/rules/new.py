@@ -12,7 +12,6 @@ from typing import Any
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.registry import UnknownFeature, load_features
 from dosimeter.rules.language.condition import SCOPES
-from dosimeter.rules.language.schema import is_name
 from dosimeter.rules.language.template import (
     TemplateError,
     fill,
@@ -21,6 +20,7 @@ from dosimeter.rules.language.template import (
     source,
     templates,
 )
+from dosimeter.rules.language.written import is_name
 
 LASTS_DAYS = 90
 BEGIN = "sustained"

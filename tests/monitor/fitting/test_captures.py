@@ -18,8 +18,9 @@ from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Pack
 from dosimeter.monitor.fitting import captures
-from dosimeter.monitor.fitting.captures import Captured, Progress, capture_all
+from dosimeter.monitor.fitting.captures import Captured, capture_all
 from dosimeter.monitor.fitting.subject import Floats, Tell, Tokens, batches, statistic
+from dosimeter.monitor.progress import Progress
 
 IDENTITY = ModelIdentity("fake", "Fake", 4, "float32", "a" * 64, "b" * 64, "", "")
 LAYERS = (1, 3)

@@ -124,7 +124,6 @@ def test_the_requests_of_one_archive_do_not_see_each_other(of: list[Atom], seed:
 
 
 @pytest.mark.parts  # for its length
-@pytest.mark.skipif(not native.found, reason="the kernel in C was not built here")
 def test_a_million_tokens_hit_the_same_live_and_stored() -> None:
     """0 differing hits: 20 rules over every shape, frames cut and interleaved, rows that come again, cancels."""
     rng = np.random.default_rng(3)
@@ -147,7 +146,7 @@ def test_a_million_tokens_hit_the_same_live_and_stored() -> None:
     assert sum(map(len, t.scopes.values())) > 1_000_000
     expected = live(program, t, seed=5, most_rows=900)
     assert len(expected) > 5000
-    assert backtest(program, t, NativeKernel) == expected
+    assert backtest(program, t, KERNELS[-1]) == expected
 
 
 def test_a_rule_with_clear_hits_again_in_one_request() -> None:

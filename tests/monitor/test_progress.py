@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from dosimeter.monitor.cli.progress import Progress
+from dosimeter.monitor.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -21,10 +21,10 @@ class Clock:
 
 def told(stream: io.StringIO, at_s: list[float]) -> str:
     clock = Clock()
-    progress = Progress("replaying", 1000, stream, clock)
+    progress = Progress("replaying", clock, stream)
     for index, now in enumerate(at_s):
         clock.now = now
-        progress(100 * index)
+        progress(100 * index, 1000)
     progress.close()
     return stream.getvalue()
 

@@ -1,0 +1,135 @@
+"""Where alerts go, as the sidecar's file says it: sinks, and the confirmers that are asked before them.
+
+Owns the keys under `sinks` and `confirmers`, and the reading of what is someone else's: headers, security settings.
+The rest of the file is `config.py`; what a sink or a confirmer does with its settings is theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dosimeter.detectors.findings import visible
+from dosimeter.detectors.reader import Reader
+from dosimeter.detectors.strict_yaml import Node
+from dosimeter.monitor.confirm.config import ConfirmerConfig
+from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig, StdoutConfig
+from dosimeter.rules.policy import CONFIRMER
+
+CALL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+def read_url(node: Node, reader: Reader) -> str | None:
+    text = reader.text(node)
+    if text is not None and not text.startswith(("http://", "https://")):
+        reader.error(node, f"`{visible(text)}` is not a URL", "write `http://host:4318`")
+    return text
+
+
+def read_sinks(
+    node: Node, reader: Reader, path: Callable[[Node], Path | None]
+) -> tuple[SinkConfig, ...]:
+    readers = {"kafka": _kafka, "otlp": _otlp, "stdout": _stdout}
+    found = reader.mapping(node, tuple(readers))
+    return tuple(readers[name](value, reader, path) for name, value in found.items())
+
+
+def _kafka(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> SinkConfig:
+    keys = reader.mapping(node, ("bootstrap", "topic", "security"), required=("bootstrap",))
+    changes: dict[str, Any] = {}
+    if "bootstrap" in keys:
+        one = keys["bootstrap"]
+        nodes = reader.items(one) if one.kind == "list" else (one,)
+        changes["bootstrap"] = tuple(text for item in nodes if (text := reader.text(item)))
+    if "topic" in keys and (topic := reader.text(keys["topic"])):
+        changes["topic"] = topic
+    if "security" in keys:
+        changes["security"] = _security(keys["security"], reader)
+    return KafkaConfig(**changes)
+
+
+def _otlp(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> SinkConfig:
+    known = ("endpoint", "headers", "resource")
+    keys = reader.mapping(node, known, required=("endpoint",))
+    changes: dict[str, Any] = {}
+    if "endpoint" in keys and (endpoint := read_url(keys["endpoint"], reader)):
+        changes["endpoint"] = endpoint
+    for name in ("headers", "resource"):
+        if name in keys:
+            changes[name] = _texts(keys[name], reader)
+    return OtlpConfig(**changes)
+
+
+def _stdout(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> SinkConfig:
+    keys = reader.mapping(node, ("path",))
+    return StdoutConfig(path=path(keys["path"]) if "path" in keys else None)
+
+
+def read_confirmers(node: Node, reader: Reader) -> tuple[ConfirmerConfig, ...]:
+    if node.kind != "map":
+        hint = "write `second-look: {url: http://127.0.0.1:9000/confirm}`"
+        reader.expected(node, "a mapping of names", hint)
+    for name, entry in node.entries.items():
+        if CONFIRMER.fullmatch(name) is None:
+            hint = "lower-case letters, digits and `-`, at most 64"
+            reader.error(entry.place, f"`{visible(name)[:80]}` is no name of a confirmer", hint)
+    return tuple(_confirmer(name, entry.value, reader) for name, entry in node.entries.items())
+
+
+def _confirmer(name: str, node: Node, reader: Reader) -> ConfirmerConfig:
+    keys = reader.mapping(node, ("url", "call", "timeout", "headers"))
+    if node.kind == "map" and ("url" in keys) == ("call" in keys):
+        hint = "`url: http://host/path`, or `call: my_package.review:confirm`"
+        reader.error(node, f"`{visible(name)[:80]}` needs one of `url` and `call`", hint)
+    if "headers" in keys and "url" not in keys:
+        reader.error(keys["headers"], "`headers` without `url`", "remove them: nothing is sent")
+    call = reader.text(keys["call"]) if "call" in keys else None
+    if call is not None and CALL.fullmatch(call) is None:
+        hint = "module and function: `my_package.review:confirm`"
+        reader.error(keys["call"], f"`{visible(call)[:80]}` is no function", hint)
+    timeout = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
+    return ConfirmerConfig(
+        name=name,
+        url=read_url(keys["url"], reader) or "" if "url" in keys else "",
+        call=call or "",
+        timeout_s=timeout or ConfirmerConfig("").timeout_s,
+        headers=_texts(keys["headers"], reader) if "headers" in keys else {},
+    )
+
+
+def _security(node: Node, reader: Reader) -> dict[str, Any]:
+    """kafka-python's own settings, by their own names."""
+    found = {}
+    for name, value in _scalars(node, reader).items():
+        if not name.startswith(("security_", "ssl_", "sasl_")):
+            hint = "`security_protocol`, or a name that begins with `ssl_` or `sasl_`"
+            place = node.entries[name].place
+            reader.error(place, f"`{visible(name)}` is no security setting", hint, "unknown-key")
+        found[name] = value.value
+    return found
+
+
+def _texts(node: Node, reader: Reader) -> dict[str, str]:
+    """Headers and attributes: text on one line, a number as it is written."""
+    found = {}
+    for name, value in _scalars(node, reader).items():
+        if value.kind == "null" or "\n" in name + value.written:
+            reader.error(value, f"`{visible(name)}` is not one line of text", "write its value")
+        found[name] = value.written
+    return found
+
+
+def _scalars(node: Node, reader: Reader) -> dict[str, Node]:
+    """A mapping whose keys are someone else's."""
+    if node.kind != "map":
+        reader.expected(node, "a mapping")
+    for name, entry in node.entries.items():
+        if entry.value.kind in ("map", "list"):
+            reader.error(
+                entry.value, f"`{visible(name)}` is a {entry.value.kind}", "write one value"
+            )
+        elif reader.harmless(entry.place, name):
+            reader.harmless(entry.value, entry.value.written)
+    return {name: entry.value for name, entry in node.entries.items()}
