@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import os
 import signal
 import sqlite3
 import subprocess
@@ -204,9 +205,19 @@ def _delivery(config: Config) -> dict[str, Any]:
         return {"sinks": {}, "confirm": {}, "error": str(error)}
 
 
-def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the supervisor dies, even by SIGKILL: nothing is left behind."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+def ending_with_parent(how: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
+    """For `preexec_fn`: the child gets this signal when we die, even by SIGKILL, so that nothing is left behind.
+
+    SIGKILL for what is someone else's and has nothing to save: it might not end for less.
+    """
+    parent = os.getpid()
+
+    def ask() -> None:
+        ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it died before we could ask
+            os.kill(os.getpid(), how)
+
+    return ask
 
 
 def stop_on_signals() -> Event:
@@ -232,7 +243,7 @@ class Child:
 
     def start(self, now: float) -> None:
         self.process = subprocess.Popen(
-            self.command, start_new_session=True, preexec_fn=end_with_parent
+            self.command, start_new_session=True, preexec_fn=ending_with_parent()
         )
         self.started = now
 

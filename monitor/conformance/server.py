@@ -24,7 +24,7 @@ from typing import Any
 from dosimeter.monitor.cli.attach import is_vllm
 from dosimeter.monitor.conformance.case import CannotRun
 from dosimeter.monitor.conformance.ear import Ear
-from dosimeter.monitor.service import end_with_parent
+from dosimeter.monitor.service import ending_with_parent
 
 TENANT = "conformance"
 START_S = 900.0
@@ -149,7 +149,7 @@ def running(
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=end_with_parent,
+            preexec_fn=ending_with_parent(),
         )
     try:
         host = "127.0.0.1"

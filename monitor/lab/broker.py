@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import signal
 import socket
 import subprocess
 import time
 from importlib import resources
 from pathlib import Path
 
-from dosimeter.monitor.service import end_with_parent
+from dosimeter.monitor.service import ending_with_parent
 
 SHA256 = {
     "x86_64": "38a00e200dd4ab0abae267e1c39814e3967c633908de889a7c7210290dcd0723",
@@ -99,7 +100,7 @@ class EmbeddedBroker:
             env={},
             # Not in the terminal's group: on Ctrl-C the demo still reads back before it stops us.
             start_new_session=True,
-            preexec_fn=end_with_parent,  # and none is left when we are killed
+            preexec_fn=ending_with_parent(signal.SIGKILL),  # and none is left when we are killed
         )
         deadline = time.monotonic() + self._timeout_s
         while not self._accepts():

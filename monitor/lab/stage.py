@@ -26,7 +26,7 @@ from typing import Any
 from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig, as_yaml
 from dosimeter.monitor.lab.broker import EmbeddedBroker, free_port
 from dosimeter.monitor.lab.viewer import Viewer
-from dosimeter.monitor.service import end_with_parent
+from dosimeter.monitor.service import ending_with_parent
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig
 
 START_S = 120.0
@@ -178,6 +178,7 @@ class Stage:
         self.wait("sidecar", lambda: self.status() is not None)
 
     def _spawn(self, name: str, command: Sequence[str], extra: Mapping[str, str]) -> None:
+        how = signal.SIGTERM if name == "sidecar" else signal.SIGKILL
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 command,
@@ -187,7 +188,7 @@ class Stage:
                 stderr=log,
                 # Ctrl-C is for the demo, which ends its parts in order; and none outlives it.
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=ending_with_parent(how),
             )
 
     def wait(self, name: str, ready: Callable[[], bool], timeout_s: float = START_S) -> None:

@@ -11,7 +11,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,16 @@ rules:
 """One alert an answer, whatever the model says: no score is 100 sd below the benign mean."""
 
 
-def until(ready: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """The first true answer."""
+def until(
+    ready: Callable[[], Any],
+    what: str,
+    patience_s: float = PATIENCE_S,
+    left: Callable[[], object] = lambda: "",
+) -> Any:
+    """The first true answer. left: asked what is missing when time is up."""
     deadline = time.monotonic() + patience_s
     while not (found := ready()):
-        assert time.monotonic() < deadline, f"not within {patience_s:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {patience_s:.0f} s: {what} {left()}"
         threading.Event().wait(0.02)
     return found
 
@@ -182,6 +187,15 @@ def descendants(pid: int) -> set[int]:
         with contextlib.suppress(OSError):
             for child in task.read_text().split():
                 found |= {int(child)} | descendants(int(child))
+    return found
+
+
+def commands(pids: Iterable[int]) -> list[str]:
+    """What they were started as; for a message."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")[-200:])
     return found
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.scene import alive, descendants, until
+from tests.acceptance.scene import alive, commands, descendants, until
 
 pytestmark = pytest.mark.parts
 COMMAND = [str(Path(sys.executable).with_name("dosimeter")), "demo"]
@@ -213,4 +213,9 @@ def test_killed_outright_it_takes_every_process_with_it(home: Path) -> None:
         until(lambda: len(demo.pids) >= 5, "every part")
         demo.process.kill()
         demo.ended()
-        until(lambda: not any(map(alive, demo.pids)), "the end of every process")
+        until(
+            lambda: not any(map(alive, demo.pids)),
+            "the end of every process",
+            ENDS_S,
+            left=lambda: commands(filter(alive, demo.pids)),
+        )
