@@ -8,21 +8,23 @@ Relative paths are taken from the folder of the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.reader import Reader
-from dosimeter.detectors.strict_yaml import Node, dump, load_file
+from dosimeter.detectors.strict_yaml import Node, load_file
+from dosimeter.monitor.config_history import HistoryConfig, read_history
 from dosimeter.monitor.config_outward import read_confirmers, read_sinks, read_url
 from dosimeter.monitor.confirm.config import ConfirmerConfig
-from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig
+from dosimeter.monitor.sinks.config import SinkConfig
 
 VERSION = 1
-HIDDEN = "(hidden)"
 SAMPLE = re.compile(r"1 in ([1-9][0-9]{0,5})")
+LEAST_DAYS = 2
+"""Of the ledger: two of the longest windows whose digest may be owed after a restart."""
 KEEP = re.compile(r"([1-9][0-9]{0,3}) days?")
 T = TypeVar("T")
 
@@ -44,6 +46,13 @@ class ArchiveConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    """How long alerts stay in the ledger, once everyone who reads it has them."""
+
+    days: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of a sidecar."""
 
@@ -57,6 +66,8 @@ class Config:
     telemetry: str | None = None  # OTLP/HTTP endpoint for metrics; None: only `/status`
     expect: int = 1  # model servers that have to be live
     archive: ArchiveConfig | None = None  # None: scores are not kept
+    ledger: LedgerConfig = field(default_factory=LedgerConfig)
+    history: HistoryConfig | None = None  # None: kept nowhere but in the ledger
 
     @property
     def socket_path(self) -> Path:
@@ -71,8 +82,16 @@ class Config:
         return self.data_dir / "deliver.db"
 
     @property
+    def history_cursor_path(self) -> Path:
+        return self.data_dir / "history.cursor"
+
+    @property
     def archive_path(self) -> Path:
         return self.data_dir / "archive"
+
+    @property
+    def history_path(self) -> Path:
+        return self.data_dir / "history"
 
     def under(self, data_dir: Path) -> Config:
         """The same settings with another data-dir."""
@@ -91,6 +110,8 @@ KEYS = (
     "telemetry",
     "expect",
     "archive",
+    "ledger",
+    "history",
 )
 
 
@@ -138,6 +159,8 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
         telemetry=_telemetry(top["telemetry"], reader) if "telemetry" in top else None,
         expect=given("expect", lambda node: reader.integer(node, 0, 1024), Config().expect),
         archive=_archive(top["archive"], reader) if "archive" in top else None,
+        ledger=_ledger(top["ledger"], reader) if "ledger" in top else LedgerConfig(),
+        history=read_history(top["history"], reader, path) if "history" in top else None,
     )
 
 
@@ -171,76 +194,23 @@ def _archive(node: Node, reader: Reader) -> ArchiveConfig:
     )
 
 
+def _ledger(node: Node, reader: Reader) -> LedgerConfig:
+    keys, default = reader.mapping(node, ("keep",)), LedgerConfig()
+    text = reader.text(keys["keep"]) if "keep" in keys else None
+    if text is None:
+        return default
+    found = KEEP.fullmatch(text)
+    if found is None:
+        message = f"`{visible(text)}` is no value of `keep`"
+        reader.error(keys["keep"], message, f"write `{default.days} days`")
+    elif int(found[1]) < LEAST_DAYS:
+        message = f"`{visible(text)}` is too short: a restart reads back further than that"
+        reader.error(keys["keep"], message, f"write `{LEAST_DAYS} days` or more")
+    else:
+        return LedgerConfig(int(found[1]))
+    return default
+
+
 def _telemetry(node: Node, reader: Reader) -> str | None:
     keys = reader.mapping(node, ("endpoint",), required=("endpoint",))
     return read_url(keys["endpoint"], reader) if "endpoint" in keys else None
-
-
-def without_secrets(config: Config) -> Config:
-    """The same settings with what may be a credential hidden: for people to read, not to run."""
-
-    def hidden(sink: SinkConfig) -> SinkConfig:
-        if isinstance(sink, KafkaConfig):
-            return replace(sink, security=dict.fromkeys(sink.security, HIDDEN))
-        if isinstance(sink, OtlpConfig):
-            return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
-        return sink
-
-    return replace(
-        config,
-        sinks=tuple(hidden(sink) for sink in config.sinks),
-        confirmers=tuple(
-            replace(one, headers=dict.fromkeys(one.headers, HIDDEN)) for one in config.confirmers
-        ),
-    )
-
-
-def as_yaml(config: Config) -> str:
-    """Every setting with its value, as a file that reads back as the same configuration."""
-
-    def sink(one: SinkConfig) -> tuple[str, Mapping[str, object]]:
-        if isinstance(one, KafkaConfig):
-            return "kafka", {
-                "bootstrap": list(one.bootstrap),
-                "topic": one.topic,
-                "security": dict(one.security),
-            }
-        if isinstance(one, OtlpConfig):
-            return "otlp", {
-                "endpoint": one.endpoint,
-                "headers": dict(one.headers),
-                "resource": dict(one.resource),
-            }
-        return "stdout", {} if one.path is None else {"path": where(one.path)}
-
-    def confirmer(one: ConfirmerConfig) -> dict[str, object]:
-        if one.call:
-            return {"call": one.call, "timeout": one.timeout_s}
-        return {"url": one.url, "timeout": one.timeout_s, "headers": dict(one.headers)}
-
-    def where(path: Path) -> str:
-        """The same from whatever folder the printed file is read."""
-        return str(path.absolute())
-
-    def archive(one: ArchiveConfig) -> dict[str, str]:
-        return {"sample": f"1 in {one.one_in}", "keep": f"{one.days} days"}
-
-    return dump(
-        {
-            "version": VERSION,
-            "data-dir": where(config.data_dir),
-            "socket": where(config.socket_path),
-            "rules": [where(path) for path in config.rules],
-            "calibrations": [where(path) for path in config.calibrations],
-            "sinks": dict(sink(one) for one in config.sinks),
-            "http": {"host": config.http.host, "port": config.http.port},
-            "expect": config.expect,
-        }
-        | ({"telemetry": {"endpoint": config.telemetry}} if config.telemetry else {})
-        | ({"archive": archive(config.archive)} if config.archive else {})
-        | (
-            {"confirmers": {c.name: confirmer(c) for c in config.confirmers}}
-            if config.confirmers
-            else {}
-        )
-    ).decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,17 @@ def read_url(node: Node, reader: Reader) -> str | None:
 def read_sinks(
     node: Node, reader: Reader, path: Callable[[Node], Path | None]
 ) -> tuple[SinkConfig, ...]:
-    readers = {"kafka": _kafka, "otlp": _otlp, "stdout": _stdout}
+    readers: dict[str, Callable[[Node], SinkConfig]] = {
+        "kafka": lambda value: read_kafka(value, reader, KafkaConfig()),
+        "otlp": lambda value: read_otlp(value, reader),
+        "stdout": lambda value: _stdout(value, reader, path),
+    }
     found = reader.mapping(node, tuple(readers))
-    return tuple(readers[name](value, reader, path) for name, value in found.items())
+    return tuple(readers[name](value) for name, value in found.items())
 
 
-def _kafka(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> SinkConfig:
+def read_kafka(node: Node, reader: Reader, default: KafkaConfig) -> KafkaConfig:
+    """default: what is not said."""
     keys = reader.mapping(node, ("bootstrap", "topic", "security"), required=("bootstrap",))
     changes: dict[str, Any] = {}
     if "bootstrap" in keys:
@@ -47,10 +53,10 @@ def _kafka(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> Sink
         changes["topic"] = topic
     if "security" in keys:
         changes["security"] = _security(keys["security"], reader)
-    return KafkaConfig(**changes)
+    return replace(default, **changes)
 
 
-def _otlp(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> SinkConfig:
+def read_otlp(node: Node, reader: Reader) -> OtlpConfig:
     known = ("endpoint", "headers", "resource")
     keys = reader.mapping(node, known, required=("endpoint",))
     changes: dict[str, Any] = {}
@@ -58,7 +64,7 @@ def _otlp(node: Node, reader: Reader, _: Callable[[Node], Path | None]) -> SinkC
         changes["endpoint"] = endpoint
     for name in ("headers", "resource"):
         if name in keys:
-            changes[name] = _texts(keys[name], reader)
+            changes[name] = read_texts(keys[name], reader)
     return OtlpConfig(**changes)
 
 
@@ -95,7 +101,7 @@ def _confirmer(name: str, node: Node, reader: Reader) -> ConfirmerConfig:
         url=read_url(keys["url"], reader) or "" if "url" in keys else "",
         call=call or "",
         timeout_s=timeout or ConfirmerConfig("").timeout_s,
-        headers=_texts(keys["headers"], reader) if "headers" in keys else {},
+        headers=read_texts(keys["headers"], reader) if "headers" in keys else {},
     )
 
 
@@ -111,7 +117,7 @@ def _security(node: Node, reader: Reader) -> dict[str, Any]:
     return found
 
 
-def _texts(node: Node, reader: Reader) -> dict[str, str]:
+def read_texts(node: Node, reader: Reader) -> dict[str, str]:
     """Headers and attributes: text on one line, a number as it is written."""
     found = {}
     for name, value in _scalars(node, reader).items():

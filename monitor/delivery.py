@@ -31,6 +31,8 @@ from dosimeter.monitor.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
+FORGET_S = 600.0
+
 
 @dataclass(frozen=True)
 class DeliveryConfig:
@@ -86,8 +88,12 @@ def run_delivery(
         ]
         for thread in (asking, *threads):
             thread.start()
+        forget_at = time.monotonic() + FORGET_S
         while not stop.wait(1.0):
             record_delivery(config, telemetry)
+            if time.monotonic() >= forget_at:
+                forget_at += FORGET_S
+                _forget(config, ledger_id)
         deadline = time.monotonic() + config.drain_s + 1.0
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -96,6 +102,18 @@ def run_delivery(
         record_delivery(config, telemetry)
     finally:
         lock.close()
+
+
+def _forget(config: DeliveryConfig, ledger_id: str) -> None:
+    """What the ledger does not have any more needs no verdict."""
+    try:
+        with (
+            LedgerReader(config.ledger) as reader,
+            CursorStore(config.store, ledger_id=ledger_id) as store,
+        ):
+            store.forget(reader.pruned())
+    except (sqlite3.Error, OSError, RuntimeError) as error:
+        log.warning("verdicts of pruned alerts are kept: %s", error)
 
 
 def _wait_for_ledger(config: DeliveryConfig, stop: threading.Event) -> str | None:
@@ -190,6 +208,7 @@ def _sink_status(
         "dead": count.dead,
         "withheld": count.withheld,
         "queued": count.queued,
+        "missed": position.missed,
         "conserved": count.holds,
         "oldest_queued_s": 0.0 if oldest_ns is None else max(0, now_ns - oldest_ns) / 1e9,
         "retries": position.retries,

@@ -97,6 +97,10 @@ class Lane:
         version = self._ledger.data_version()
         if version == self._version:
             return False
+        pruned = self._ledger.pruned()
+        if self._cursor < pruned.through:  # only of a sink that is new
+            self._store.skip_pruned(self.sink.name, pruned)
+            self._cursor = pruned.through
         self._batch = self._ledger.deliverable_since(self._cursor, limit=self._size)
         if len(self._batch) < self._size:
             self._version = version

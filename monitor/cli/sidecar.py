@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.detectors.findings import InputError
-from dosimeter.monitor.config import Config, as_yaml, load_config, without_secrets
+from dosimeter.monitor.config import Config, load_config
+from dosimeter.monitor.config_shown import as_yaml, without_secrets
 
 USAGE, ENVIRONMENT, DATA = 2, 3, 4
 
@@ -55,10 +56,14 @@ def run(args: argparse.Namespace) -> int:
     stop = service.stop_on_signals()
     if args.line_only:
         return service.run_line(config, stop)
-    if config.archive is not None and importlib.util.find_spec("pyarrow") is None:
-        print("`archive` needs pyarrow", file=sys.stderr)
-        print("  hint: pip install 'dosimeter[history]'", file=sys.stderr)
-        return ENVIRONMENT
+    for name, wanted, needs in (
+        ("archive", config.archive is not None, "pyarrow"),
+        ("history", config.history is not None and config.history.ship is None, "duckdb"),
+    ):
+        if wanted and importlib.util.find_spec(needs) is None:
+            print(f"`{name}` needs {needs}", file=sys.stderr)
+            print("  hint: pip install 'dosimeter[history]'", file=sys.stderr)
+            return ENVIRONMENT
     wrong = wrong_rules(config)
     if wrong is not None:
         print(wrong, file=sys.stderr)
@@ -78,7 +83,7 @@ def wrong_rules(config: Config) -> str | None:
 
 
 def children(config: Config, args: argparse.Namespace) -> list[Any]:
-    """The line, delivery where there is somewhere to deliver to, and the archive where scores are kept."""
+    """The line, and what was asked for beside it: delivery, archive, history (its own, or what sends to a fleet's)."""
     from dosimeter.monitor.service import Child
 
     settings = ["--config", str(args.config)] if args.config else []
@@ -90,4 +95,6 @@ def children(config: Config, args: argparse.Namespace) -> list[Any]:
         found.append(Child("deliver", [*ours, "deliver", *settings]))
     if config.archive is not None:
         found.append(Child("archive", [*ours, "archive", *settings]))
+    if config.history is not None and config.history.kafka is None:
+        found.append(Child("history", [*ours, "history", *settings]))
     return found

@@ -7,7 +7,7 @@ unlabelled: a level bounds alerts, of which some are right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,13 @@ Request = tuple[Codes, npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """requests: EPOCH/KEY of each in the calibration; broken: left out, for some of their tokens were lost."""
+    """requests: EPOCH/KEY of each in the calibration; broken: left out, for some of their tokens were lost;
+    risky: left out, for somebody said that they are."""
 
     calibration: Calibration
     requests: tuple[str, ...]
     broken: int
+    risky: int
 
 
 def from_archive(
@@ -39,9 +41,10 @@ def from_archive(
     date: str,
     since_ns: int | None = None,
     until_ns: int | None = None,
+    risky: Collection[tuple[int, int]] = (),
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> Taken:
-    """The newest bank's plain sample. Raises InputError where there is none."""
+    """The newest bank's plain sample, without `risky` ones (epoch, key). Raises InputError where there is none."""
     archive = open_archive(folder)
     files = [f for f in archive.files if f.within(since_ns, until_ns) and f.about.bank.columns]
     if not files:
@@ -51,7 +54,7 @@ def from_archive(
     found: list[Request] = []
     names: list[str] = []
     routes: list[str] = []
-    broken, first_ns, last_ns, stands_for = 0, 1 << 63, 0, 0
+    broken, left_out, first_ns, last_ns, stands_for = 0, 0, 1 << 63, 0, 0
     mine = [f for f in files if f.about.bank.columns == bank.columns]
     for done, file in enumerate(mine):
         tell(done, len(mine))
@@ -59,6 +62,9 @@ def from_archive(
         for part in one.parts([name for name, _ in bank.columns], since_ns, until_ns):
             broken += int((part.uniform & ~part.whole).sum())
             sample = part.only(part.uniform & part.whole)
+            benign = _without(sample, risky)
+            left_out += sample.requests - benign.requests
+            sample = benign
             found += _requests(sample)
             names += [f"{e:016x}/{k:016x}" for e, k in zip(sample.epoch, sample.key, strict=True)]
             routes += [visible(sample.route.names[i]) or EVERYWHERE for i in sample.route.of]
@@ -79,7 +85,14 @@ def from_archive(
         routes=routes,
         labelled=False,
     )
-    return Taken(made, tuple(names), broken)
+    return Taken(made, tuple(names), broken, left_out)
+
+
+def _without(part: Part, risky: Collection[tuple[int, int]]) -> Part:
+    if not risky:
+        return part
+    each = zip(part.epoch.tolist(), part.key.tolist(), strict=True)
+    return part.only(np.array([one not in risky for one in each], bool))
 
 
 def _requests(part: Part) -> Iterator[Request]:

@@ -1,12 +1,13 @@
 """Where each sink stands: cursor, counts and dead letters, in the dispatcher's own file.
 
-A cursor and the counts beside it move in one commit, so that delivered + dead + withheld is always
-exactly the number of deliverable alerts at or before the cursor. It knows nothing of how anything is
-sent; what a second look said stands in the same file and is the subject of `verdicts`.
+A cursor and the counts beside it move in one commit, so that delivered + dead + withheld + missed is
+always exactly the number of deliverable alerts at or before the cursor. It knows nothing of how anything
+is sent; what a second look said stands in the same file and is the subject of `verdicts`.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from pathlib import Path
 from dosimeter.monitor.history.ledger import PACKAGE
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.reader import LedgerReader
-from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.history.records import Pruned, StoredAlert
 from dosimeter.monitor.history.verdicts import Verdicts
 
-STORE_VERSION = 2
+STORE_VERSION = 3
+ADDED = {1: "verdict_schema.sql", 2: "deliver_schema_3.sql"}
+"""What the next version adds to each."""
 SQL = load_sql(PACKAGE, "deliver_queries.sql")
 
 
@@ -38,6 +41,7 @@ class SinkPosition:
     last_error: str | None = None
     last_error_ns: int | None = None
     withheld: int = 0
+    missed: int = 0  # pruned before it had a cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class DeadLetter:
 class Conservation:
     """accepted = delivered + dead + withheld + queued, for one sink, from two independent counts.
 
-    accepted and queued are counted in the ledger, the others were added up as answers came.
+    accepted and queued are counted in the ledger, the others were added up as answers came. What was
+    pruned before the sink had a cursor is in none of them.
     """
 
     accepted: int
@@ -70,11 +75,16 @@ class Conservation:
 class CursorStore:
     """One connection to the file, made if it is absent; use it from one thread at a time."""
 
-    def __init__(self, path: Path, *, ledger_id: str) -> None:
-        """Raises StoreError when the file is of a later version or belongs to another ledger."""
+    def __init__(self, path: Path, *, ledger_id: str, busy_s: float = 5.0) -> None:
+        """busy_s: how long to wait for other writers.
+
+        Raises StoreError when the file is of a later version or belongs to another ledger.
+        """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        self._db = sqlite3.connect(
+            path, isolation_level=None, timeout=busy_s, check_same_thread=False
+        )
         try:
             self._prepare(ledger_id)
         except BaseException:
@@ -86,15 +96,16 @@ class CursorStore:
         self._db.execute("PRAGMA journal_mode = WAL")
         # Power loss may take back the last commits, whole: those alerts are sent once more.
         self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA secure_delete = ON")
         self._db.execute("BEGIN IMMEDIATE")
         if not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             self._run("deliver_schema.sql")
             for name, value in {"schema_version": "1", "ledger_id": ledger_id}.items():
                 self._db.execute(SQL["put_meta"], {"name": name, "value": value})
         version = int(self._meta("schema_version"))
-        if version == 1:
-            self._run("verdict_schema.sql")
-            version = STORE_VERSION
+        while version in ADDED:
+            self._run(ADDED[version])
+            version += 1
             self._db.execute(SQL["set_meta"], {"name": "schema_version", "value": str(version)})
         self._db.execute("COMMIT")
         if version > STORE_VERSION:
@@ -165,6 +176,37 @@ class CursorStore:
                 self._db.execute("ROLLBACK")
             raise
 
+    def skip_pruned(self, sink: str, pruned: Pruned) -> None:
+        """Begin behind what has gone from the ledger. A sink that is new may find it so."""
+        row = {"sink": sink, "through": pruned.through, "deliverable": pruned.deliverable}
+        self._db.execute(SQL["skip_pruned"], row)
+
+    def forget(self, pruned: Pruned) -> None:
+        """Verdicts of alerts that are pruned; totals stay."""
+        self._db.execute(SQL["forget_verdicts"], {"through": pruned.through})
+
+    def erase(self, event_ids: Iterable[str], seqs: Iterable[int]) -> bool:
+        """Take out what is personal of these alerts, now and if something comes of them later.
+
+        event_ids: also of alerts that are pruned, which have no position any more. False: a reader was in
+        the way, and a copy may be left in the write-ahead log; call again.
+        """
+        row = {"seqs": json.dumps(list(seqs)), "event_ids": json.dumps(list(event_ids))}
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute(SQL["add_erased"], {"seqs": row["seqs"]})
+            found = self._db.execute(SQL["erase_dead_letters"], row).rowcount
+            found += self._db.execute(SQL["erase_verdicts"], row).rowcount
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        if found:  # written anew, since SQLite leaves copies in unused parts of pages
+            self._db.execute("VACUUM")
+        busy: int = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
     def fail(self, sink: str, error: str, *, now_ns: int) -> None:
         """Note that a batch has to be sent again, and why."""
         self._db.execute(SQL["add_sink"], {"sink": sink})
@@ -178,6 +220,7 @@ class CursorStore:
         """Count both sides. Right at any moment, also while both files are being written."""
         position = self.position(sink)
         accepted, queued = ledger.count_deliverable(position.cursor)
+        accepted -= position.missed
         return Conservation(accepted, position.delivered, position.dead, queued, position.withheld)
 
     def close(self) -> None:

@@ -13,11 +13,19 @@ UPDATE meta SET value = :value WHERE name = :name
 INSERT INTO sink (name) VALUES (:sink) ON CONFLICT (name) DO NOTHING
 
 -- name: get_sink
-SELECT cursor, delivered, dead, retries, last_ack_ns, last_error, last_error_ns, withheld
+SELECT cursor, delivered, dead, retries, last_ack_ns, last_error, last_error_ns, withheld, missed
 FROM sink WHERE name = :sink
 
 -- name: sinks
 SELECT name FROM sink ORDER BY name
+
+-- name: cursors
+SELECT name, cursor FROM sink
+
+-- name: skip_pruned
+-- All that it settled lies at or before its cursor, and so among the pruned: the rest of those it never had.
+UPDATE sink SET missed = :deliverable - delivered - dead - withheld, cursor = :through
+WHERE name = :sink AND cursor < :through
 
 -- name: settle
 -- A sink that was sent nothing has acknowledged nothing.
@@ -32,8 +40,28 @@ WHERE name = :sink
 UPDATE sink SET retries = retries + 1, last_error = :error, last_error_ns = :now_ns WHERE name = :sink
 
 -- name: bury
+-- Of an alert that was erased while it was on its way, what is left of it; as the ledger's `erase_alerts`.
 INSERT INTO dead_letter (sink, seq, event_id, core, error, at_ns)
-VALUES (:sink, :seq, :event_id, :core, :error, :now_ns)
+SELECT :sink, :seq, :event_id,
+  iif(gone, CAST(json_replace(json_remove(CAST(:core AS TEXT), '$.labels.user', '$.labels.conversation',
+    '$.labels.request_id', '$.labels.traceparent'), '$.summary', '') AS BLOB), :core),
+  iif(gone, 'erased', :error), :now_ns
+FROM (SELECT EXISTS (SELECT 1 FROM erased WHERE seq = :seq) AS gone)
+
+-- name: add_erased
+INSERT INTO erased (seq) SELECT value FROM json_each(:seqs) WHERE TRUE ON CONFLICT (seq) DO NOTHING
+
+-- name: erase_dead_letters
+-- What a sink said of it may quote it.
+UPDATE dead_letter SET error = 'erased', core = CAST(json_replace(json_remove(CAST(core AS TEXT), '$.labels.user',
+  '$.labels.conversation', '$.labels.request_id', '$.labels.traceparent'), '$.summary', '') AS BLOB)
+WHERE event_id IN (SELECT value FROM json_each(:event_ids))
+
+-- name: erase_verdicts
+UPDATE verdict SET reason = '' WHERE seq IN (SELECT value FROM json_each(:seqs))
+
+-- name: forget_verdicts
+DELETE FROM verdict WHERE seq <= :through
 
 -- name: dead_letters
 SELECT seq, event_id, core, error, at_ns FROM dead_letter

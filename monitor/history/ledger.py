@@ -2,7 +2,8 @@
 
 It owns the file, its version and its durability, and knows nothing of rules, sinks or cursors. A
 record is accepted when `append` has returned, and then survives `kill -9`; with
-`synchronous=FULL` also power loss.
+`synchronous=FULL` also power loss. Accepted records are numbered without a gap. What is removed
+again, and how, is `upkeep`'s.
 """
 
 from __future__ import annotations
@@ -10,20 +11,25 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from dosimeter.monitor.history.checkpoint import FALLBACK_PAGES, Checkpointer
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.records import Account, Committed, LedgerRecord
+from dosimeter.monitor.history.upkeep import SQL as UPKEEP
+from dosimeter.monitor.history.upkeep import Upkeep, id_list
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PACKAGE = "dosimeter.monitor.history"
 BUSY_S = 2.0
 """How long a commit waits for a visitor's lock (a shell, a backup) before it counts as stalled."""
 ROWS = 256
 """Of one statement, at most."""
+
+T = TypeVar("T")
 
 SQL = load_sql(PACKAGE, "queries.sql")
 
@@ -99,6 +105,7 @@ class Ledger:
         except LedgerError:
             self.close()
             raise
+        self.upkeep = Upkeep(self._db, path)
         self._checkpointer = Checkpointer(path).start()
 
     def _prepare(self) -> None:
@@ -109,11 +116,25 @@ class Ledger:
         # A reader that sat on an old snapshot lets the WAL grow; this gives the space back
         # afterwards.
         self._db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-        if check_version(self._db, self.path) is None:
-            statement = SQL["put_meta"].replace(":name", "'schema_version'")
-            stamp = statement.replace(":value", f"'{SCHEMA_VERSION}'")
-            schema = read_sql(PACKAGE, "schema.sql")
+        # What is removed is overwritten, here and in what SQLite moves for it; before anything can be.
+        self._db.execute("PRAGMA secure_delete = ON")
+        version = check_version(self._db, self.path)
+        if version is None:
+            first = SQL["put_meta"].replace(":name", "'schema_version'").replace(":value", "'1'")
+            self._run(read_sql(PACKAGE, "schema.sql"), first)
+            version = 1
+        if version == 1:
+            stamp = UPKEEP["set_meta"].replace(":name", "'schema_version'")
+            self._run(read_sql(PACKAGE, "schema_2.sql"), stamp.replace(":value", "2"))
+
+    def _run(self, schema: str, stamp: str) -> None:
+        """Both or neither."""
+        try:
             self._db.executescript(f"BEGIN IMMEDIATE;\n{schema}\n{stamp};\nCOMMIT;")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def append(
         self,
@@ -127,7 +148,7 @@ class Ledger:
 
         blobs      sha256 hex -> content named by the records' hashes
         accounts   cumulative totals, replacing the earlier ones of their epoch
-        evidence   event id -> body, for alerts accepted earlier (or in this group)
+        evidence   event id -> body, for alerts accepted earlier (or in this group); not of erased ones
 
         Raises LedgerStalled: nothing was accepted, and the same call may be made again.
         Raises LedgerError: a record whose core is not JSON; repeating cannot help.
@@ -157,27 +178,49 @@ class Ledger:
         now_ns: int,
     ) -> Committed:
         db = self._db
-        alerts = [(r.event_id, r.core, int(r.deliverable), now_ns) for r in records]
-        accepted = self._many("insert_alerts", alerts)
+        accepted = [new for part in _parts(records) for new in self._accept(part, now_ns)]
         first = [
             (r.event_id, r.evidence)
-            for r in records
+            for r in accepted
             if r.evidence is not None and r.event_id not in evidence  # else the rest has come
         ]
         self._many("insert_evidence", first)
-        orphans = len(evidence) - self._many("upsert_evidence", list(evidence.items()))
+        for ids in _parts(list(evidence)):
+            db.execute(UPKEEP["empty_evidence"], {"event_ids": id_list(ids)})
+        orphans = len(evidence) - self._many("replace_evidence", list(evidence.items()))
         for sha256, content in blobs.items():
             db.execute(SQL["insert_blob"], {"sha256": sha256, "body": content})
         for account in accounts:
             db.execute(SQL["upsert_account"], _account_row(account, now_ns))
         last = db.execute(SQL["last_seq"]).fetchone()[0]
-        return Committed(accepted, len(records) - accepted, orphans, last)
+        return Committed(len(accepted), len(records) - len(accepted), orphans, last)
+
+    def _accept(self, part: Sequence[LedgerRecord], now_ns: int) -> Sequence[LedgerRecord]:
+        """Those that were new. A second record of an event id is the same decision, taken again after a crash."""
+        try:
+            self._insert(part, now_ns)
+            return part
+        except sqlite3.IntegrityError as error:
+            if "alert.event_id" not in str(error):
+                raise
+        known = {r.event_id: r for r in reversed(part)}  # of two of the same id the first
+        for (event_id,) in self._db.execute(
+            SQL["known_alerts"], {"event_ids": id_list(known)}
+        ).fetchall():
+            del known[event_id]
+        new = list(reversed(known.values()))
+        self._insert(new, now_ns)
+        return new
+
+    def _insert(self, part: Sequence[LedgerRecord], now_ns: int) -> None:
+        self._many(
+            "insert_alerts", [(r.event_id, r.core, int(r.deliverable), now_ns) for r in part]
+        )
 
     def _many(self, name: str, rows: Sequence[tuple[object, ...]]) -> int:
         """How many rows were written."""
         written = 0
-        for start in range(0, len(rows), ROWS):
-            part = rows[start : start + ROWS]
+        for part in _parts(rows):
             more = f", ({', '.join('?' * len(part[0]))})" * (len(part) - 1)
             values = [value for row in part for value in row]
             written += self._db.execute(SQL[name].replace("/* rows */", more), values).rowcount
@@ -195,6 +238,11 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many as one statement takes."""
+    return (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))
 
 
 def _account_row(account: Account, now_ns: int) -> dict[str, object]:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
+
+ATTEMPTS, PAUSE_S = 3, 0.02
+"""To ask whether a writer lives is to hold its lock for microseconds (feed/life.py)."""
 
 
 class AlreadyWriting(RuntimeError):
@@ -23,17 +27,21 @@ class AlreadyWriting(RuntimeError):
 
 
 class WriterLock:
-    """Held from construction to `close`. Raises AlreadyWriting at once; never waits."""
+    """Held from construction to `close`. Raises AlreadyWriting; waits no longer than for somebody who only asks."""
 
     def __init__(self, path: Path) -> None:
         """path is the file to protect; the lock is `<path>.lock`, left in place when released."""
         self._fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for _ in range(ATTEMPTS):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(PAUSE_S)
+        else:
             holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
             os.close(self._fd)
-            raise AlreadyWriting(path, holder) from None
+            raise AlreadyWriting(path, holder)
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 

@@ -8,20 +8,21 @@ INSERT INTO meta (name, value) VALUES (:name, :value)
 
 -- name: insert_alerts
 -- The writer puts further rows in place of the mark: one call for many, or its thread would wait for the line's at each.
--- A second record with the same event id is the same decision, taken again after a crash: keep the first.
+-- Fails as a whole when one of them is there already: `ON CONFLICT DO NOTHING` would use up a `seq` for each.
 INSERT INTO alert (event_id, core, deliverable, committed_ns) VALUES (?, ?, ?, ?) /* rows */
-ON CONFLICT (event_id) DO NOTHING
+
+-- name: known_alerts
+SELECT event_id FROM alert WHERE event_id IN (SELECT value FROM json_each(:event_ids))
 
 -- name: insert_evidence
 -- Of alerts of the same commit. One that was there already keeps what it has, which may be complete.
 INSERT INTO evidence (event_id, body) VALUES (?, ?) /* rows */
-ON CONFLICT (event_id) DO NOTHING
 
--- name: upsert_evidence
--- Only for an alert that exists: evidence without its alert must not fail the commit that carries others.
+-- name: replace_evidence
+-- After `empty_evidence`. Only for an alert that is there and not erased: evidence without its alert must not fail the
+-- commit that carries others.
 INSERT INTO evidence (event_id, body)
-SELECT column1, column2 FROM (VALUES (?, ?) /* rows */) CROSS JOIN alert ON event_id = column1 WHERE TRUE
-ON CONFLICT (event_id) DO UPDATE SET body = excluded.body
+SELECT column1, column2 FROM (VALUES (?, ?) /* rows */) CROSS JOIN alert ON event_id = column1 WHERE erased_ns IS NULL
 
 -- name: insert_blob
 INSERT INTO blob (sha256, body) VALUES (:sha256, :body) ON CONFLICT (sha256) DO NOTHING
@@ -45,8 +46,9 @@ SELECT seq, event_id, core, deliverable, committed_ns FROM alert
 WHERE deliverable = 1 AND seq > :seq ORDER BY seq LIMIT :limit
 
 -- name: count_deliverable
--- One statement, so both counts are of the same snapshot.
-SELECT count(*), count(*) FILTER (WHERE seq > :seq) FROM alert WHERE deliverable = 1
+-- One statement, so both counts are of the same snapshot. All: those that were pruned since, too.
+SELECT count(*) + coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'pruned_deliverable'), 0),
+  count(*) FILTER (WHERE seq > :seq) FROM alert WHERE deliverable = 1
 
 -- name: oldest_deliverable
 SELECT committed_ns FROM alert WHERE deliverable = 1 AND seq > :seq ORDER BY seq LIMIT 1
@@ -66,6 +68,9 @@ ORDER BY seq DESC LIMIT :limit
 -- name: committed_at
 -- Of the first record at or after a position.
 SELECT seq, committed_ns FROM alert WHERE seq >= :seq ORDER BY seq LIMIT 1
+
+-- name: last_committed
+SELECT committed_ns FROM alert ORDER BY seq DESC LIMIT 1
 
 -- name: decided_between
 -- What decides about hits to come: those that notified or would have, those that a limit kept back, digests as they
@@ -96,13 +101,25 @@ ORDER BY seq DESC LIMIT :limit
 SELECT rule, decision, count(*) FROM alert WHERE decision IS NOT NULL GROUP BY rule, decision
 
 -- name: last_seq
-SELECT coalesce(max(seq), 0) FROM alert
+-- Also where all of them were pruned.
+SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'alert'
+
+-- name: first_seq
+SELECT min(seq) FROM alert
+
+-- name: pruned
+SELECT coalesce(max(CAST(value AS INTEGER)) FILTER (WHERE name = 'pruned_through'), 0),
+  coalesce(max(CAST(value AS INTEGER)) FILTER (WHERE name = 'pruned'), 0),
+  coalesce(max(CAST(value AS INTEGER)) FILTER (WHERE name = 'pruned_deliverable'), 0) FROM meta
+
+-- name: contiguous_after
+SELECT max(CAST(value AS INTEGER)) FROM meta WHERE name = 'contiguous_after'
 
 -- name: count_alerts
 SELECT count(*) FROM alert
 
 -- name: get_evidence
-SELECT body FROM evidence WHERE event_id = :event_id
+SELECT body FROM evidence WHERE event_id = :event_id AND length(body)
 
 -- name: get_blob
 SELECT body FROM blob WHERE sha256 = :sha256

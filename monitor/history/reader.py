@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.history.ledger import SQL, LedgerError, check_version
-from dosimeter.monitor.history.records import Account, StoredAlert
+from dosimeter.monitor.history.records import Account, Pruned, StoredAlert
 
 PART = 20_000
 """Positions that one statement goes through."""
@@ -74,7 +74,7 @@ class LedgerReader:
         return self._alerts("deliverable_since", seq=seq, limit=limit)
 
     def count_deliverable(self, seq: int = 0) -> tuple[int, int]:
-        """(all deliverable alerts, those after `seq`), of one snapshot."""
+        """(all deliverable alerts there ever were, those after `seq`), of one snapshot."""
         total, after = self._db.execute(SQL["count_deliverable"], {"seq": seq}).fetchone()
         return total, after
 
@@ -118,23 +118,27 @@ class LedgerReader:
         return {(rule, decision): count for rule, decision, count in rows}
 
     def last_seq(self) -> int:
-        """0 when it holds no alert."""
+        """Of the last alert that was accepted, pruned or not; 0 when there never was one."""
         seq: int = self._db.execute(SQL["last_seq"]).fetchone()[0]
         return seq
 
     def first_since(self, committed_ns: int) -> int:
         """The first position that was committed then or later, by halving: commits are in order of time."""
-        low, high = 1, self.last_seq() + 1
+        high = self.last_seq() + 1
+        low = self._db.execute(SQL["first_seq"]).fetchone()[0] or high
         while low < high:
             middle = (low + high) // 2
-            seq, at = self._db.execute(SQL["committed_at"], {"seq": middle}).fetchone()
-            low, high = (low, middle) if at >= committed_ns else (seq + 1, high)
+            row = self._db.execute(SQL["committed_at"], {"seq": middle}).fetchone()
+            if row is None or row[1] >= committed_ns:  # None: pruned at this moment
+                high = middle
+            else:
+                low = row[0] + 1
         return low
 
     def last_committed_ns(self) -> int | None:
-        """When the last record was committed; None when there is none."""
-        row = self._db.execute(SQL["committed_at"], {"seq": self.last_seq()}).fetchone()
-        return None if row is None else int(row[1])
+        """When the last record that is here was committed; None when there is none."""
+        row = self._db.execute(SQL["last_committed"]).fetchone()
+        return None if row is None else int(row[0])
 
     def decided_since(self, seq: int) -> Iterator[tuple[int, str | bytes]]:
         """What decides about hits to come, from that position on in order, each with the time of its commit.
@@ -158,8 +162,20 @@ class LedgerReader:
         parameters = {"rule": rule, "first": first, "limit": limit}
         return self._db.execute(SQL["hits_of"], parameters).fetchall()
 
+    def pruned(self) -> Pruned:
+        """What has gone from the front, of one snapshot."""
+        return Pruned(*self._db.execute(SQL["pruned"]).fetchone())
+
+    def contiguous_after(self) -> int | None:
+        """Positions after this one have no gap, except for what is pruned: one that is missing was deleted.
+
+        None of a ledger that no release with this promise has opened yet.
+        """
+        found: int | None = self._db.execute(SQL["contiguous_after"]).fetchone()[0]
+        return found
+
     def count(self) -> int:
-        """All alerts, shadow ones included."""
+        """The alerts that are here, shadow ones included."""
         total: int = self._db.execute(SQL["count_alerts"]).fetchone()[0]
         return total
 

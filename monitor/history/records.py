@@ -29,7 +29,7 @@ class StoredAlert:
 
     seq: int  # position in the ledger; only grows
     event_id: str
-    core: bytes
+    core: bytes  # without what was personal in it, once it is erased
     deliverable: bool
     committed_ns: int  # wall clock of the commit
 
@@ -66,5 +66,14 @@ class Committed:
 
     accepted: int  # new alerts, now durable
     duplicates: int  # alerts that were there already: the first one stands
-    orphans: int  # evidence whose alert is not in the ledger; not stored
-    last_seq: int  # of the ledger after the commit; 0 when it holds no alert
+    orphans: int  # evidence whose alert is not in the ledger, or erased; not stored
+    last_seq: int  # of the ledger after the commit; 0 when it never had an alert
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What has gone from the front of a ledger because it was old, and every consumer was past it."""
+
+    through: int = 0  # position of the last of them
+    alerts: int = 0
+    deliverable: int = 0

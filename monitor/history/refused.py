@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 NAME = "refused.jsonl"
@@ -48,6 +48,42 @@ class Refused:
                 raise
         if is_new:
             _sync_folder(self.path.parent)
+
+    def erase(self, event_ids: Container[str]) -> int:
+        """Leave of items of these alerts only that there was one; returns how many. Raises OSError.
+
+        Not while another thread or process may call `keep`.
+        """
+        try:
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return 0
+        erased = [_erased(line, event_ids) for line in lines]
+        found = sum(1 for line in erased if line is not None)
+        if found:
+            temporary = self.path.with_suffix(".tmp")
+            with temporary.open("wb") as file:
+                for line, short in zip(lines, erased, strict=True):
+                    file.write(line if short is None else short)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+            _sync_folder(self.path.parent)
+        return found
+
+
+def _erased(line: bytes, event_ids: Container[str]) -> bytes | None:
+    """What is left of a line; None: it is of another alert, or erased already."""
+    try:
+        item = json.loads(line)
+        of = {item.get("record", {}).get("event_id"), *item.get("evidence", {})}
+        event_id = next((one for one in of if one in event_ids), None)
+        if event_id is None:
+            return None
+        left = {"refused_ns": item.get("refused_ns"), "erased": event_id}
+    except (ValueError, AttributeError, TypeError):  # not a line of ours
+        return None
+    return json.dumps(left, sort_keys=True).encode() + b"\n"
 
 
 def _plain(value: object) -> object:

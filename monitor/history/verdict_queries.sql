@@ -4,8 +4,10 @@
 INSERT INTO confirmer (name) VALUES (:confirmer) ON CONFLICT (name) DO NOTHING
 
 -- name: add_verdict
+-- A reason is someone else's words: of an alert that is erased, none.
 INSERT INTO verdict (seq, confirmer, answer, reason, cost, ms, asked, at_ns)
-VALUES (:seq, :confirmer, :answer, :reason, :cost, :ms, :asked, :at_ns)
+SELECT :seq, :confirmer, :answer, iif(EXISTS (SELECT 1 FROM erased WHERE seq = :seq), '', :reason), :cost, :ms, :asked,
+  :at_ns WHERE TRUE
 ON CONFLICT (seq) DO NOTHING
 
 -- name: count_verdict

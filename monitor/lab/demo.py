@@ -18,6 +18,8 @@ from typing import Any
 from kafka.errors import KafkaError
 
 import dosimeter.rules as rules
+from dosimeter.monitor.audit.folder import HistoryFolder
+from dosimeter.monitor.audit.hot import HotStore, StoreError, StoreStalled
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.lab import CALIBRATION, MODEL, PACK, traffic
 from dosimeter.monitor.lab.clients import Exchanged, Traffic
@@ -79,6 +81,7 @@ class Cast:
             calibrations=self.calibrations,
             rules=(RULES,),
             content_tenants=(CONTENT_TENANT,),
+            history=True,
             keep=keep,
             say=say,
         )
@@ -160,6 +163,7 @@ def report(stage: Stage, status: dict[str, Any], done: Sequence[Exchanged]) -> d
     except (KafkaError, ReadBackTimeout) as error:
         raise StageError(f"the topic could not be read back: {error}") from error
     otlp = stage.viewer.event_ids()
+    history = in_history(stage, len(ids))
     expected, fired = expected_of(done), fired_of(cores)
     coverage, latency = status["coverage"], status["latency"]
     found = {
@@ -170,6 +174,7 @@ def report(stage: Stage, status: dict[str, Any], done: Sequence[Exchanged]) -> d
         "features": sorted({feature for _, feature in fired}),
         "kafka_read_back": len(kafka),
         "otlp_read_back": len(otlp),
+        "in_history": len(history),
         "served_tokens": coverage["served"],
         "client_tokens": sum(exchanged.tokens for exchanged in done),
         "scored_tokens": coverage["scored"],
@@ -189,7 +194,24 @@ def report(stage: Stage, status: dict[str, Any], done: Sequence[Exchanged]) -> d
         and found["unaccounted"] == 0
         and found["served_tokens"] == found["client_tokens"]
         and kafka == ids == otlp
+        and ids <= history
     )
+    return found
+
+
+def in_history(stage: Stage, wanted: int) -> set[str]:
+    """Ids of the alerts that history has, once there are that many of them, or time is up."""
+    deadline = time.monotonic() + SETTLE_S
+    path = HistoryFolder(stage.folder / "history").hot
+    found: set[str] = set()
+    while len(found) < wanted and time.monotonic() < deadline:
+        try:
+            with HotStore(path, read_only=True) as hot:
+                rows = hot.db.execute("SELECT lower(hex(id)) FROM entry WHERE kind = 'alert'")
+                found = {id_ for (id_,) in rows.fetchall()}
+        except (StoreError, StoreStalled):  # history has not come up yet
+            pass
+        time.sleep(0.05)
     return found
 
 

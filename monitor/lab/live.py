@@ -160,6 +160,8 @@ def footer(stage: Stage, status: dict[str, Any], consumer: Consumer) -> str:
     lines.append(
         f"read back from Kafka {consumer.total} · from OTLP {len(stage.viewer.event_ids())}"
     )
+    if stage.pages:
+        lines.append(f"[bold]pages:[/] {escape(stage.pages)} (the link works once)")
     error = status["rules"]["error"]
     if error:
         lines.append(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,13 +24,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig, as_yaml
+from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig
+from dosimeter.monitor.config_history import HistoryConfig
+from dosimeter.monitor.config_shown import as_yaml
 from dosimeter.monitor.lab.broker import EmbeddedBroker, free_port
 from dosimeter.monitor.lab.viewer import Viewer
 from dosimeter.monitor.service import ending_with_parent
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig
 
 START_S = 120.0
+PAGES = re.compile(r"^history: (http://\S+)$", re.MULTILINE)
 
 
 clearing_up = threading.Event()
@@ -44,7 +48,8 @@ class Stage:
     """model: folder of the server's model. packs, calibrations, rules: folders and files; any may be empty.
 
     absent: parts that entering does not start, of `broker` and `sidecar`; they may come later.
-    keep: a new folder, for what the sidecar wrote: alerts, and the scores of all requests.
+    history: with the pages, and the scores of all requests, of which they show samples.
+    keep: a new folder, for what the sidecar wrote: alerts, history, and the scores of all requests.
     environment: what every process of it finds beside our own environment.
     """
 
@@ -57,6 +62,7 @@ class Stage:
         rules: Sequence[Path],
         content_tenants: Sequence[str] = (),
         absent: Collection[str] = (),
+        history: bool = False,
         keep: Path | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
         say: Callable[[str], None] = lambda line: None,
@@ -68,7 +74,7 @@ class Stage:
         self._http_port, self._server_port = free_port(), free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._calibrations, self._rules, self._absent = calibrations, rules, absent
-        self._environment, self._keep = environment, keep
+        self._environment, self._history, self._keep = environment, history, keep
         self.expect = 1  # servers that the sidecar, when it starts next, is told to miss
 
     @property
@@ -169,10 +175,12 @@ class Stage:
             http=HttpConfig(port=self._http_port),
             telemetry=self.viewer.endpoint,
             expect=self.expect,
-            archive=ArchiveConfig(one_in=1) if self._keep is not None else None,
+            archive=ArchiveConfig(one_in=1) if self._history or self._keep else None,
+            history=HistoryConfig(name="demo", port=0) if self._history else None,
         )
         self.config_path.write_text(as_yaml(config))
-        self._say("sidecar: line and delivery, two processes under one supervisor")
+        beside = ", archive and history" if self._history else ""
+        self._say(f"sidecar: line, delivery{beside}, each a process, under one supervisor")
         command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "sidecar"]
         self._spawn("sidecar", [*command, "--config", str(self.config_path)], {})
         self.wait("sidecar", lambda: self.status() is not None)
@@ -216,6 +224,14 @@ class Stage:
             found: dict[str, Any] = json.load(reply)
             return found
         return None
+
+    @property
+    def pages(self) -> str | None:
+        """Where a browser begins; the link works once. None: history does not show anything yet."""
+        path = self.folder / "sidecar.log"
+        text = path.read_text(errors="replace") if path.exists() else ""
+        found = PAGES.findall(text)
+        return found[-1] if found else None
 
     def livez(self) -> str:
         """What whoever may restart the sidecar is told: `ok`, `stuck`, or `no answer`."""
@@ -272,11 +288,13 @@ class Stage:
     def _put_away(self, folder: Path) -> None:
         """What the sidecar wrote, with its scores archived to the last."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("ledger.db", "deliver.db", "archive"):
+        for name in ("ledger.db", "deliver.db", "archive", "history"):
             for path in self.folder.glob(f"{name}*"):
                 shutil.move(path, folder / path.name)
-        command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "archive", "--once"]
-        subprocess.run([*command, "--data-dir", str(folder)], check=False, capture_output=True)
+        ours = [sys.executable, "-m", "dosimeter.monitor.cli.main"]
+        for name in ("archive", *(("history",) if self._history else ())):
+            command = [*ours, name, "--once", "--data-dir", str(folder)]
+            subprocess.run(command, check=False, capture_output=True)
 
 
 def _url(port: int) -> str:

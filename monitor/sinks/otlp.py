@@ -74,10 +74,10 @@ class OtlpSink:
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
         encoded = [_encode(alert) for alert in batch]
         logs = [log for log in encoded if isinstance(log, LogRecord)]
-        answers = iter(self._export(logs))
+        answers = iter(self.export(logs))
         return [next(answers) if isinstance(e, LogRecord) else e for e in encoded]
 
-    def _export(self, logs: Sequence[LogRecord]) -> list[Outcome]:
+    def export(self, logs: Sequence[LogRecord]) -> list[Outcome]:
         if not logs:
             return []
         body = logs_request(logs, self.config.resource).SerializeToString()
@@ -91,7 +91,7 @@ class OtlpSink:
             return [DELIVERED] * len(logs)
         if verdict.result is Result.DEAD and len(logs) > 1:
             # The receiver says how many it refuses, not which: only alone does each get its answer.
-            return [outcome for log in logs for outcome in self._export([log])]
+            return [outcome for log in logs for outcome in self.export([log])]
         return [verdict] * len(logs)
 
     def _read(self, reply: Reply) -> Outcome | None:

@@ -96,7 +96,15 @@ def config_keys(folder: Path, path: str = "") -> Iterator[str]:
                 yield from config_keys(folder, inner)
 
 
-FREE = ("sinks.otlp.headers", "sinks.otlp.resource", "confirmers.one.headers")
+FREE = (
+    "sinks.otlp.headers",
+    "sinks.otlp.resource",
+    "confirmers.one.headers",
+    *(f"history.{name}.security" for name in ("kafka", "ship", "anchors.kafka")),
+    "history.anchors.otlp.headers",
+    "history.anchors.otlp.resource",
+    "history.pages.oidc.roles",
+)
 """Mappings whose keys are someone else's."""
 
 

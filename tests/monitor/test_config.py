@@ -11,10 +11,9 @@ from dosimeter.monitor.config import (
     ArchiveConfig,
     Config,
     HttpConfig,
-    as_yaml,
     load_config,
-    without_secrets,
 )
+from dosimeter.monitor.config_shown import as_yaml, without_secrets
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, StdoutConfig
 
@@ -96,6 +95,15 @@ MISTAKES = {
     "a time to keep without its unit": (
         "version: 1\narchive:\n  keep: 0 days\n",
         "sidecar.yaml:3:9: error: `0 days` is no value of `keep` [value]\n  hint: write `30 days`",
+    ),
+    "alerts that a restart would miss": (
+        "version: 1\nledger: {keep: 1 day}\n",
+        "sidecar.yaml:2:16: error: `1 day` is too short: a restart reads back further than that [value]\n"
+        "  hint: write `2 days` or more",
+    ),
+    "alerts kept for ever": (
+        "version: 1\nledger: {keep: always}\n",
+        "sidecar.yaml:2:16: error: `always` is no value of `keep` [value]\n  hint: write `30 days`",
     ),
     "an endpoint that is no URL": (
         "version: 1\ntelemetry: {endpoint: 'collector:4318'}\n",

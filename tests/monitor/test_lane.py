@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dosimeter.monitor.history.cursors import CursorStore
+from dosimeter.monitor.history.cursors import Conservation, CursorStore
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import LedgerRecord, StoredAlert
@@ -193,3 +194,31 @@ def test_a_pause_the_sink_asked_for_is_kept(
 def test_results_are_the_three_the_lane_knows() -> None:
     """A fourth would be settled as if delivered: then this and `Lane.step` must change together."""
     assert {result.value for result in Result} == {"delivered", "retry", "dead"}
+
+
+def test_a_sink_that_is_new_is_sent_what_the_ledger_still_has(
+    tmp_path: Path, record_of: Callable[..., LedgerRecord]
+) -> None:
+    path = tmp_path / "ledger.db"
+    with (
+        Ledger(path) as writer,
+        LedgerReader(path) as ledger,
+        CursorStore(tmp_path / "deliver.db", ledger_id=ledger.ledger_id) as store,
+    ):
+        writer.append([record_of(n) for n in range(1, 6)])
+        writer.upkeep.prune(3, 1 << 62)
+        sink = Scripted()
+        store.register([sink.name])
+        lane = lane_of(sink, ledger, store)
+        run_until_idle(lane)
+        assert sink.delivered == [4, 5]
+        assert store.position(sink.name).missed == 3
+        assert store.conservation(sink.name, ledger).holds
+        writer.append([record_of(n, deliverable=False) for n in range(6, 9)])
+        assert writer.upkeep.owed_after(3) == 3
+        assert writer.upkeep.owed_after(5) == 8
+        writer.upkeep.prune(8, 1 << 62)
+        writer.append([record_of(9, deliverable=False)])
+        run_until_idle(lane)
+        assert store.position(sink.name).cursor == 8
+        assert store.conservation(sink.name, ledger) == Conservation(2, 2, 0, 0)

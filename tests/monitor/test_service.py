@@ -20,6 +20,7 @@ import pytest
 
 from dosimeter.monitor import service
 from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig
+from dosimeter.monitor.history.erasure import erase_in_ledger, erasure_state
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.service import ENVIRONMENT, Child, supervise
@@ -269,3 +270,25 @@ def test_what_a_connection_said_that_was_not_accepted_yet_is_taken_in(folder: Pa
     assert service._drain(line.pipeline)
     line.close()
     assert len(line.ledger.records) == 1
+
+
+def test_an_erasure_that_is_asked_for_while_it_runs_is_done_by_the_line(
+    sidecar: Sidecar,
+    folder: Path,  # noqa: F811
+) -> None:
+    server = Server(folder)
+    server.open(1, prompt=1, user="planted-4711")
+    server.run(1, 0, [0, 5, 5, 5, 5])
+    until(lambda: (folder / "out.jsonl").exists() and (folder / "out.jsonl").read_text())
+    with LedgerReader(folder / "ledger.db") as reader:
+        (stored,) = reader.alerts_since()
+    assert stored.labels["user"] == "planted-4711"
+    request = erase_in_ledger(folder, [stored.event_id], time.time_ns())
+    until(lambda: erasure_state(folder, request) == "done")
+    until(lambda: sidecar.status()["ledger"]["erased"] == 1)
+    found = sidecar.status()["ledger"]
+    assert (found["pruned"], found["held_by"], found["upkeep_error"]) == (0, None, None)
+    assert found["oldest_s"] > 0
+    for path in folder.glob("*.db*"):
+        assert b"planted-4711" not in path.read_bytes()
+    assert sidecar.stop() == 0

@@ -154,3 +154,44 @@ def test_a_refused_record_waits_until_its_file_can_be_written(
     (tmp_path / "later").mkdir()
     assert writer.stop(5)
     assert (refused.count, writer.stalled) == (1, None)
+
+
+class Chores:
+    """Each turn asks for the next at once, until there are enough."""
+
+    def __init__(self, enough: int) -> None:
+        self.turns, self.enough, self.done = 0, enough, threading.Event()
+
+    def turn(self) -> float:
+        self.turns += 1
+        if self.turns < self.enough:
+            return 0.0
+        self.done.set()
+        return 1e6
+
+
+def test_chores_are_done_without_any_commit(refused: Refused) -> None:
+    chores = Chores(5)
+    writer = Writer(Ledger(), refused, chores=chores).start()
+    assert chores.done.wait(20)
+    assert writer.stop(20)
+    assert chores.turns == 5
+
+
+def test_between_two_parts_of_a_chore_all_that_waits_is_committed(refused: Refused) -> None:
+    """A commit waits for one part at most."""
+    ledger = Ledger()
+    seen: list[int] = []
+
+    class Watched(Chores):
+        def turn(self) -> float:
+            seen.append(sum(map(len, ledger.groups)))
+            writer.put([(record(self.turns), 0)])
+            return super().turn()
+
+    writer = Writer(ledger, refused, chores=Watched(4))
+    writer.start()
+    assert writer._chores.done.wait(20)  # type: ignore[union-attr]
+    assert writer.stop(20)
+    assert seen == [0, 1, 2, 3]
+    assert len(ledger.groups) == 4

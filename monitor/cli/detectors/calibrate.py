@@ -39,6 +39,8 @@ def add(commands: Any) -> None:
                         help="JSON Lines of `{text | messages}`; rows labelled 1 are an error")  # fmt: skip
     parser.add_argument("--archive", type=Path, metavar="DIR",
                         help="traffic as it came, out of a score archive, instead of the three above")  # fmt: skip
+    parser.add_argument("--labels", type=Path, metavar="CSV",
+                        help="`request,label` of requests of the archive: those labelled yes are left out")  # fmt: skip
     parser.add_argument("--unlabelled", action="store_true",
                         help="traffic that nobody has looked at: levels are shares of alerts")  # fmt: skip
     parser.add_argument("--answers-per-day", type=positive, metavar="N")
@@ -62,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
             "calibrate on `--pack`, `--model` and `--benign`, or on an `--archive`", file=sys.stderr
         )
         return 2
+    if args.labels and not args.archive:
+        print("`--labels` name requests of an `--archive`", file=sys.stderr)
+        return 2
     try:
         shape = Shape("average", args.average) if args.average else Shape("average_scope")
     except ValueError as error:
@@ -73,14 +78,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_archive(args: argparse.Namespace) -> tuple[Calibration, Named]:
+    from dosimeter.monitor.cli.rules.backtest import read_labels
     from dosimeter.monitor.history.archive_calibration import from_archive
     from dosimeter.monitor.progress import Progress
 
     args.unlabelled = True
     today = datetime.date.today().isoformat()
-    taken = from_archive(args.archive, date=today, tell=Progress("calibrating"))
+    said = read_labels(args.labels) if args.labels else {}
+    risky = {request for request, right in said.items() if right}
+    tell = Progress("calibrating")
+    taken = from_archive(args.archive, date=today, risky=risky, tell=tell)
     if taken.broken:
         print(f"{taken.broken} requests left out: tokens of theirs were lost", file=sys.stderr)
+    if said:
+        print(f"{taken.risky} requests left out: labelled yes", file=sys.stderr)
     made = taken.calibration
     if args.answers_per_day:
         made = replace(made, answers_per_day=args.answers_per_day)

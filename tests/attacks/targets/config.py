@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dosimeter.detectors.findings import InputError
-from dosimeter.monitor.config import HIDDEN, Config, as_yaml, load_config, without_secrets
+from dosimeter.monitor.config import Config, load_config
+from dosimeter.monitor.config_shown import HIDDEN, as_yaml, without_secrets
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig
 from targets.folders import folder
 from targets.rules import SNIPPETS, tame

@@ -68,6 +68,23 @@ def test_a_position_that_never_came_is_one_without_a_score(tmp_path: Path) -> No
     assert np.count_nonzero(taken.calibration.codes[:, 0] == CODE_UNSCORED) == 1
 
 
+def test_requests_that_somebody_said_are_risky_are_left_out_and_counted(tmp_path: Path) -> None:
+    folder = archived(tmp_path, traffic(40, seed=3), 1)
+    whole = from_archive(folder, date="2026-11-29")
+    risky = {(EPOCH, 3), (EPOCH, 17), (EPOCH + 1, 4), (EPOCH, 999)}  # the last two are not in it
+    taken = from_archive(folder, date="2026-11-29", risky=risky)
+    gone = {f"{EPOCH:016x}/{3:016x}", f"{EPOCH:016x}/{17:016x}"}
+    assert (whole.risky, taken.risky, taken.calibration.requests) == (0, 2, 38)
+    assert set(whole.requests) - set(taken.requests) == gone
+    kept = [i for i, name in enumerate(whole.requests) if name not in gone]
+    before, after = whole.calibration, taken.calibration
+    for new, old in enumerate(kept):
+        assert (
+            after.codes[after.offsets[new] : after.offsets[new + 1]]
+            == before.codes[before.offsets[old] : before.offsets[old + 1]]
+        ).all()
+
+
 def test_an_archive_without_scores_of_that_time_is_refused(tmp_path: Path) -> None:
     folder = archived(tmp_path, traffic(3), 1)
     with pytest.raises(InputError, match="no scores of that time"):

@@ -11,7 +11,8 @@ import pytest
 from dosimeter.monitor.history.cursors import CursorStore, SinkPosition, StoreError
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
-from dosimeter.monitor.history.records import LedgerRecord, StoredAlert
+from dosimeter.monitor.history.records import LedgerRecord, Pruned, StoredAlert
+from dosimeter.monitor.history.verdicts import Verdict
 
 
 @pytest.fixture
@@ -51,6 +52,14 @@ def test_cursors_of_another_ledger_are_refused(tmp_path: Path) -> None:
     CursorStore(tmp_path / "d.db", ledger_id="one").close()
     with pytest.raises(StoreError, match="belong to another ledger"):
         CursorStore(tmp_path / "d.db", ledger_id="two")
+
+
+def test_verdicts_of_pruned_alerts_are_forgotten_and_their_totals_stay(store: CursorStore) -> None:
+    said = [Verdict(seq, "c", "no", "", 1.0, 2, 1, 5) for seq in (1, 2, 3)]
+    store.verdicts.add(said)
+    store.forget(Pruned(through=2, alerts=2, deliverable=1))
+    assert [store.verdicts.of(seq) for seq in (1, 2, 3)] == [None, None, said[2]]
+    assert store.verdicts.totals()[0].no == 3
 
 
 def test_conservation_is_counted_on_both_sides(

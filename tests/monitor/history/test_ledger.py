@@ -116,7 +116,7 @@ def test_a_newer_schema_is_refused_by_writer_and_reader_and_the_lock_is_free(pat
     later.commit()
     later.close()
     for _ in range(2):
-        with pytest.raises(LedgerTooNew, match="newer than `1`"):
+        with pytest.raises(LedgerTooNew, match="newer than `2`"):
             Ledger(path)
     with pytest.raises(LedgerTooNew):
         LedgerReader(path)

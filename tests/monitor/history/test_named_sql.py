@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.history import cursors, ledger, verdicts
+from dosimeter.monitor.history import cursors, ledger, upkeep, verdicts
 from dosimeter.monitor.history.ledger import PACKAGE
 from dosimeter.monitor.history.named_sql import NamedSql, read_sql
 
@@ -31,12 +31,17 @@ def test_a_name_given_twice_is_refused() -> None:
         NamedSql("-- name: a\nSELECT 1\n-- name: a\nSELECT 2", source="x")
 
 
+LEDGER = ["schema.sql", "schema_2.sql"]
+DELIVER = ["deliver_schema.sql", "verdict_schema.sql", "deliver_schema_3.sql"]
+
+
 @pytest.mark.parametrize(
     ("schemas", "sql"),
     [
-        (["schema.sql"], ledger.SQL),
-        (["deliver_schema.sql", "verdict_schema.sql"], cursors.SQL),
-        (["deliver_schema.sql", "verdict_schema.sql"], verdicts.SQL),
+        (LEDGER, ledger.SQL),
+        (LEDGER, upkeep.SQL),
+        (DELIVER, cursors.SQL),
+        (DELIVER, verdicts.SQL),
     ],
 )
 def test_every_statement_compiles_against_its_schema(schemas: list[str], sql: NamedSql) -> None:

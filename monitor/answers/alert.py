@@ -1,0 +1,333 @@
+"""One alert whole, its evidence, and what is said of it: labels, the case it belongs to.
+
+Owns the way from an entry to what the page of an alert shows. Lists are `queue.py`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD
+from dosimeter.monitor.answers.asking import Asked, actor, refused
+from dosimeter.monitor.answers.queue import drawn, reviewer, row_of, severity
+from dosimeter.monitor.audit import labels
+from dosimeter.monitor.audit.box import CannotOpen
+from dosimeter.monitor.audit.evidence_body import Body, decode_body
+from dosimeter.monitor.audit.history import Found, NoSuchEntry, dicts
+from dosimeter.monitor.audit.keeper import signed_ns
+from dosimeter.monitor.audit.sample import Sampled
+from dosimeter.monitor.explaining import explain
+from dosimeter.monitor.history.evidence import Evidence, EvidenceError
+from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages.source import Reader
+from dosimeter.monitor.tlog.reader import LogUnreadable
+
+COLUMNS = {"user": "subject", "tenant": "tenant", "conversation": "conversation"}
+ROWS = 50
+HASHES = ("terms", "rule_sha256", "program_sha256", "pack_sha256", "calibration_sha256", "evidence")
+UNSTATED = "unstated"
+"""The reason code of a label without one."""
+
+
+def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None:
+    found = find(asked, alert_id, reader)
+    if found is None:
+        sampled = find_sample(asked, alert_id, reader)
+        return None if sampled is None else _sample_view(asked, sampled)
+    with asked.alone() as history:
+        record, entry = found.record, found.entry
+        try:
+            body = history.plaintext(found)
+            kept = None if isinstance(body, str) else decode_body(body)
+            gone = body if isinstance(body, str) else ""
+        except (CannotOpen, EvidenceError) as error:
+            kept, gone = None, str(error)
+        proof = _proof(asked, found)
+        facts = _facts(asked, found, kept) if entry["kind"] == "alert" else {}
+    model = record.get("model") or {}
+    return shown.AlertView(
+        id=str(entry["id"]),
+        kind="alert",
+        time_ns=int(entry["time_ns"]),
+        ingested_ns=int(entry["ingested_ns"]),
+        tenant=asked.name(entry.get("tenant")),
+        tenant_id=str(entry.get("tenant", "")),
+        subject=str(entry.get("subject", "")),
+        conversation=str(entry.get("conversation", "")),
+        route=str(entry.get("route", "")),
+        request=f"{entry['epoch']}/{entry['key']}" if "key" in entry else "",
+        rule=str(record.get("rule", "")),
+        rule_sha256=str(record.get("rule_sha256", "")),
+        severity=severity(record.get("severity")),
+        status=str(record.get("status", "")),
+        decision=str(record.get("decision", "")),
+        reason=str(record.get("reason", "")),
+        would_act=bool(record.get("would_act")),
+        owner=str(record.get("owner", "")),
+        runbook=str(record.get("runbook", "")),
+        model=str(model.get("name", "") if isinstance(model, dict) else model),
+        clauses=_clauses(record, facts),
+        nearest=tuple(
+            shown.Neighbour(str(one["request"]), one["route"], one["distance"], dict(one["scores"]))
+            for one in facts.get("lookalikes", ())
+        ),
+        hashes={name: str(record[name]) for name in HASHES if record.get(name)},
+        proof=proof,
+        labels=_labels(asked, str(entry["id"]), None),
+        evidence="sealed" if kept is not None else "none" if gone == "none stored" else "erased",
+    )
+
+
+def find(asked: Asked, alert_id: str, reader: Reader) -> Found | None:
+    """None where there is none for this reader."""
+    with asked.alone() as history:
+        try:
+            found = history.alert(alert_id)
+        except NoSuchEntry:
+            return None
+    tenant = found.entry.get("tenant")
+    return found if asked.sees(tenant, reader) else None
+
+
+def find_sample(asked: Asked, alert_id: str, reader: Reader) -> Sampled | None:
+    for one in drawn(asked):
+        if one.request.replace("/", "") == alert_id:
+            own = reader.tenants is None or one.tenant in reader.tenants
+            return one if own else None
+    return None
+
+
+def _sample_view(asked: Asked, one: Sampled) -> shown.AlertView:
+    nothing = dict.fromkeys(
+        ("tenant_id", "subject", "conversation", "rule", "rule_sha256", "status", "decision"), ""
+    )
+    return shown.AlertView(
+        id=one.request.replace("/", ""),
+        kind="sample",
+        time_ns=one.time_ns,
+        ingested_ns=one.time_ns,
+        tenant=one.tenant,
+        route=one.route,
+        request=one.request,
+        severity="info",
+        reason="",
+        would_act=False,
+        owner="",
+        runbook="",
+        model="",
+        clauses=(),
+        nearest=(),
+        hashes={},
+        proof=shown.Proof(None, ""),
+        labels=_labels(asked, None, one.request),
+        evidence="none",
+        **nothing,
+    )
+
+
+def _proof(asked: Asked, found: Found) -> shown.Proof:
+    history = asked.history
+    leaf = hashlib.sha256(b"\0" + history.leaf(found.idx)).hexdigest()
+    try:
+        history.log.refresh()
+        checkpoint = history.log.checkpoint
+    except LogUnreadable:
+        return shown.Proof(found.idx, leaf)
+    if found.idx >= checkpoint.size:
+        return shown.Proof(found.idx, leaf)
+    anchors = asked.status().get("log", {}).get("anchors", {})
+    holding = tuple(name for name, one in anchors.items() if one["entries"] > found.idx)
+    signed = signed_ns(checkpoint) or 0
+    return shown.Proof(found.idx, leaf, checkpoint.size, checkpoint.root.hex(), signed, holding)
+
+
+def _facts(asked: Asked, found: Found, body: Body | None) -> dict[str, Any]:
+    evidence = None
+    if body is not None and body.columns:
+        evidence = Evidence(body.first, body.columns, body.codes)
+    record = {"also": [], **found.record}
+    folders = tuple(path for path in asked.config.calibrations if path.is_dir())
+    return explain(record, evidence, asked.history.hot.blob, folders)
+
+
+def _clauses(record: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[shown.Clause, ...]:
+    each = [record, *record.get("also", ())]
+    each = [one for one in each if "value_sum" in one and "feature" in one]
+    each.sort(key=lambda one: int(one["clause"]))
+    said = facts.get("conditions", [{}] * len(each))
+    return tuple(
+        shown.Clause(
+            feature=str(one["feature"]),
+            scope=str(one["scope"]),
+            shape=str(words.get("condition", one["shape"])).rpartition(", ")[2],
+            value=str(words.get("value", "")),
+            threshold=str(words.get("threshold", "")),
+            level=str(one["level"]),
+            rarity=str(words.get("as rare as", "")),
+            value_sd=int(one["value_sum"]) / max(1, int(one["value_n"])) / CODES_PER_SD,
+            threshold_sd=int(one["threshold_code"]) / CODES_PER_SD,
+            start=int(one["start"]),
+            end=int(one["end"]),
+            position=int(one["position"]),
+            tokens_scored=int(one["tokens_scored"]),
+            tokens_unscored=int(one["tokens_unscored"]),
+        )
+        for one, words in zip(each, said, strict=False)
+    )
+
+
+def _labels(
+    asked: Asked, alert_id: str | None, request: str | None
+) -> tuple[shown.LabelEntry, ...]:
+    """In order of time; notes are shown with the evidence alone."""
+    if alert_id is not None:
+        rows = asked.rows("labels_of", about=alert_id)
+    else:
+        rows = [
+            row
+            for row in reversed(asked.rows("alerts", kind="label", limit=10_000))
+            if json.loads(row["more"] or "{}").get("request") == request
+        ]
+    return tuple(
+        shown.LabelEntry(
+            row["time_ns"],
+            reviewer(asked, row["actor"]),
+            row["verdict"],
+            json.loads(row["more"] or "{}").get("reason_code", "").replace(UNSTATED, ""),
+        )
+        for row in rows
+    )
+
+
+def evidence(asked: Asked, alert_id: str, reader: Reader) -> shown.Evidence | None:
+    """Its access was recorded by whoever asks. None: none was stored, or it was erased."""
+    found = find(asked, alert_id, reader)
+    if found is None:
+        return None
+    with asked.alone() as history:
+        try:
+            plain = history.plaintext(found)
+        except CannotOpen:
+            return None
+        if isinstance(plain, str):
+            return None
+        body = decode_body(plain)
+    codes = tuple(
+        tuple(None if code == CODE_UNSCORED else int(code) for code in row)
+        for row in np.asarray(body.codes)
+    )
+    return shown.Evidence(
+        body.summary,
+        dict(body.labels),
+        body.first,
+        body.columns,
+        codes,
+        body.tokens,
+        _notes(asked, str(found.entry["id"])),
+    )
+
+
+def _notes(asked: Asked, alert_id: str) -> tuple[shown.LabelEntry, ...]:
+    """What reviewers wrote, as far as it was not erased."""
+    found = []
+    for row in asked.rows("labels_of", about=alert_id):
+        with asked.alone() as history:
+            try:
+                plain = history.plaintext(history.whole(row))
+            except CannotOpen:
+                continue
+            if isinstance(plain, str):
+                continue
+            note = decode_body(plain).summary
+        who = reviewer(asked, row["actor"])
+        found.append(shown.LabelEntry(row["time_ns"], who, row["verdict"], "", note))
+    return tuple(found)
+
+
+def label(
+    asked: Asked, alert_id: str, verdict: shown.Verdict, reason: str, note: str, reader: Reader
+) -> shown.LabelEntry | None:
+    """Durable when it returns. Raises AccessRefused. None: there is no such alert for this reader."""
+    found = find(asked, alert_id, reader)
+    sampled = None if found is not None else find_sample(asked, alert_id, reader)
+    if found is not None:
+        entry = found.entry
+        about = labels.About(
+            alert=str(entry["id"]), tenant=entry.get("tenant"), subject=entry.get("subject")
+        )
+    elif sampled is not None:
+        with asked.alone() as history:
+            tenant = history.keys.find("tenant", b"", sampled.tenant)
+        about = labels.About(
+            request=sampled.request, tenant=tenant.hex() if tenant else None, one_in=sampled.one_in
+        )
+    else:
+        return None
+    now_ns = asked.now_ns()
+    with refused(), asked.alone() as history:
+        labels.label(
+            history.appender,
+            about,
+            verdict,
+            actor=actor(reader, "label"),
+            reason_code=reason or UNSTATED,
+            note=note,
+            origin="queue" if found is not None else "sample",
+            now_ns=now_ns,
+        )
+    return shown.LabelEntry(now_ns, reader.name, verdict, reason)
+
+
+def case(
+    asked: Asked, by: shown.By, subject_id: str, reader: Reader, zone: str
+) -> shown.CaseView | None:
+    """By the random id of a user, tenant or conversation."""
+    params = {"kind": "alert", COLUMNS[by]: subject_id, **asked.own(reader)}
+    total = asked.rows("totals", **params)[0]
+    if not total["n"]:
+        return None
+    people = asked.rows("people", **params)[0]
+    by_verdict = asked.rows("count_by_verdict", **params)
+    return shown.CaseView(
+        by=by,
+        id=subject_id,
+        name=asked.name(subject_id),
+        alerts=total["n"],
+        first_ns=total["first_ns"],
+        last_ns=total["last_ns"],
+        conversations=people["conversations"],
+        by_rule={r["rule"] or "": r["n"] for r in asked.rows("count_by_rule", **params)},
+        by_severity={
+            r["severity"] or "": r["n"] for r in asked.rows("count_by_severity", **params)
+        },
+        verdicts={r["verdict"] or "none": r["n"] for r in by_verdict},
+        days=days(asked, zone, **params),
+        rows=tuple(row_of(asked, row) for row in asked.rows("alerts", **params, limit=ROWS)),
+    )
+
+
+def days(asked: Asked, zone: str, **params: Any) -> tuple[shown.Day, ...]:
+    """Counts by severity and day of the zone; without days on which there was none."""
+    counts: dict[int, Counter[str]] = {}
+    for row in _by_day(asked, zone, params):
+        counts.setdefault(row["day"], Counter())[row["severity"] or "info"] += row["n"]
+    return tuple(shown.Day(_date(day), dict(counts[day])) for day in sorted(counts))
+
+
+def _by_day(asked: Asked, zone: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    given = {name: value for name, value in params.items() if value is not None}
+    return dicts(asked.history.queries.by_day("per_day", ZoneInfo(zone), **given))
+
+
+@lru_cache(maxsize=4096)
+def _date(day: int) -> str:
+    """Of days since 1970."""
+    return str(np.datetime64(day, "D"))

@@ -1,0 +1,228 @@
+"""The overview and the audit page: how far was watched, what came, what is signed, who looked.
+
+Owns sums over the last day and weeks, and the state of the log in words. Single alerts are `alert.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+from dosimeter.monitor.answers.alert import days
+from dosimeter.monitor.answers.asking import Asked
+from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
+from dosimeter.monitor.audit.keeper import signed_ns
+from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages.source import Reader
+from dosimeter.monitor.tlog.note import Checkpoint, Note, NoteError
+from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
+
+HOUR_NS = 3600 * 10**9
+WEEKS_NS = 28 * DAY_NS
+MOST = 50
+"""Rows of each list of the audit page."""
+STATUS_S = 1.0
+
+
+def overview(asked: Asked, reader: Reader, zone: str) -> shown.Overview:
+    now_ns = asked.now_ns()
+    with asked.alone() as history:
+        found = history.watched(now_ns - DAY_NS, now_ns)
+    served: Counter[int] = Counter()
+    scored: Counter[int] = Counter()
+    for one in found.windows:
+        hour = (one.to_ns - 1) // HOUR_NS
+        served[hour] += one.served
+        scored[hour] += one.scored
+    last = now_ns // HOUR_NS
+    status = _sidecar(asked)
+    own = asked.own(reader)
+    unlabelled = asked.rows("count", kind="alert", labelled=0, from_ns=now_ns - 7 * DAY_NS, **own)
+    return shown.Overview(
+        coverage=shown.Coverage(
+            found.served, found.scored, dict(found.unscored), found.unaccounted
+        ),
+        hours=tuple(
+            shown.Hour(at * HOUR_NS, served[at], scored[at], known=at in served)
+            for at in range(last - 23, last + 1)
+        ),
+        days=days(asked, zone, kind="alert", from_ns=now_ns - WEEKS_NS, **own),
+        sinks=tuple(_sink(name, one) for name, one in _sinks(status).items()),
+        taps=tuple(map(_tap, status.get("taps", ()))),
+        drift=tuple(_drift(asked, reader)),
+        log=log_state(asked),
+        unlabelled=int(unlabelled[0]["n"]),
+        reviewed_today=reviewed_today(asked, reader),
+    )
+
+
+def _sidecar(asked: Asked) -> Mapping[str, Any]:
+    """What the sidecar beside us says of itself; empty where there is none, or it does not answer."""
+    if asked.settings.kafka is not None:
+        return {}
+    http = asked.config.http
+    url = f"http://{http.host}:{http.port}/status"
+    with suppress(OSError, ValueError, urllib.error.URLError):
+        with urllib.request.urlopen(url, timeout=STATUS_S) as reply:
+            found = json.load(reply)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _sinks(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = status.get("delivery", {}).get("sinks", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _sink(name: str, one: Mapping[str, Any]) -> shown.Sink:
+    state: shown.State = "ok"
+    if one["dead"] or one["last_error"]:
+        state = "warn"
+    if not one["conserved"] or one["oldest_queued_s"] > 300:
+        state = "bad"
+    said = str(one["last_error"] or "")
+    return shown.Sink(name, state, one["queued"], one["oldest_queued_s"], one["dead"], said)
+
+
+def _tap(tap: Mapping[str, Any]) -> shown.Tap:
+    state: shown.State = {"live": "ok", "no-pack": "warn"}.get(str(tap["state"]), "bad")  # type: ignore[assignment]
+    said = str(tap["reason"] or tap["state"])
+    model = tap.get("model") or {}
+    name = str(model.get("name", "") if isinstance(model, dict) else model)
+    return shown.Tap(name or "model server", state, 0, said)
+
+
+def _drift(asked: Asked, reader: Reader) -> list[shown.Drift]:
+    """Alerts of rules that watch for a shift, in the last week."""
+    since = asked.now_ns() - 7 * DAY_NS
+    rows = asked.rows("alerts", kind="shift", from_ns=since, limit=MOST, **asked.own(reader))
+    seen: dict[str, shown.Drift] = {}
+    for row in rows:
+        name = row["feature"] or row["rule"] or ""
+        seen.setdefault(name, shown.Drift(name, "warn", f"shifted, says rule {row['rule']}"))
+    return list(seen.values())
+
+
+def log_state(asked: Asked) -> shown.LogState:
+    now_ns = asked.now_ns()
+    with asked.alone() as history:
+        size = history.hot.size
+        gaps = history.watched(now_ns - WEEKS_NS, now_ns)
+        try:
+            history.log.refresh()
+            checkpoint: Checkpoint | None = history.log.checkpoint
+        except LogUnreadable:
+            checkpoint = None
+    anchors = asked.status().get("log", {}).get("anchors", {})
+    covered = max([one["entries"] for one in anchors.values()], default=0)
+    return shown.LogState(
+        size=size,
+        checkpoint_ns=(signed_ns(checkpoint) or 0) if checkpoint else 0,
+        unanchored_entries=size - covered,
+        unanchored_s=_age_of(asked, covered, now_ns) if covered < size else 0.0,
+        anchors=tuple(
+            shown.Anchor(name, one["outside"], one["at_ns"], one["entries"])
+            for name, one in anchors.items()
+        ),
+        gaps=tuple(
+            shown.Gap(
+                gaps.names.get(one.source, one.source),
+                0,
+                0,
+                f"positions {one.first} to {one.last} never came",
+            )
+            for one in gaps.gaps
+        )
+        + tuple(shown.Gap("", begin, end, "nothing was watching") for begin, end in gaps.unwatched),
+    )
+
+
+def _age_of(asked: Asked, idx: int, now_ns: int) -> float:
+    """Seconds since this entry came in."""
+    rows = asked.rows("neighbours", first=idx, past=idx + 1)
+    return max(0.0, (now_ns - rows[0]["ingested_ns"]) / 1e9) if rows else 0.0
+
+
+def audit(asked: Asked, reader: Reader) -> shown.AuditView:
+    with asked.alone() as history:
+        holds = tuple(sorted(about.hex() for about in history.hot.holds()))
+    return shown.AuditView(
+        log=log_state(asked),
+        verified=_verified(asked),
+        checkpoints=_checkpoints(asked),
+        tombstones=tuple(_tombstones(asked)),
+        access=tuple(_accesses(asked)),
+        holds=holds,
+    )
+
+
+def _verified(asked: Asked) -> shown.Verified | None:
+    """The last time that history verified itself; None: not since it started."""
+    one = asked.status().get("verified")
+    if not one:
+        return None
+    said = "\n".join(one["said"])
+    state: shown.State = "ok" if one["ok"] else "bad"
+    return shown.Verified(state, said, one["at_ns"], one["entries"], one["took_s"])
+
+
+def _checkpoints(asked: Asked) -> tuple[shown.Checkpoint, ...]:
+    try:
+        reader = LogReader(asked.history.folder.log)
+    except LogUnreadable:
+        return ()
+    anchors = asked.status().get("log", {}).get("anchors", {})
+    found = []
+    for note in list(reader.notes())[-MOST:]:
+        with suppress(NoteError):
+            one = _opened(note)
+            holding = tuple(name for name, a in anchors.items() if a["entries"] >= one.size)
+            at_ns = signed_ns(one) or 0
+            found.append(shown.Checkpoint(one.size, at_ns, one.root.hex(), one.origin, holding))
+    return tuple(reversed(found))
+
+
+@lru_cache(maxsize=4 * MOST)
+def _opened(note: str) -> Checkpoint:
+    return Checkpoint.parse(Note.parse(note).text)
+
+
+def _tombstones(asked: Asked) -> list[shown.Tombstone]:
+    rows = asked.rows("alerts", kind="erase", limit=MOST)
+    found = []
+    for row in rows:
+        more = json.loads(row["more"] or "{}")
+        if more.get("phase") == "done":
+            continue  # of an erasure whose first entry says it all
+        approver = reviewer(asked, more.get("approver"))
+        subject = row["subject"] or row["tenant"] or ""
+        found.append(
+            shown.Tombstone(row["idx"], row["time_ns"], subject, row["reason"] or "", approver)
+        )
+    return found
+
+
+def _accesses(asked: Asked) -> list[shown.Access]:
+    return [
+        shown.Access(
+            row["idx"],
+            row["time_ns"],
+            f"{reviewer(asked, row['actor'])} ({(row['actor'] or '').partition(':')[0]})",
+            row["kind"],
+            _words(row),
+            row["reason"] or "",
+        )
+        for row in asked.rows("access", limit=MOST)
+    ]
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    what = json.loads(row["more"] or "{}").get("what", {})
+    said = [f"{name} {value}" for name, value in what.items()]
+    return ", ".join([*([row["about"]] if row["about"] else []), *said])[:400]

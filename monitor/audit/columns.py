@@ -1,0 +1,106 @@
+"""The columns of an entry, once for both stores: the hot table and the sealed files have the same, in this order.
+
+Owns which fields of a leaf are columns, of which type, and how one row is read out of a leaf and its terms. What is
+in no column stands in `more`, so that nothing of a leaf is lost to a query. It knows nothing of SQLite or Parquet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["int", "text", "id", "hash"]
+"""int: 64 bits, signed. id: 16 bytes, hex in a leaf. hash: 32 bytes, hex in a leaf."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """name: in both stores. field: in the leaf, or in its terms."""
+
+    name: str
+    kind: Kind
+    field: str
+    of_terms: bool = False
+
+
+def _own(kind: Kind, *names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind, name) for name in names)
+
+
+def _terms(kind: Kind, *names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind, name, of_terms=True) for name in names)
+
+
+COLUMNS: tuple[Column, ...] = (
+    *_own("id", "id"),
+    *_own("text", "kind"),
+    *_own("int", "time_ns", "ingested_ns"),
+    *_own("text", "source"),
+    *_own("int", "seq"),
+    *_own("id", "tenant", "subject", "conversation"),
+    *_own("text", "route", "epoch", "key", "decision", "reason"),
+    *_own("int", "would_act", "clause"),
+    Column("span_start", "int", "start"),
+    Column("span_end", "int", "end"),
+    *_own("int", "position", "value_sum", "value_n", "tokens_scored", "tokens_unscored"),
+    *_own("hash", "terms", "evidence"),
+    *_terms("text", "rule", "feature", "status", "severity", "scope", "shape", "level", "model"),
+    *_terms("int", "threshold_code"),
+    *_own("id", "about"),
+    *_own("text", "actor", "verdict"),
+    *_own("text", "more"),
+)
+"""After `idx`, the position in the log, which is the primary key of both.
+
+about: the entry that this one is about. actor: who did it, as `role:id`. more: JSON of the other fields of the leaf.
+"""
+
+NAMES = tuple(column.name for column in COLUMNS)
+Value = int | str | bytes | None
+_IN_LEAF = frozenset(c.field for c in COLUMNS if not c.of_terms) - {"more"} | {"v"}
+_KNOWN = _IN_LEAF | {c.field for c in COLUMNS if c.of_terms}
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode
+
+
+def row_of(leaf: Mapping[str, Any], terms: Mapping[str, Any]) -> tuple[Value, ...]:
+    """One row, in the order of COLUMNS. A record without terms says rule, severity and the like itself.
+
+    Raises ValueError for an id or hash that is not hex of its length.
+    """
+    known = _IN_LEAF if terms else _KNOWN
+    more = {name: leaf[name] for name in leaf.keys() - known}
+    row: list[Value] = []
+    source = terms or leaf
+    for name, of_terms, read in _PLAN:
+        found = (source if of_terms else leaf).get(name)
+        row.append(None if found is None else read(found))
+    row[-1] = _ENCODE(more) if more else None
+    return tuple(row)
+
+
+def _text(found: Any) -> str:
+    """A model stands for its name: its digest is in the terms."""
+    if type(found) is str:
+        return found
+    return str(found.get("name", "") if isinstance(found, dict) else found)
+
+
+def _bytes(n: int) -> Callable[[Any], bytes]:
+    def read(found: Any) -> bytes:
+        data = bytes.fromhex(found)
+        if len(data) != n:
+            raise ValueError(f"`{found}` has {len(data)} bytes, not {n}")
+        return data
+
+    return read
+
+
+_READ: Mapping[Kind, Callable[[Any], Value]] = {
+    "int": int,
+    "text": _text,
+    "id": _bytes(16),
+    "hash": _bytes(32),
+}
+_PLAN = [(c.field, c.of_terms, _READ[c.kind]) for c in COLUMNS]

@@ -1,0 +1,195 @@
+"""What becomes an entry of the log, and its canonical form, the leaf.
+
+Owns the fields that every leaf has, and how the record of a sidecar is taken apart: what is constant for a compiled
+rule (its terms, a blob), what may lead to a person (evidence, encrypted elsewhere), and the rest, which is the leaf.
+It knows nothing of stores, keys or the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dosimeter.rules.alert import record_id
+from dosimeter.rules.canonical import MAX_INT, canonical, digest
+
+VERSION = 1
+HISTORY = "history"
+"""The source of what no sidecar said."""
+
+DECIDED = ("alert", "digest", "count", "absent", "shift")
+FED = ("birth", "death", "gap", "gap-closed", "coverage", "went-back", "refused", "evidence")
+PEOPLE = ("label", "hold", "release", "erase", "view", "query", "export")
+KEEPING = ("restart", "config", "program", "seal", "retention")
+KINDS = (*DECIDED, *FED, *PEOPLE, *KEEPING)
+
+MEASURED = (
+    "clause", "start", "end", "position", "value_sum", "value_n", "tokens_scored", "tokens_unscored",
+)  # fmt: skip
+"""What differs from one time to the next that a condition is met."""
+_CONSTANT = (
+    "rule", "rule_sha256", "program_sha256", "status", "severity", "owner", "runbook", "rule_labels", "confirm",
+    "model", "feature", "pack_sha256", "calibration_sha256", "level", "scope", "shape", "threshold_code",
+    "trusted",
+)  # fmt: skip
+_WORDS = ("summary", "coverage")
+_APART = frozenset({"v", "kind", "event_id", "time_ns", "labels", *_WORDS})
+_APART_OF_ALERT = _APART | {*_CONSTANT, "also"}
+LABEL_IDS = {"tenant": "tenant", "user": "subject", "conversation": "conversation"}
+"""Label of a record -> the field of the leaf that has its random id."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One entry on its way into the log.
+
+    fields: of the leaf, without those that every leaf has. names: label -> value, of which only random ids get into
+    the leaf. evidence: plaintext without salt, of the entry `evidence_of` or of this one, encrypted for the subject of
+    the names or for `subject`.
+    """
+
+    kind: str
+    id: str  # 32 hex characters
+    time_ns: int
+    source: str = HISTORY
+    seq: int = 0
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    terms: bytes | None = None  # canonical JSON
+    evidence: bytes | None = None
+    evidence_of: str | None = None
+    subject: str | None = None  # hex, where there are no names
+    puts_hold: str | None = None  # hex, of a subject or an entry
+    drops_hold: str | None = None
+
+
+def own_id(time_ns: int, random: Callable[[int], bytes] = os.urandom) -> str:
+    """A new id of an entry that no sidecar has named: its time, then chance."""
+    return record_id(time_ns, random(16))
+
+
+def leaf_of(entry: Entry, ingested_ns: int, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the leaf. more: what was found out on the way, such as random ids."""
+    found = {
+        "v": VERSION,
+        "kind": entry.kind,
+        "id": entry.id,
+        "time_ns": entry.time_ns,
+        "ingested_ns": ingested_ns,
+        "source": entry.source,
+        "seq": entry.seq,
+        **entry.fields,
+        **more,
+    }
+    if entry.terms is not None:
+        found["terms"] = digest(entry.terms)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A record of a sidecar, taken apart. labels, words: what may lead to a person."""
+
+    entry: Entry
+    labels: Mapping[str, str]
+    words: Mapping[str, str]
+
+
+def from_record(core: bytes, source: str, seq: int) -> Taken:
+    """Raises ValueError for what is no record that this release knows."""
+    try:
+        return _taken(_LOADS(core.decode()), source, seq)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a record: {error!r}") from error
+
+
+def _taken(record: Any, source: str, seq: int) -> Taken:
+    if not isinstance(record, dict) or record.get("kind") not in DECIDED:
+        raise ValueError(f"kind `{str(record)[:80]}` is none of {', '.join(DECIDED)}")
+    kind = str(record["kind"])
+    labels = _texts(record.get("labels"))
+    words = {name: str(record[name]) for name in _WORDS if record.get(name)}
+    apart = _APART_OF_ALERT if kind == "alert" else _APART
+    fields = {name: value for name, value in record.items() if name not in apart}
+    if "route" in labels and "route" in (record.get("trusted") or ()):
+        fields["route"] = labels["route"]  # a word of the gateway's, not a client's
+    terms = None
+    if kind == "alert":
+        terms = _terms(record)
+        if also := record.get("also"):
+            fields["also"] = [{name: one[name] for name in MEASURED if name in one} for one in also]
+    names = {label: labels[label] for label in LABEL_IDS if label in labels}
+    if "user" not in names and "conversation" not in names and "request_id" in labels:
+        names["request"] = labels["request_id"]
+    entry = Entry(
+        kind, _event_id(record), _integer(record, "time_ns"), source, seq, fields, names, terms
+    )
+    return Taken(entry, labels, words)
+
+
+def _terms(record: Mapping[str, Any]) -> bytes:
+    constant = {name: record[name] for name in _CONSTANT if name in record}
+    constant["clause"] = record["clause"]
+    constant["also"] = [
+        {name: value for name, value in one.items() if name not in MEASURED or name == "clause"}
+        for one in record.get("also") or ()
+    ]
+    key = marshal.dumps(constant, 2)  # says the same of the same, at a tenth of the time
+    found = _TERMS.get(key)
+    if found is None:
+        if len(_TERMS) >= MAX_TERMS:
+            _TERMS.clear()
+        found = _TERMS[key] = encoded(constant)
+    return found
+
+
+_TERMS: dict[bytes, bytes] = {}
+MAX_TERMS = 1000
+
+
+def encoded(value: Mapping[str, Any]) -> bytes:
+    """`canonical(value)`, several times as quickly where all is ASCII. For what has no floats and no large integers."""
+    text = _ENCODE(value)
+    return text.encode() if text.isascii() else canonical(value)
+
+
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode
+
+
+def _no_float(text: str) -> float:
+    raise ValueError(f"`{text[:40]}` is no whole number: records have no others")
+
+
+def _whole(text: str) -> int:
+    if len(text) > 18 and (len(text) > 20 or abs(int(text)) > MAX_INT):
+        raise ValueError(f"`{text[:40]}` does not fit into 64 bits")
+    return int(text)
+
+
+_LOADS = json.JSONDecoder(parse_float=_no_float, parse_int=_whole).decode
+
+
+def _event_id(record: Mapping[str, Any]) -> str:
+    found = record.get("event_id")
+    if not isinstance(found, str) or len(found) != 32 or not _is_hex(found):
+        raise ValueError(f"event id `{str(found)[:40]}` is not 32 hex characters")
+    return found
+
+
+def _is_hex(text: str) -> bool:
+    return set(text) <= set("0123456789abcdef")
+
+
+def _integer(record: Mapping[str, Any], name: str) -> int:
+    found = record.get(name)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise ValueError(f"`{name}` is `{str(found)[:40]}`, not a whole number")
+    return found
+
+
+def _texts(found: Any) -> dict[str, str]:
+    return {str(n): str(v) for n, v in found.items()} if isinstance(found, dict) else {}

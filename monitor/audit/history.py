@@ -1,0 +1,259 @@
+"""One history opened for people: what they may ask, one alert whole, its evidence, and the log behind it.
+
+Owns what belongs together of store, keys, access and log, for the command line and the pages alike. It never learns how
+an answer is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dosimeter.detectors.findings import visible
+from dosimeter.monitor.audit import box
+from dosimeter.monitor.audit.access import Access, Actor
+from dosimeter.monitor.audit.appending import Appender
+from dosimeter.monitor.audit.columns import COLUMNS, NAMES
+from dosimeter.monitor.audit.evidence_body import Body, decode_body
+from dosimeter.monitor.audit.evidence_files import read_evidence
+from dosimeter.monitor.audit.folder import HistoryFolder
+from dosimeter.monitor.audit.hot import HotStore, StoreError
+from dosimeter.monitor.audit.keys import KeyStore
+from dosimeter.monitor.audit.query import Queries, Rows
+from dosimeter.monitor.audit.reproduce import claim_of
+from dosimeter.monitor.audit.sealed_file import CORE
+from dosimeter.monitor.audit.watched import KINDS, LATE_NS, Watched, weigh
+from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
+from dosimeter.monitor.tlog.tiles import WIDTH
+
+SHORTEST = 8
+"""Characters of an id that may stand for all of it, where no other begins so."""
+OF_TERMS = frozenset(column.name for column in COLUMNS if column.of_terms)
+_HEX = re.compile(r"[0-9a-f]{8,32}")
+
+
+class NoSuchEntry(LookupError):
+    """Nothing, or more than one entry, begins like that; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One entry as people read it.
+
+    entry: the fields of its leaf. terms: what is constant for its rule. record: both together, as a ledger has it,
+    without what may lead to a person. blobs: hash -> what is stored under it, as far as it is.
+    """
+
+    idx: int
+    entry: Mapping[str, Any]
+    terms: Mapping[str, Any]
+    record: Mapping[str, Any]
+    blobs: Mapping[str, bytes]
+
+
+class History:
+    """Several connections; use it from one thread at a time."""
+
+    def __init__(self, folder: HistoryFolder, hot: HotStore, keys: KeyStore) -> None:
+        self.folder, self.hot, self.keys = folder, hot, keys
+        self.appender = Appender(hot, keys)
+        self.access = Access(self.appender, keys)
+        self.queries = Queries(folder)
+        self._bundle = lru_cache(4)(lambda index: self.log.bundle(index))
+
+    @classmethod
+    def open(cls, root: Path) -> History:
+        """Raises StoreError where there is none, StoreStalled, KeysError."""
+        folder = HistoryFolder(root)
+        if not folder.hot.exists():
+            hint = "start `dosimeter history`, or name its folder with `--history`"
+            raise StoreError(f"{folder.hot}: no history here\n  hint: {hint}")
+        hot = HotStore(folder.hot)
+        try:
+            return cls(folder, hot, KeyStore(folder.keys))
+        except BaseException:
+            hot.close()
+            raise
+
+    @cached_property
+    def log(self) -> LogReader:
+        """Raises LogUnreadable where nothing was signed yet."""
+        return LogReader(self.folder.log)
+
+    def settle(self) -> bool:
+        """Write out and sign what is stored, unless a running history does so itself. Whether it was done here."""
+        from dosimeter.monitor.audit.keeper import Keeper
+        from dosimeter.monitor.history.lock import AlreadyWriting
+
+        try:
+            keeper = Keeper(self.folder, self.hot)
+        except AlreadyWriting:
+            return False
+        try:
+            keeper.turn(now=True)
+        finally:
+            keeper.close()
+        self.__dict__.pop("log", None)
+        self._bundle.cache_clear()
+        return True
+
+    def ids_like(self, beginning: str) -> list[str]:
+        """Whole ids that begin so, as hex. Raises NoSuchEntry for what is no beginning of one."""
+        text = beginning.lower()
+        if not _HEX.fullmatch(text):
+            hint = f"give at least {SHORTEST} characters of an id, of 0-9 and a-f"
+            raise NoSuchEntry(f"`{visible(beginning)[:60]}` is no id\n  hint: {hint}")
+        return [row["id"] for row in self.rows("alert_by_id", prefix=text)]
+
+    def alert(self, id_: str) -> Found:
+        """By its id, or by a beginning of it that no other has. Raises NoSuchEntry."""
+        ids = self.ids_like(id_)
+        if not ids:
+            hint = "`dosimeter audit query` shows the ids"
+            raise NoSuchEntry(f"no entry `{id_}`\n  hint: {hint}")
+        if len(ids) > 1:
+            each = "\n".join(f"  {one}" for one in ids[:20])
+            raise NoSuchEntry(f"`{id_}` begins several ids, give more characters:\n{each}")
+        (row,) = self.rows("alert_by_id", prefix=ids[0])
+        return self.whole(row)
+
+    def whole(self, row: Mapping[str, Any]) -> Found:
+        """row: of a query that gives all columns, as `rows` returns it."""
+        idx = int(row["idx"])
+        entry = self._leaf(idx) or _leaf_of(row)
+        terms: dict[str, Any] = {}
+        blobs: dict[str, bytes] = {}
+        if "terms" in entry and (body := self.hot.blob(entry["terms"])) is not None:
+            blobs[entry["terms"]] = body
+            terms = json.loads(body)
+        for name in ("rule_sha256", "program_sha256"):
+            sha = str({**entry, **terms}.get(name, ""))
+            if len(sha) == 64 and (body := self.hot.blob(sha)) is not None:
+                blobs[sha] = body
+        return Found(idx, entry, terms, claim_of(entry, terms), blobs)
+
+    def leaf(self, idx: int) -> bytes:
+        """From the store, or where it is sealed from the log. Raises LogUnreadable, IndexError."""
+        found = [leaf for _, leaf in self.hot.leaves(idx, idx + 1)]
+        return found[0] if found else self._bundle(idx // WIDTH)[idx % WIDTH]
+
+    def _leaf(self, idx: int) -> dict[str, Any] | None:
+        """None where neither has it."""
+        try:
+            leaf: dict[str, Any] = json.loads(self.leaf(idx))
+        except (LogUnreadable, IndexError):
+            return None
+        return leaf
+
+    def rows(self, name: str, **params: Any) -> list[dict[str, Any]]:
+        """Of a named query; ids and hashes as hex."""
+        return dicts(self.queries.run(name, **params))
+
+    def watched(self, from_ns: int, to_ns: int) -> Watched:
+        """How far that range of time was watched."""
+        coverage = self.rows("coverage", from_ns=from_ns, to_ns=to_ns + LATE_NS)
+        lives = self.rows("gaps", to_ns=to_ns + LATE_NS)
+        each = [{**row, "kind": "coverage"} for row in coverage]
+        each += [row for row in lives if row["kind"] in KINDS]
+        entries = []
+        for row in sorted(each, key=lambda one: int(one["idx"])):
+            more = json.loads(row["more"]) if row["more"] else {}
+            entries.append(more | {n: v for n, v in row.items() if v is not None})
+        return weigh(entries, from_ns, to_ns)
+
+    def about(self, ids: Collection[str]) -> list[int]:
+        """Positions of what was done with any of these entries: labels, holds, views, later evidence."""
+        wanted = {bytes.fromhex(id_) for id_ in ids}
+        db = self.hot.db
+        db.execute("BEGIN")
+        try:
+            segments = [one for one in self.hot.segments() if not one.gone]
+            there = db.execute("SELECT idx, about FROM entry WHERE about IS NOT NULL").fetchall()
+        finally:
+            db.execute("COMMIT")
+        found = {idx for idx, about in there if about in wanted}
+        values = pa.array(sorted(wanted), CORE.field("about").type)
+        for segment in segments if wanted else ():
+            only = pc.field("about").isin(values)
+            path = self.folder.core / segment.core
+            table = pq.read_table(path, columns=["idx"], filters=only, use_threads=False)
+            found.update(table["idx"].to_pylist())
+        return sorted(found)
+
+    def name_of(self, id_: str | None) -> str | None:
+        """What a random id stands for; None once that was erased."""
+        found = None if id_ is None else self.keys.name(bytes.fromhex(id_))
+        return None if found is None else found[1]
+
+    def evidence(self, found: Found, actor: Actor, reason: str | None) -> Body | str:
+        """The plaintext, after the entry of this access is durable; else why there is none.
+
+        Raises AccessRefused, CannotOpen, EvidenceError.
+        """
+        id_ = str(found.entry["id"])
+        what = {n: found.entry[n] for n in ("tenant", "subject") if n in found.entry}
+        self.access.ask(actor, "view", what, reason, about=id_)
+        body = self.plaintext(found)
+        return body if isinstance(body, str) else decode_body(body)
+
+    def plaintext(self, found: Found) -> bytes | str:
+        """The encoded evidence, or why there is none. Asks nobody: for those who have asked."""
+        id_ = bytes.fromhex(str(found.entry["id"]))
+        commitment = self._commitment(found)
+        if commitment is None:
+            return "none stored"
+        shut = self.hot.evidence(id_) or read_evidence(self.folder, self.hot.segments(), id_)
+        if shut is None:
+            return "gone: erased, or its time is over"
+        subject, month, sealed = shut
+        key = self.keys.key(subject, month)
+        if key is None:
+            return "gone: the key of its subject was destroyed"
+        return box.opened(sealed, key, id_, commitment)
+
+    def _commitment(self, found: Found) -> str | None:
+        """The last: evidence may have been completed after the alert."""
+        about = self.rows("entries_about", about=found.entry["id"])
+        later = [row["evidence"] for row in about if row["kind"] == "evidence" and row["evidence"]]
+        commitment = later[-1] if later else found.entry.get("evidence")
+        return None if commitment is None else str(commitment)
+
+    def close(self) -> None:
+        self.queries.close()
+        self.keys.close()
+        self.hot.close()
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _leaf_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """As far as a row has it: the model is a name there."""
+    entry = {n: v for n, v in row.items() if v is not None and n in NAMES and n != "more"}
+    entry |= json.loads(row["more"]) if row.get("more") else {}
+    if "terms" in entry:
+        entry = {n: v for n, v in entry.items() if n not in OF_TERMS}
+    for column, field in (("span_start", "start"), ("span_end", "end")):
+        if column in entry:
+            entry[field] = entry.pop(column)
+    return entry
+
+
+def dicts(found: Rows) -> list[dict[str, Any]]:
+    """Rows by the names of their columns; bytes as hex."""
+    return [
+        {n: v.hex() if isinstance(v, bytes) else v for n, v in zip(found.columns, row, strict=True)}
+        for row in found.rows
+    ]

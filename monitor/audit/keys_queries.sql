@@ -1,0 +1,38 @@
+-- Every statement of the key store, by name.
+
+-- name: find_id
+SELECT id FROM name WHERE kind = ? AND tenant = ? AND value = ?
+
+-- name: find_name
+SELECT kind, value FROM name WHERE id = ?
+
+-- name: put_id
+INSERT INTO name (kind, tenant, value, id, owner) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (kind, tenant, value) DO NOTHING
+
+-- name: find_key
+SELECT key FROM subject_key WHERE subject = ? AND month = ?
+
+-- name: put_key
+INSERT INTO subject_key (subject, month, key) VALUES (?, ?, ?) ON CONFLICT (subject, month) DO NOTHING
+
+-- name: destroy_keys
+DELETE FROM subject_key WHERE subject = ?
+
+-- name: destroy_names
+DELETE FROM name WHERE id = ? OR owner = ?
+
+-- name: keys_before
+SELECT subject, month FROM subject_key WHERE month < ?
+
+-- name: destroy_key
+DELETE FROM subject_key WHERE subject = ? AND month = ?
+
+-- name: owned
+SELECT id FROM name WHERE owner = ?
+
+-- name: within
+SELECT id FROM name WHERE tenant = ? AND kind <> 'tenant'
+
+-- name: months
+SELECT month FROM subject_key WHERE subject = ? ORDER BY month

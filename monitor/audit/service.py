@@ -1,0 +1,260 @@
+"""The history process: takes in what feeds tell, writes the log out, seals what is old, answers over HTTP.
+
+Owns the order of the day and what happens when something fails: the disk, the ledger, a broker. What each part does is
+the part's own. The pages run in a thread with connections of their own; nothing here waits for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from dosimeter.monitor.audit.anchoring import build_anchors
+from dosimeter.monitor.audit.appending import Appender
+from dosimeter.monitor.audit.entries import Entry, own_id
+from dosimeter.monitor.audit.erase import Eraser
+from dosimeter.monitor.audit.folder import HistoryFolder
+from dosimeter.monitor.audit.hot import HotStore, StoreStalled
+from dosimeter.monitor.audit.ingest import FEED, Ingest
+from dosimeter.monitor.audit.keeper import Keeper
+from dosimeter.monitor.audit.keys import KeyStore
+from dosimeter.monitor.audit.retention import Retention
+from dosimeter.monitor.audit.tidying import Tidying
+from dosimeter.monitor.config import Config
+from dosimeter.monitor.config_history import HistoryConfig
+from dosimeter.monitor.feed import life
+from dosimeter.monitor.feed.cursor_file import CursorFile
+from dosimeter.monitor.feed.items import Batch, FeedAway
+from dosimeter.monitor.feed.ledger_feed import LedgerFeed
+from dosimeter.monitor.sinks.config import KafkaConfig
+
+IDLE_S, RETRY_S, REST_S = 0.5, 5.0, 10.0
+PART = 500
+GROUP = "dosimeter-history"
+log = logging.getLogger(__name__)
+
+
+class History:
+    """One history being written, by one thread."""
+
+    def __init__(
+        self, config: Config, settings: HistoryConfig, *, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        """Raises StoreError, StoreStalled, KeysError, AlreadyWriting, LogError, NoteError, OSError."""
+        self._config, self._settings, self._now_ns = config, settings, now_ns
+        self.folder = HistoryFolder(config.history_path).make()
+        self.hot = HotStore(self.folder.hot)
+        self.keys = KeyStore(self.folder.keys)
+        anchors = build_anchors(settings.anchors, self.folder.root)
+        self.keeper = Keeper(self.folder, self.hot, anchors, now_ns)
+        self.appender = Appender(self.hot, self.keys, now_ns=now_ns)
+        self.ingest = Ingest(self.appender, now_ns())
+        self.eraser = Eraser(
+            self.folder, self.appender, ledgers=_ledgers(config, settings), now_ns=now_ns
+        )
+        self._begun()
+        retention = Retention(
+            self.hot,
+            self.keys,
+            self.folder,
+            core_months=settings.core_months,
+            evidence_days=settings.evidence_days,
+        )
+        self.tidying = Tidying(self.folder, self.appender, self.keeper, retention, now_ns)
+
+    def _begun(self) -> None:
+        """Time that nobody kept a log is itself in the log, and so are the settings that decide what is kept."""
+        now_ns = self._now_ns()
+        said = {
+            "signed": self.keeper.signed,
+            "unsigned": self.hot.size - self.keeper.signed,
+            "keep": {
+                "core_months": self._settings.core_months,
+                "evidence_days": self._settings.evidence_days,
+            },
+            "anchors": sorted(self.keeper.anchored),
+        }
+        self.appender.append([Entry("restart", own_id(now_ns), now_ns, fields=said)])
+        for intent in self.eraser.unfinished():
+            self.eraser.finish(intent)
+
+    @property
+    def cursor(self) -> Any:
+        return self.hot.cursor(FEED)
+
+    def take(self, batch: Batch) -> int:
+        """Durable when this returns. Raises StoreStalled; what was given then must be given again."""
+        try:
+            return self.ingest.take(batch, self._now_ns())
+        except StoreStalled:
+            self.ingest = Ingest(self.appender, self._now_ns())
+            raise
+
+    def unheard(self) -> None:
+        """The feed could not be read until now: that was our silence, and nobody's death."""
+        self.ingest.watcher.unheard(self._now_ns())
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "ingest": asdict(self.ingest.counts),
+            "log": self.keeper.status(),
+            "verified": self.tidying.status(),
+        }
+
+    def close(self) -> None:
+        self.keeper.close()
+        self.keys.close()
+        self.hot.close()
+
+
+def _ledgers(config: Config, settings: HistoryConfig) -> list[Path]:
+    """Of sidecars on this machine: what is erased here is asked of them too."""
+    return [config.data_dir] if settings.kafka is None else []
+
+
+class Feed(Protocol):
+    """What history is fed by. Reading again says that the last batch was stored, unless `rewind` came between."""
+
+    def read(self) -> Batch: ...
+    def rewind(self) -> None: ...
+    def end(self) -> None:
+        """We stop: what comes now is the rest."""
+
+    def close(self) -> None: ...
+
+    @property
+    def owes(self) -> bool: ...
+
+
+class FromLedger:
+    """The sidecar beside it, which is told how far we are: it keeps what we have not read."""
+
+    def __init__(self, config: Config, settings: HistoryConfig, history: History) -> None:
+        self._history, self._ledger = history, config.ledger_path
+        self._feed = LedgerFeed(config.ledger_path, settings.name, history.cursor)
+        self._told = CursorFile(config.history_cursor_path)
+        self._said: dict[str, Any] = {}
+
+    def read(self) -> Batch:
+        cursor = self._history.cursor
+        if cursor and (said := {"ledger_id": cursor["source"], "seq": cursor["seq"]}) != self._said:
+            try:
+                self._told.save(said)
+            except OSError as error:
+                raise FeedAway(f"{self._told.path}: cannot be written now: {error}") from error
+            self._said = said
+        return self._feed.read(time.time_ns(), PART)
+
+    def rewind(self) -> None:
+        self._feed.rewind(self._history.cursor)
+
+    def end(self) -> None:
+        """Where the sidecar has ended too, the rest of its coverage, and its last word."""
+        if not life.written(self._ledger):
+            self._feed.end(time.time_ns(), "ended")
+
+    @property
+    def owes(self) -> bool:
+        return self._feed.owes
+
+    def close(self) -> None:
+        self._feed.close()
+
+
+class FromKafka:
+    """The sidecars of a fleet."""
+
+    owes = False
+
+    def __init__(self, config: KafkaConfig, history: History) -> None:
+        from dosimeter.monitor.feed.kafka_feed import KafkaFeed
+
+        self._feed = KafkaFeed(config, GROUP, lambda: history.cursor or {})
+
+    def read(self) -> Batch:
+        return self._feed.read(IDLE_S, PART)
+
+    def rewind(self) -> None:
+        self._feed.rewind()
+
+    def end(self) -> None:
+        """Sidecars end without us."""
+
+    def close(self) -> None:
+        self._feed.close()
+
+
+def run_history(
+    config: Config,
+    stop: threading.Event,
+    *,
+    once: bool = False,
+    ready: Callable[[str], None] = lambda url: None,
+) -> dict[str, Any]:
+    """Until `stop` is set; with `once`, until all that is there is taken in and signed. Returns what was done."""
+    settings = config.history or HistoryConfig()
+    history = History(config, settings)
+    served = None
+    try:
+        if not once:
+            from dosimeter.monitor.answers.serve import Pages
+
+            served = Pages(config, settings, history.status)
+            ready(served.start())
+        feed: Feed = (
+            FromLedger(config, settings, history)
+            if settings.kafka is None
+            else FromKafka(settings.kafka, history)
+        )
+        with closing(feed):
+            while not stop.is_set():
+                worked = _turn(history, feed, stop)
+                if once and not worked and not feed.owes:
+                    break
+                if not worked:
+                    stop.wait(IDLE_S)
+            _rest(history, feed, stop)
+        history.keeper.turn(now=True)
+        return history.status()
+    finally:
+        if served is not None:
+            served.stop()
+        history.close()
+
+
+def _rest(history: History, feed: Feed, stop: threading.Event) -> None:
+    """What came last; the supervisor ends the line before it ends us."""
+    deadline = time.monotonic() + REST_S
+    with suppress(FeedAway):
+        while _turn(history, feed, stop) and time.monotonic() < deadline:
+            pass
+        feed.end()
+        while feed.owes and time.monotonic() < deadline:
+            _turn(history, feed, stop)
+
+
+def _turn(history: History, feed: Feed, stop: threading.Event) -> bool:
+    """One look at the feed. Whether there was anything."""
+    try:
+        batch = feed.read()
+    except FeedAway as error:
+        log.warning("%s", error)
+        stop.wait(RETRY_S)
+        history.unheard()
+        return False
+    try:
+        taken = history.take(batch)
+        history.keeper.turn()
+        worked = history.tidying.turn()
+    except (StoreStalled, OSError) as error:
+        log.error("history cannot be written, will try again: %s", error)
+        feed.rewind()
+        stop.wait(RETRY_S)
+        return True
+    return bool(taken) or bool(batch.items) or worked

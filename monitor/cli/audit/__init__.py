@@ -1,0 +1,101 @@
+"""`dosimeter audit`: what an auditor asks of history, checks and takes away.
+
+It owns the list of subcommands and what each error is worth as an exit code; each is a module here with `add(commands)`
+and `run(args)`. What history needs (DuckDB, pyarrow, cryptography) is imported when a subcommand runs, not before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from dosimeter.monitor.cli.audit import (
+    erase,
+    export,
+    holds,
+    incident_pack,
+    label,
+    labels,
+    query,
+    reproduce,
+    show,
+    sql,
+    verify,
+)
+
+NONE, USAGE, ENVIRONMENT, DATA, NO_DATA = 1, 2, 3, 4, 5
+MODULES = (
+    query, show, sql, verify, reproduce, export, incident_pack, erase, holds, label, labels,
+)  # fmt: skip
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "audit",
+        help="query, verify, export and erase the history of all alerts",
+        epilog="exit codes: 0 done, 1 none or findings, 2 usage, 3 environment or refused, "
+        "4 verification or data failed, 5 nothing was watching",
+    )
+    commands = parser.add_subparsers(dest="audit_command", required=True, metavar="COMMAND")
+    for module in MODULES:
+        module.add(commands)
+    for child in commands.choices.values():
+        child.set_defaults(act=child.get_default("run"), run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The subcommand's own code; what went wrong on stderr, in words."""
+    from dosimeter.detectors.findings import visible
+
+    try:
+        code: int = args.act(args)
+        return code
+    except BrokenPipeError:  # `main` knows what that means
+        raise
+    except Exception as error:
+        worth = _worth(error)
+        if worth is None:
+            raise
+        print(visible(str(error), keep="\n"), file=sys.stderr)
+        return worth
+
+
+def _worth(error: Exception) -> int | None:
+    """The exit code of what can go wrong without a defect of ours; None for the rest."""
+    if isinstance(error, ImportError):
+        return ENVIRONMENT
+    import sqlite3
+
+    from dosimeter.detectors.findings import InputError
+    from dosimeter.monitor.audit.access import AccessRefused
+    from dosimeter.monitor.audit.box import CannotOpen
+    from dosimeter.monitor.audit.erase_scope import CannotErase
+    from dosimeter.monitor.audit.exporting import NotSigned
+    from dosimeter.monitor.audit.free_sql import SqlRefused, SqlStopped
+    from dosimeter.monitor.audit.history import NoSuchEntry
+    from dosimeter.monitor.audit.holds import CannotHold
+    from dosimeter.monitor.audit.hot import StoreError, StoreStalled
+    from dosimeter.monitor.audit.keys import KeysError
+    from dosimeter.monitor.audit.named_queries import QueryError
+    from dosimeter.monitor.audit.outfile import OutError
+    from dosimeter.monitor.audit.times import TimeError
+    from dosimeter.monitor.cli.audit.arguments import Usage
+    from dosimeter.monitor.history.evidence import EvidenceError
+    from dosimeter.monitor.tlog.anchors import AnchorFailed
+    from dosimeter.monitor.tlog.note import NoteError
+    from dosimeter.monitor.tlog.reader import LogUnreadable
+    from dosimeter.monitor.tlog.writer import LogError
+
+    refused = (AccessRefused, CannotErase, CannotHold, NotSigned, SqlStopped, AnchorFailed)
+    away = (StoreError, StoreStalled, KeysError, sqlite3.OperationalError, OSError)
+    for worth, kinds in (
+        (NONE, (NoSuchEntry,)),
+        (USAGE, (Usage, TimeError, OutError, QueryError, SqlRefused)),
+        (DATA, (CannotOpen, EvidenceError, NoteError, LogUnreadable, LogError, InputError)),
+        (ENVIRONMENT, (*refused, *away)),
+        (DATA, (sqlite3.Error,)),
+    ):
+        if isinstance(error, kinds):
+            return worth
+    return None

@@ -1,0 +1,104 @@
+"""`dosimeter audit query --name`: a named query with its parameters, and the list of them.
+
+It owns how parameters are written on a command line. The queries are `monitor/audit/queries.sql`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from dosimeter.monitor.cli.audit import arguments
+from dosimeter.monitor.cli.audit.arguments import Usage
+from dosimeter.monitor.cli.screen import Screen, plain, table
+
+
+def show_list(args: argparse.Namespace) -> int:
+    from dosimeter.monitor.audit.named_queries import QUERIES
+
+    if args.json:
+        each = [
+            {"name": q.name, "about": q.about, "parameters": list(q.parameters), "required": sorted(q.required)}
+            for q in QUERIES.values()
+        ]  # fmt: skip
+        print(json.dumps(each, indent=2))
+        return 0
+    screen = Screen.of(sys.stdout)
+    rows = [[q.name, " ".join(q.parameters), q.about] for q in QUERIES.values()]
+    head, *body = table(("query", "parameters (--set)", "what it gives"), rows, screen.width)
+    print(screen.bold(head), *body, sep="\n")
+    return 0
+
+
+def run_named(args: argparse.Namespace) -> int:
+    """0: rows. 1: none."""
+    from dosimeter.monitor.audit import tables
+    from dosimeter.monitor.audit.access import UNKNOWN, resolved
+    from dosimeter.monitor.audit.history import dicts
+    from dosimeter.monitor.audit.named_queries import query_named
+    from dosimeter.monitor.audit.outfile import check, new_file
+
+    query = query_named(args.name)
+    within = arguments.range_of(args)
+    arguments.notes(within.notes)
+    if args.parquet is not None:
+        check(args.parquet, args.force)
+    with arguments.opened(args) as history:
+        actor = arguments.actor_of(args)
+        what = resolved(arguments.filters_of(args), history.keys)
+        given = {**what, **_given(args.set)}
+        if args.from_ or args.since or args.to:
+            given |= {"from_ns": within.from_ns, "to_ns": within.to_ns}
+        if args.limit is not None:
+            given["limit"] = args.limit
+        own = history.access.tenants(actor)
+        if own is not None:
+            if "tenants" not in query.parameters:
+                raise Usage(f"--name {query.name}: not for one tenant\n  hint: --role auditor")
+            given["tenants"] = sorted(own)
+        history.access.ask(actor, "query", {"query": query.name, **given})
+        if UNKNOWN in what.values():
+            print("no rows: such a name is not known to history", file=sys.stderr)
+            return 1
+        if "offset_ns" in query.parameters and "offset_ns" not in given:
+            found = history.queries.by_day(query.name, within.zone, **given)
+        else:
+            found = history.queries.run(query.name, **given)
+    columns = list(found.columns)
+    rows = [tuple(tables.people(value) for value in row) for row in found.rows]
+    if args.json:
+        print(json.dumps(dicts(found), indent=2))
+    elif args.csv:
+        tables.write_csv(columns, rows, sys.stdout)
+    elif args.jsonl:
+        tables.write_jsonl(columns, rows, sys.stdout)
+    elif args.parquet is not None:
+        with new_file(args.parquet, force=args.force) as part:
+            tables.write_parquet(columns, rows, tables.kinds_of(columns, rows), part)
+    else:
+        draw(columns, rows)
+    return 0 if rows else 1
+
+
+def draw(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    """Without columns that have nothing in any row."""
+    if not rows:
+        print("no rows")
+        return
+    shown = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+    cells = [["" if row[i] is None else plain(row[i]) for i in shown] for row in rows]
+    screen = Screen.of(sys.stdout)
+    head, *body = table([plain(columns[i]) for i in shown], cells, screen.width)
+    print(screen.bold(head), *body, sep="\n")
+
+
+def _given(written: list[str]) -> dict[str, str]:
+    found = {}
+    for one in written:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise Usage(f"--set: `{plain(one)[:80]}` is not NAME=VALUE\n  hint: --set day=20000")
+        found[name] = value
+    return found

@@ -1,0 +1,108 @@
+"""`dosimeter audit verify`: whether the log only grew and the store is the same, and what that does not show.
+
+It owns the arguments and the exit code; the pass and its words are `monitor/audit/verifying`. It writes nothing, and so
+runs on a copy, by somebody else, and on a disk that is read-only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dosimeter.monitor.cli.audit import arguments
+from dosimeter.monitor.cli.screen import plain
+
+if TYPE_CHECKING:
+    from dosimeter.monitor.audit.folder import HistoryFolder
+    from dosimeter.monitor.tlog.note import Checkpoint, Verifier
+
+FAILED = 4
+
+
+def add(commands: Any) -> None:
+    parser = arguments.parser(
+        commands,
+        "verify",
+        "whether the log only grew and the store says the same",
+        "dosimeter audit verify --since february.checkpoint --anchors --config sidecar.yaml",
+    )
+    parser.add_argument("--since", type=Path, metavar="FILE",
+                        help="a checkpoint you kept: the log must have grown from it")  # fmt: skip
+    parser.add_argument("--key", type=Path, metavar="FILE",
+                        help="the public key you kept (default: log/key, as it is in the folder)")  # fmt: skip
+    parser.add_argument("--anchors", action="store_true",
+                        help="compare with what the anchors hold; needs --config")  # fmt: skip
+    parser.add_argument("--config", type=Path, metavar="FILE",
+                        help="the sidecar's file, which names the anchors")  # fmt: skip
+    parser.add_argument("--log-only", action="store_true", help="where only the folder `log` is at hand")  # fmt: skip
+    parser.add_argument("--tz", default="UTC", metavar="ZONE", help="IANA name (default UTC)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: verified, or consistent with what was at hand. 4: not."""
+    from dosimeter.monitor.audit.folder import HistoryFolder
+    from dosimeter.monitor.audit.hot import HotStore
+    from dosimeter.monitor.audit.times import zone_of
+    from dosimeter.monitor.audit.verifying import as_json, verdict_lines, verify_history
+    from dosimeter.monitor.progress import Progress
+
+    if args.anchors and args.config is None:
+        hint = "add --config FILE, the sidecar's own"
+        raise arguments.Usage(f"--anchors: nothing says where they are\n  hint: {hint}")
+    zone = zone_of(args.tz)
+    folder = HistoryFolder(arguments.folder_of(args))
+    verifier = _key(args.key, folder)
+    since = None if args.since is None else _since(args.since, verifier)
+    anchors = None
+    if args.anchors:
+        from dosimeter.monitor.audit.anchored import configured, read_anchors
+
+        anchors = read_anchors(configured(args.config, folder.root), verifier)
+    hot = None if args.log_only else HotStore(folder.hot, read_only=True)
+    progress = Progress("verify")
+    try:
+        found = verify_history(
+            folder, hot, verifier, now_ns=time.time_ns(), since=since, anchors=anchors,
+            progress=progress,
+        )  # fmt: skip
+    finally:
+        progress.close()
+        if hot is not None:
+            hot.close()
+    if args.json:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print(*(plain(line) for line in verdict_lines(found, zone)), sep="\n")
+    return 0 if found.ok else FAILED
+
+
+def _key(given: Path | None, folder: HistoryFolder) -> Verifier:
+    """Raises NoteError, StoreError."""
+    from dosimeter.monitor.audit.hot import StoreError
+    from dosimeter.monitor.audit.keeper import KEY
+    from dosimeter.monitor.tlog.note import NoteError, Verifier
+
+    path = folder.log / KEY if given is None else given
+    try:
+        return Verifier.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = "name the folder with `--history`, or the key with `--key`"
+        raise StoreError(f"{path}: no key to verify by\n  hint: {hint}") from None
+    except (NoteError, UnicodeDecodeError) as error:
+        raise NoteError(f"{path}: {error}") from None
+
+
+def _since(path: Path, verifier: Verifier) -> Checkpoint:
+    """Raises NoteError, OSError."""
+    from dosimeter.monitor.tlog.note import Checkpoint, NoteError
+
+    try:
+        return Checkpoint.open(path.read_bytes(), verifier)
+    except NoteError as error:
+        print(f"--since {plain(path)}: not a checkpoint of this log", file=sys.stderr)
+        raise NoteError(f"{path}: {error}") from None

@@ -1,0 +1,105 @@
+"""`dosimeter history`: the process that keeps the history and shows it, or that sends it to the one of a fleet.
+
+It owns the arguments, the signals and the exit code; the work is `monitor.audit.service`. Only here are its libraries
+imported, so that the line never has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dosimeter.monitor.config import Config, load_config
+from dosimeter.monitor.config_history import HistoryConfig
+
+USAGE, ENVIRONMENT, DATA = 2, 3, 4
+NICE = 5
+NEEDS = ("cryptography", "duckdb", "fastapi", "jinja2", "jwt", "pyarrow", "uvicorn")
+
+
+def add_parser(subparsers: Any) -> None:
+    history = subparsers.add_parser("history", help="keep the history that auditors query")
+    history.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's own file")
+    history.add_argument("--data-dir", type=Path, metavar="DIR", help="instead of the file's")
+    history.add_argument(
+        "--port", type=int, metavar="N", help="of the pages, instead of the file's"
+    )
+    history.add_argument("--once", action="store_true", help="take in what is there, sign, and end")
+    history.add_argument("--json", action="store_true", help="say at the end what was done")
+    history.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: stopped by a signal, or all is taken in. 2, 3, 4: usage, environment, data."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        config = load_config(args.config) if args.config else Config()
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    config = config.under(args.data_dir) if args.data_dir else config
+    settings = config.history or HistoryConfig()
+    if args.port is not None:
+        settings = replace(settings, port=args.port)
+    config = replace(config, history=settings)
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing and settings.ship is None:
+        print(f"history needs {', '.join(missing)}", file=sys.stderr)
+        print("  hint: pip install 'dosimeter[history]'", file=sys.stderr)
+        return ENVIRONMENT
+    from dosimeter.monitor.service import stop_on_signals
+
+    os.nice(NICE)
+    if settings.ship is not None:
+        return _ship(config, settings)
+    from dosimeter.monitor.audit.hot import StoreError, StoreStalled
+    from dosimeter.monitor.audit.keys import KeysError
+    from dosimeter.monitor.audit.service import run_history
+    from dosimeter.monitor.history.lock import AlreadyWriting
+    from dosimeter.monitor.tlog.note import NoteError
+    from dosimeter.monitor.tlog.writer import LogError
+
+    def ready(url: str) -> None:
+        print(f"history: {url}", file=sys.stderr, flush=True)
+
+    try:
+        done = run_history(config, stop_on_signals(), once=args.once, ready=ready)
+    except (StoreStalled, AlreadyWriting, OSError) as error:
+        print(f"dosimeter history: {error}", file=sys.stderr)
+        return ENVIRONMENT
+    except (StoreError, KeysError, LogError, NoteError) as error:
+        print(f"dosimeter history: {error}", file=sys.stderr)
+        return DATA
+    log = done["log"]
+    print(json.dumps(done, indent=2) if args.json else f"{log['signed']:,} entries, all signed")
+    return 0
+
+
+def _ship(config: Config, settings: HistoryConfig) -> int:
+    from dosimeter.monitor.feed.cursor_file import CursorError
+    from dosimeter.monitor.feed.shipper import ShipConfig, ship
+    from dosimeter.monitor.history.ledger import LedgerError
+    from dosimeter.monitor.history.lock import AlreadyWriting
+    from dosimeter.monitor.service import stop_on_signals
+
+    assert settings.ship is not None  # the caller looked
+    store = config.data_dir / "history-shipped.json"
+    wanted = ShipConfig(
+        config.ledger_path, store, config.history_cursor_path, settings.ship, settings.name
+    )
+    try:
+        ship(wanted, stop_on_signals())
+    except (AlreadyWriting, OSError) as error:
+        print(f"dosimeter history: {error}", file=sys.stderr)
+        return ENVIRONMENT
+    except (CursorError, LedgerError) as error:
+        print(f"dosimeter history: {error}", file=sys.stderr)
+        return DATA
+    return 0

@@ -1,0 +1,110 @@
+"""The sidecar's configuration as people read it: every setting with its value, credentials hidden on request.
+
+Owns the way back from the record to a file that reads as the same; what the keys mean is `config.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from dosimeter.detectors.strict_yaml import dump
+from dosimeter.monitor.config import VERSION, ArchiveConfig, Config
+from dosimeter.monitor.config_history import as_plain
+from dosimeter.monitor.confirm.config import ConfirmerConfig
+from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig
+
+HIDDEN = "(hidden)"
+S = TypeVar("S", bound=SinkConfig)
+
+
+def without_secrets(config: Config) -> Config:
+    """The same settings with what may be a credential hidden: for people to read, not to run."""
+
+    def hidden(sink: S) -> S:
+        if isinstance(sink, KafkaConfig):
+            return replace(sink, security=dict.fromkeys(sink.security, HIDDEN))
+        if isinstance(sink, OtlpConfig):
+            return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
+        return sink
+
+    history = config.history
+    if history is not None:
+        anchors = history.anchors
+        history = replace(
+            history,
+            kafka=hidden(history.kafka) if history.kafka else None,
+            ship=hidden(history.ship) if history.ship else None,
+            anchors=replace(
+                anchors,
+                kafka=hidden(anchors.kafka) if anchors.kafka else None,
+                otlp=hidden(anchors.otlp) if anchors.otlp else None,
+            ),
+        )
+    return replace(
+        config,
+        history=history,
+        sinks=tuple(hidden(sink) for sink in config.sinks),
+        confirmers=tuple(
+            replace(one, headers=dict.fromkeys(one.headers, HIDDEN)) for one in config.confirmers
+        ),
+    )
+
+
+def as_yaml(config: Config) -> str:
+    """Every setting with its value, as a file that reads back as the same configuration."""
+
+    def sink(one: SinkConfig) -> tuple[str, Mapping[str, object]]:
+        if isinstance(one, KafkaConfig):
+            return "kafka", {
+                "bootstrap": list(one.bootstrap),
+                "topic": one.topic,
+                "security": dict(one.security),
+            }
+        if isinstance(one, OtlpConfig):
+            return "otlp", {
+                "endpoint": one.endpoint,
+                "headers": dict(one.headers),
+                "resource": dict(one.resource),
+            }
+        return "stdout", {} if one.path is None else {"path": where(one.path)}
+
+    def confirmer(one: ConfirmerConfig) -> dict[str, object]:
+        if one.call:
+            return {"call": one.call, "timeout": one.timeout_s}
+        return {"url": one.url, "timeout": one.timeout_s, "headers": dict(one.headers)}
+
+    def where(path: Path) -> str:
+        """The same from whatever folder the printed file is read."""
+        return str(path.absolute())
+
+    def archive(one: ArchiveConfig) -> dict[str, str]:
+        return {"sample": f"1 in {one.one_in}", "keep": f"{one.days} days"}
+
+    return dump(
+        {
+            "version": VERSION,
+            "data-dir": where(config.data_dir),
+            "socket": where(config.socket_path),
+            "rules": [where(path) for path in config.rules],
+            "calibrations": [where(path) for path in config.calibrations],
+            "sinks": dict(sink(one) for one in config.sinks),
+            "http": {"host": config.http.host, "port": config.http.port},
+            "expect": config.expect,
+            "ledger": {"keep": f"{config.ledger.days} days"},
+        }
+        | ({"telemetry": {"endpoint": config.telemetry}} if config.telemetry else {})
+        | ({"archive": archive(config.archive)} if config.archive else {})
+        | (
+            {"history": as_plain(config.history, lambda one: sink(one)[1], where)}
+            if config.history
+            else {}
+        )
+        | (
+            {"confirmers": {c.name: confirmer(c) for c in config.confirmers}}
+            if config.confirmers
+            else {}
+        )
+    ).decode()

@@ -1,0 +1,1 @@
+"""History over HTTP: the API, and the pages that people work in."""

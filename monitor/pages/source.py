@@ -1,0 +1,112 @@
+"""What the pages ask of history: one protocol over plain data.
+
+It owns the questions, who asks (`Reader`) and the two ways to be refused. It never learns of HTTP, nor of how history
+is stored; whoever answers checks nothing about roles beyond `Reader.tenants`, since `access.py` has done so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from dosimeter.detectors.findings import Finding
+from dosimeter.monitor.feature_card import Card
+from dosimeter.monitor.pages import shown
+
+Kind = Literal["query", "view", "export"]
+
+
+class AccessRefused(Exception):
+    """The entry of an access could not be written, so nothing may be shown. Its text says why."""
+
+
+class NotPossible(Exception):
+    """What was asked cannot be done with this input, or not now; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who asks. tenants: names of those whose rows exist for this reader; None: all. roles: by name."""
+
+    name: str
+    tenants: frozenset[str] | None = None
+    roles: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFilter:
+    """Empty or None: not filtered. from_ns is part of the time, to_ns no more."""
+
+    tenant: str = ""
+    rule: str = ""
+    feature: str = ""
+    severity: str = ""
+    status: str = ""
+    decision: str = ""
+    from_ns: int | None = None
+    to_ns: int | None = None
+    labelled: bool | None = None
+    mine: bool = False  # labelled by the reader
+    samples: bool = True  # a marked random sample of requests on which nothing fired is mixed in
+
+
+class Source(Protocol):
+    """History, as seen from a page. All may be called from several threads at once.
+
+    zone: IANA name, by whose days counts are made. None: there is no such thing for this reader.
+    """
+
+    def overview(self, reader: Reader, zone: str) -> shown.Overview: ...
+
+    def queue(
+        self, filters: QueueFilter, reader: Reader, after: str | None, limit: int
+    ) -> shown.QueuePage:
+        """after: `next` of an earlier page. Raises NotPossible where it is none."""
+
+    def alert(self, alert_id: str, reader: Reader) -> shown.AlertView | None:
+        """alert_id: whole, or a beginning that is unique."""
+
+    def evidence(self, alert_id: str, reader: Reader) -> shown.Evidence | None:
+        """Called only after `record_access` has returned. None: there is none, or it was erased."""
+
+    def case(
+        self, by: shown.By, subject_id: str, reader: Reader, zone: str
+    ) -> shown.CaseView | None: ...
+
+    def rules(self, reader: Reader) -> tuple[shown.RuleLine, ...]: ...
+
+    def rule(self, name: str, reader: Reader, zone: str) -> shown.RuleView | None: ...
+
+    def lint(self, name: str, text: str) -> tuple[Finding, ...]:
+        """Of the rule's whole file, were `text` in it."""
+
+    def try_tests(self, name: str, text: str) -> tuple[shown.Tried, ...]:
+        """Raises NotPossible where the text does not lint."""
+
+    def backtest(self, name: str, text: str, zone: str) -> shown.Backtest:
+        """Raises NotPossible where the text does not lint, or there is no archive."""
+
+    def features(self) -> tuple[str, ...]: ...
+
+    def feature(self, name: str) -> Card | None: ...
+
+    def audit(self, reader: Reader) -> shown.AuditView: ...
+
+    def label(
+        self, alert_id: str, verdict: shown.Verdict, reason: str, note: str, reader: Reader
+    ) -> shown.LabelEntry | None:
+        """Durable when it returns. Raises AccessRefused where it cannot be written."""
+
+    def record_access(self, kind: Kind, reader: Reader, what: str, reason: str) -> None:
+        """Durable when it returns. Raises AccessRefused where it cannot be written."""
+
+    def queries(self) -> tuple[shown.NamedQuery, ...]: ...
+
+    def query(
+        self, name: str, parameters: Mapping[str, str], reader: Reader, limit: int
+    ) -> shown.Table | None:
+        """Raises NotPossible for a parameter it does not take or cannot read."""
+
+    def log_file(self, path: str) -> bytes | None:
+        """Of the log's directory, a path that is one of C2SP tlog-tiles; None: not written yet."""

@@ -1,0 +1,293 @@
+"""Checks an export of audit history, alone: Python's standard library, nothing of the exporter's.
+
+    python3 -I verify.py EXPORT [--vkey KEY]       EXPORT: a folder, or the zip it came as
+
+Exit status: 0 verified, 4 something is wrong, 2 called wrongly or unreadable. An export holds
+
+  manifest.json      {"v":1, "made_ns":.., "origin":.., "files":{NAME:{"sha256":HEX,"bytes":N}}, "filter":{..},
+                     "timezone":.., "by":.., "redacted":[..], "coverage":{..}, "records":N}; `files` names
+                     every file but manifest.json and manifest.sig; NAME is of A-Z a-z 0-9 _ . - and /
+  manifest.sig       signed note (C2SP signed-note) over "dosimeter-export/v1\\nsha256 HEX\\n", of manifest.json
+  log.vkey           the log's verifier key, name+id+base64; believed only when --vkey is not given
+  checkpoint         signed checkpoint (C2SP tlog-checkpoint); optional checkpoints: others, concatenated
+  proofs.jsonl       a record a line: {"index":N, "size":N, "leaf":BASE64, "proof":[BASE64, ..]}, RFC 6962
+                     inclusion in the checkpoint over `size` entries; the leaf is the record
+  consistency.jsonl  {"old":N, "new":N, "proof":[BASE64, ..]} from each checkpoint's size to the next larger
+  log/               optional: the whole log (C2SP tlog-tiles), whose entries are then all hashed again
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+MAX_TEXT, MAX_LINE, MAX_FILE, MAX_ALL = 64 << 20, 4 << 20, 16 << 30, 64 << 30
+VERIFIED, UNREADABLE, WRONG = 0, 2, 4
+P, Q = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+
+
+class Bad(Exception):
+    """Something in the export is wrong."""
+
+
+def point(data: bytes) -> tuple[int, ...]:
+    """A point of edwards25519 from its 32 bytes, in extended coordinates (RFC 8032, 5.1.3)."""
+    y, sign = int.from_bytes(data, "little") & (1 << 255) - 1, data[31] >> 7
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    if y >= P or (x * x - square) % P or (not x and sign):
+        raise Bad("a public key or signature that is no point of the curve")
+    x = P - x if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+def add(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    e, f = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    g, h = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
+    i, j, k, m = f - e, h - g, h + g, f + e
+    return i * j % P, k * m % P, j * k % P, i * m % P
+
+
+def times(n: int, a: tuple[int, ...]) -> tuple[int, ...]:
+    total: tuple[int, ...] = (0, 1, 1, 0)
+    while n:
+        total = add(total, a) if n & 1 else total
+        a, n = add(a, a), n >> 1
+    return total
+
+
+def ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether the signature fits (RFC 8032, 5.1.7)."""
+    s = int.from_bytes(signature[32:], "little")
+    if len(public) != 32 or len(signature) != 64 or s >= Q:
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % Q
+    left = times(s, point((4 * pow(5, P - 2, P) % P).to_bytes(32, "little")))
+    right = add(point(signature[:32]), times(h, point(public)))
+    return all((left[n] * right[2] - right[n] * left[2]) % P == 0 for n in (0, 1))
+
+
+def b64(text: str) -> bytes:
+    return base64.b64decode(text.encode("ascii"), validate=True)
+
+
+class Key:
+    def __init__(self, vkey: str) -> None:
+        self.name, key_id, encoded = vkey.strip().split("+", 2)
+        key = b64(encoded)
+        self.id = hashlib.sha256(self.name.encode() + b"\n" + key).digest()[:4]
+        self.public, named = key[1:], re.fullmatch(r"[!-~]+", self.name)
+        if len(key) != 33 or key[0] != 1 or self.id.hex() != key_id or not named:
+            raise ValueError("the verifier key is not name+id+base64 of an Ed25519 key")
+
+    def text(self, note: str) -> str:
+        """The text of a note that this key signed. Raises Bad."""
+        text, _, signed = note.rpartition("\n\n")
+        for line in signed.splitlines():
+            dash, name, encoded = (*line.split(" ", 2), "", "")[:3]
+            if (dash, name, b64(encoded)[:4]) == ("—", self.name, self.id):
+                if ed25519(self.public, (text + "\n").encode(), b64(encoded)[4:]):
+                    return text + "\n"
+                raise Bad("a signature does not fit its text")
+        raise Bad(f"not signed by {self.name}+{self.id.hex()}")
+
+
+def node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def climb(at: int, last: int, proof: list[str], digest: bytes) -> tuple[bytes, bytes]:
+    """The roots that a proof leads to: over what ends at position `at`, and over all up to `last`."""
+    rest, then, now = [b64(text) for text in proof], digest, digest
+    while last > 0:
+        if (at & 1 or at < last) and not rest:
+            raise Bad("a proof is too short")
+        if at & 1:
+            then, now = node(rest[0], then), node(rest[0], now)
+        elif at < last:
+            now = node(now, rest[0])
+        rest = rest[1:] if at & 1 or at < last else rest
+        at, last = at >> 1, last >> 1
+    if rest:
+        raise Bad("a proof is too long")
+    return then, now
+
+
+class Export:
+    """Its files by name; a name that could lead elsewhere is refused, and so is a link."""
+
+    def __init__(self, path: str) -> None:
+        self.root, self.sizes = Path(path), dict[str, int]()
+        self.zip = None if self.root.is_dir() else zipfile.ZipFile(path)
+        if self.zip is None:
+            paths = sorted(path for path in self.root.rglob("*") if not path.is_dir())
+            found = [(p.relative_to(self.root).as_posix(), p.lstat().st_size) for p in paths]
+        else:
+            found = [(i.filename, i.file_size) for i in self.zip.infolist() if not i.is_dir()]
+        if self.zip is None and any(path.is_symlink() for path in self.root.rglob("*")):
+            raise Bad("a link among the files")
+        for name, size in found:
+            parts = name.split("/")
+            if name in self.sizes or not all(re.fullmatch(r"[\w.-]*[\w-]", p, re.A) for p in parts):
+                raise Bad(f"a file of the name {name!a}")
+            self.sizes[name] = size
+        if max(self.sizes.values(), default=0) > MAX_FILE or sum(self.sizes.values()) > MAX_ALL:
+            raise Bad(f"files of more than {MAX_FILE} bytes, or {MAX_ALL} together")
+
+    def open(self, name: str) -> IO[bytes]:
+        if name not in self.sizes:
+            raise Bad(f"{name} is missing")
+        return (self.root / name).open("rb") if self.zip is None else self.zip.open(name)
+
+    def read(self, name: str) -> bytes:
+        with self.open(name) as file:
+            if len(data := file.read(MAX_TEXT + 1)) > MAX_TEXT:
+                raise Bad(f"{name} is larger than {MAX_TEXT} bytes")
+            return data
+
+    def lines(self, name: str) -> Iterator[Any]:
+        with self.open(name) as file:
+            yield from map(json.loads, iter(lambda: file.readline(MAX_LINE), b""))
+
+
+def check_manifest(export: Export, key: Key) -> Any:
+    data = export.read("manifest.json")
+    signed = f"dosimeter-export/v1\nsha256 {hashlib.sha256(data).hexdigest()}\n"
+    if key.text(export.read("manifest.sig").decode()) != signed:
+        raise Bad("manifest.json is not the one that was signed")
+    manifest = json.loads(data)
+    listed = manifest["files"]
+    for name in sorted(set(export.sizes) ^ {*listed, "manifest.json", "manifest.sig"}):
+        raise Bad(f"{name!a} is " + ("missing" if name in listed else "not in the manifest"))
+    for name in listed:
+        digest = hashlib.sha256()
+        with export.open(name) as file:
+            for part in iter(partial(file.read, 1 << 20), b""):
+                digest.update(part)
+        if digest.hexdigest() != listed[name]["sha256"]:
+            raise Bad(f"{name} is not the file that was exported")
+    print(f"shown: all {len(listed)} files are those that {key.name} signed")
+    return manifest
+
+
+def checkpoints(export: Export, key: Key, *names: str) -> dict[int, bytes]:
+    """Roots by size of every checkpoint there; all must be signed, and no two contradict."""
+    roots: dict[int, bytes] = {}
+    for name in [name for name in names if name in export.sizes]:
+        for note in re.findall(r"(?s)\S.*?\n\n(?:— [^\n]*\n)+", export.read(name).decode()):
+            origin, size, root = key.text(note).split("\n")[:3]
+            if origin != key.name or roots.setdefault(int(size), b64(root)) != b64(root):
+                raise Bad(f"{name}: of another log, or two roots over {size} entries")
+    if not roots:
+        raise Bad(f"no checkpoint in {names[0]}")
+    return roots
+
+
+def check_records(export: Export, roots: dict[int, bytes], wanted: int) -> None:
+    seen = set()
+    for row in export.lines("proofs.jsonl"):
+        index, size, leaf = int(row["index"]), int(row["size"]), b64(row["leaf"])
+        if size not in roots or not 0 <= index < size:
+            raise Bad(f"record {index}: no checkpoint over {size} entries is here")
+        digest = hashlib.sha256(b"\0" + leaf).digest()
+        if climb(index, size - 1, row["proof"], digest)[1] != roots[size]:
+            raise Bad(f"record {index}: not what the log holds there")
+        seen.add(index)
+    if len(seen) != wanted:
+        raise Bad(f"{len(seen)} records have proofs, the manifest says {wanted}")
+    print(f"shown: all {wanted} records are entries of the log, unchanged")
+
+
+def check_consistency(export: Export, roots: dict[int, bytes]) -> None:
+    sizes = sorted(size for size in roots if size)
+    pairs = set(zip(sizes, sizes[1:]))  # noqa: B905, RUF007 (for Python 3.9)
+    for row in export.lines("consistency.jsonl") if pairs else ():
+        old, new, proof = int(row["old"]), int(row["new"]), list(row["proof"])
+        if (old, new) in pairs:
+            low = (old & -old).bit_length() - 1  # a perfect tree is its own first hash
+            first = roots[old] if old == 1 << low else b64(proof.pop(0))
+            if climb(old - 1 >> low, new - 1 >> low, proof, first) != (roots[old], roots[new]):
+                raise Bad(f"the log over {new} entries does not continue that over {old}")
+        pairs.discard((old, new))
+    for old, new in sorted(pairs):
+        raise Bad(f"nothing shows that the log over {new} entries continues that over {old}")
+    print(f"shown: append-only over {len(roots)} checkpoints, up to {max(roots)} entries")
+
+
+def check_log(export: Export, roots: dict[int, bytes]) -> None:
+    """All entries hashed again, to every root on the way."""
+    size, done, stack = max(roots), 0, list[tuple[int, bytes]]()
+    for bundle in range((size + 255) // 256):
+        number, name, width = bundle // 1000, f"{bundle % 1000:03}", min(256, size - bundle * 256)
+        while number:
+            number, name = number // 1000, f"x{number % 1000:03}/{name}"
+        name, at = name if width == 256 else f"{name}.p/{width}", 0
+        data, tile = (export.read(f"log/tile/{kind}/{name}") for kind in ("entries", "0"))
+        for n in range(width):
+            start, at = at + 2, at + 2 + int.from_bytes(data[at : at + 2], "big")
+            digest, height = tile[n * 32 : n * 32 + 32], 0
+            if hashlib.sha256(b"\0" + data[start:at]).digest() != digest:
+                raise Bad(f"entry {done} is not what its tile holds")
+            while stack and stack[-1][0] == height:
+                digest, height = node(stack.pop()[1], digest), height + 1
+            stack.append((height, digest))
+            done += 1
+            for _, left in stack[-2::-1] if done in roots else ():
+                digest = node(left, digest)
+            if roots.get(done, digest) != digest:
+                raise Bad(f"the first {done} entries do not give the root that was signed")
+    print(f"shown: all {size} entries of the log, and every root signed on the way")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="verify.py", description="Checks an export, offline.")
+    parser.add_argument("export", help="folder or zip")
+    parser.add_argument("--vkey", help="the log's verifier key, got elsewhere")
+    asked = parser.parse_args(arguments)
+    try:
+        given = Key(asked.vkey) if asked.vkey else None
+        Path(asked.export).stat()
+    except (OSError, ValueError) as error:
+        print(f"cannot be checked: {error}", file=sys.stderr)
+        return UNREADABLE
+    try:
+        export = Export(asked.export)
+        key = given or Key(export.read("log.vkey").decode())
+        manifest = check_manifest(export, key)
+        roots = checkpoints(export, key, "checkpoint", "checkpoints")
+        check_records(export, roots, int(manifest["records"]))
+        check_consistency(export, roots)
+        if "log/checkpoint" in export.sizes:
+            inside = checkpoints(export, key, "log/checkpoint", "log/checkpoints", "checkpoint")
+            check_log(export, {**roots, **inside})
+        else:
+            print("not shown: entries outside this export; the log itself is not in it")
+    except Bad as bad:
+        print(f"WRONG: {bad}")
+        return WRONG
+    except Exception as error:  # whatever files made to mislead can raise: not verified
+        print(f"WRONG: not as an export is: {type(error).__name__}: {str(error)!a}")
+        return WRONG
+    print(f"not shown: that the filter left nothing out: {json.dumps(manifest.get('filter'))}")
+    print(f"not shown: that the log had no more than {max(roots)} entries; ask one of its anchors")
+    if given is None:
+        print("not shown: whose key this is; compare with one you got elsewhere, or give --vkey:")
+        print(f"  {key.name}+{key.id.hex()}+{base64.b64encode(bytes([1]) + key.public).decode()}")
+    print("verified")
+    return VERIFIED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""One history opened: ids cut short, alerts whole, evidence behind its entry, and the log written out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dosimeter.monitor.audit.access import AccessRefused, Actor
+from dosimeter.monitor.audit.appending import Appender
+from dosimeter.monitor.audit.entries import Entry
+from dosimeter.monitor.audit.evidence_body import Body
+from dosimeter.monitor.audit.history import History, NoSuchEntry
+from dosimeter.monitor.audit.hot import StoreError
+from dosimeter.monitor.audit.sealing import Sealer
+from dosimeter.monitor.tlog.note import Signer
+from dosimeter.monitor.tlog.writer import LogWriter
+from dosimeter.rules.canonical import canonical, digest
+from tests.monitor.audit.audit_scene import HOUR_NS, T0, core
+from tests.monitor.audit.whole_scene import PROGRAM, RULE, Whole, whole
+
+AUDITOR = Actor("aldo", "auditor")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Whole:
+    return whole(tmp_path / "data")
+
+
+@pytest.fixture
+def history(scene: Whole) -> Iterator[History]:
+    with History.open(scene.folder.root) as found:
+        yield found
+
+
+def test_where_there_is_no_history_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no history here\n  hint: start `dosimeter history`"):
+        History.open(tmp_path / "history")
+    assert not (tmp_path / "history").exists()
+
+
+def test_an_id_may_be_cut_to_eight_characters_where_no_other_begins_so(
+    scene: Whole, history: History
+) -> None:
+    id_ = scene.ids()[3]
+    for beginning in (id_, id_[:8], id_[:20].upper()):
+        assert history.alert(beginning).entry["id"] == id_
+
+
+def test_an_id_that_is_none_or_several_is_refused_with_which(
+    scene: Whole, history: History
+) -> None:
+    for wrong in ("019ca6", "xyz", "\x1b[31mabcdefg", "", "a" * 33):
+        with pytest.raises(NoSuchEntry, match="is no id\n  hint: give at least 8"):
+            history.alert(wrong)
+    with pytest.raises(NoSuchEntry, match="no entry `ffffffff`"):
+        history.alert("ffffffff")
+
+
+def test_entries_of_one_millisecond_are_listed_where_the_beginning_is_theirs(
+    tmp_path: Path,
+) -> None:
+    scene = whole(tmp_path / "data", count=0)
+    with History.open(scene.folder.root) as history:
+        ids = [f"{T0 // 10**6:012x}{n:020x}" for n in range(3)]
+        history.appender.append([Entry("config", id_, T0) for id_ in ids])
+        with pytest.raises(NoSuchEntry) as error:
+            history.alert(ids[0][:12])
+        assert str(error.value).splitlines()[1:] == [f"  {id_}" for id_ in ids]
+
+
+def test_an_alert_is_the_record_of_its_ledger_without_what_is_personal(
+    scene: Whole, history: History
+) -> None:
+    found = history.alert(scene.ids()[0])
+    expected = core(0, time_ns=T0, rule_sha256=digest(RULE), program_sha256=digest(PROGRAM))
+    for name in ("v", "labels", "summary", "coverage", "also"):
+        expected.pop(name)
+    assert {n: v for n, v in found.record.items() if n in expected} == expected
+    assert set(found.blobs) == {digest(RULE), digest(PROGRAM), found.entry["terms"]}
+    assert digest(canonical(dict(found.terms))) == found.entry["terms"]
+    assert json.loads(history.leaf(found.idx)) == found.entry
+
+
+def test_evidence_is_shown_after_an_entry_that_says_who_why_and_of_what(
+    scene: Whole, history: History
+) -> None:
+    found = history.alert(scene.ids()[1])
+    body = history.evidence(found, AUDITOR, "ticket 4411")
+    assert isinstance(body, Body)
+    assert body.labels == {"tenant": "tenant-1", "user": "user-1", "conversation": "chat-1"}
+    (entry,) = history.rows("entries_about", about=found.entry["id"])
+    assert (entry["kind"], entry["reason"]) == ("view", "ticket 4411")
+
+
+def test_evidence_is_refused_without_a_reason_or_where_the_entry_cannot_be_written(
+    scene: Whole, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = history.alert(scene.ids()[1])
+    with pytest.raises(AccessRefused, match="no reason is given"):
+        history.evidence(found, AUDITOR, None)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Appender, "append", full)
+    opened: list[object] = []
+    monkeypatch.setattr(History, "plaintext", lambda *_: opened.append(1))
+    with pytest.raises(AccessRefused, match="No space left"):
+        history.evidence(found, AUDITOR, "ticket")
+    assert opened == []
+
+
+def test_of_evidence_whose_key_is_destroyed_it_says_so(scene: Whole, history: History) -> None:
+    found = history.alert(scene.ids()[1])
+    history.keys.destroy(bytes.fromhex(found.entry["subject"]))
+    assert history.plaintext(found) == "gone: the key of its subject was destroyed"
+
+
+def test_a_name_is_shown_until_it_is_erased(scene: Whole, history: History) -> None:
+    tenant = history.alert(scene.ids()[1]).entry["tenant"]
+    assert history.name_of(tenant) == "tenant-1"
+    history.keys.destroy(bytes.fromhex(tenant))
+    assert history.name_of(tenant) is None
+    assert history.name_of(None) is None
+
+
+def test_the_log_is_written_out_where_nobody_else_does_it(scene: Whole, history: History) -> None:
+    before = history.log.size
+    history.access.ask(AUDITOR, "query", {})
+    assert history.settle()
+    assert history.log.size == before + 1
+
+
+def test_beside_a_running_history_the_log_is_left_to_it(scene: Whole, history: History) -> None:
+    with LogWriter(scene.folder.log, Signer.load(scene.folder.signing_key)):
+        history.access.ask(AUDITOR, "query", {})
+        assert not history.settle()
+
+
+def test_how_far_a_time_was_watched_is_read_from_the_log(history: History) -> None:
+    found = history.watched(T0, T0 + 3 * HOUR_NS)
+    assert (found.served, found.scored) == (2500, 2400)
+    assert [(g.first, g.last) for g in found.gaps] == [(5, 5)]
+    assert list(found.names.values()) == ["pod-7"]
+    assert not history.watched(T0 - 99 * HOUR_NS, T0 - 98 * HOUR_NS).any_data
+
+
+def test_what_was_done_with_entries_is_found_sealed_or_not(scene: Whole, history: History) -> None:
+    ids = scene.ids()
+    for n in (0, 1):
+        history.evidence(history.alert(ids[n]), AUDITOR, "ticket")
+    history.settle()
+    first = history.hot.size - 2
+    assert history.about([ids[0], ids[5]]) == [first]
+    sealer = Sealer(history.hot, scene.folder, grace_ns=0)
+    assert sealer.seal(history.log.size, history.log.size) is not None
+    history.evidence(history.alert(ids[0]), AUDITOR, "again")
+    assert history.about([ids[0], ids[1]]) == [first, first + 1, first + 2]
+    assert history.about([]) == []
+
+
+def test_a_sealed_alert_is_as_whole_as_it_was(scene: Whole, history: History) -> None:
+    before = [history.alert(id_) for id_ in scene.ids()]
+    texts = [history.plaintext(one) for one in before]
+    sealer = Sealer(history.hot, scene.folder, grace_ns=0)
+    assert sealer.seal(history.log.size, history.log.size) is not None
+    after = [history.alert(str(one.entry["id"])[:12]) for one in before]
+    assert after == before
+    assert [history.plaintext(one) for one in after] == texts
