@@ -16,7 +16,7 @@ from dosimeter.detectors.findings import InputError, visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
 from dosimeter.monitor.config_outward import read_kafka, read_otlp, read_texts, read_url
-from dosimeter.monitor.pages.config import OidcConfig, PagesConfig
+from dosimeter.monitor.config_pages import OidcConfig, PagesConfig
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig
 
 FEED = KafkaConfig(topic="dosimeter.history", name="history")

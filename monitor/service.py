@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dosimeter.monitor import status
+from dosimeter.monitor.chores import DAY_NS, Chores
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.delivery import delivery_status
 from dosimeter.monitor.health import Health, HealthError
@@ -33,7 +34,6 @@ from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.history.spool import Spool
-from dosimeter.monitor.keeping import DAY_NS, Keeper
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver, SocketError
 from dosimeter.monitor.recorder import Recorder
@@ -76,8 +76,8 @@ def run_line(
             decisions = restored(reader, rulebook.policies, time.time_ns())
         receiver = Receiver(config.socket_path)
         standing = Standing(config.socket_path), Standing(config.ledger_path)
-        keeper = _keeper(config, ledger, rulebook)
-        writer = Writer(ledger, Refused.beside(config.ledger_path), chores=keeper)
+        chores = _chores(config, ledger, rulebook)
+        writer = Writer(ledger, Refused.beside(config.ledger_path), chores=chores)
         pipeline = Pipeline(
             receiver, rulebook, writer, accounts, decisions=decisions, recorder=recorder
         )
@@ -92,7 +92,7 @@ def run_line(
                 socket=standing[0],
                 ledger=standing[1],
                 confirmers=[one.name for one in config.confirmers],
-                kept=keeper.kept,
+                kept=chores.kept,
             )
             return found | {"delivery": _delivery(config)}
 
@@ -131,7 +131,7 @@ def run_line(
     return ENVIRONMENT
 
 
-def _keeper(config: Config, ledger: Ledger, rulebook: Rulebook) -> Keeper:
+def _chores(config: Config, ledger: Ledger, rulebook: Rulebook) -> Chores:
     """It holds what a rule in force still needs after a restart, however old it is."""
     with LedgerReader(config.ledger_path) as reader:
         ledger_id = reader.ledger_id
@@ -150,7 +150,7 @@ def _keeper(config: Config, ledger: Ledger, rulebook: Rulebook) -> Keeper:
             last_seq=ledger.upkeep.last_seq(),
         )
 
-    return Keeper(
+    return Chores(
         ledger.upkeep,
         config.data_dir,
         keep_ns=keep_ns,

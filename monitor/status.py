@@ -11,9 +11,9 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+from dosimeter.monitor.chores import Kept
 from dosimeter.monitor.coverage import Account
 from dosimeter.monitor.history.records import Account as StoredAccount
-from dosimeter.monitor.keeping import Kept
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.standing import Standing

@@ -38,6 +38,7 @@ def check_evidence(
     """leaves: (index, entry) of all, as the log has them. Raises OSError, LogUnreadable of whoever gives them."""
     owed: dict[bytes, _Committed] = {}
     erased: set[str] = set()
+    over: set[str] = set()  # files whose time is over
     before = 0
     for index, leaf in leaves:
         try:
@@ -47,6 +48,7 @@ def check_evidence(
                 erased.add(str(said.get("subject")))
             elif kind == "retention":
                 before = max(before, int(said["keys_before"]))
+                over.update(map(str, said["evidence_files"]))
             if "evidence" in said:
                 id_ = bytes.fromhex(said["about"] if kind == "evidence" else said["id"])
                 whose = frozenset(str(said[name]) for name in _WHOSE if name in said)
@@ -58,7 +60,7 @@ def check_evidence(
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # not an entry of ours: the log's own verification says so
     found: list[Difference] = []
-    for id_, subject, month, shut in _ciphertexts(folder, hot, found):
+    for id_, subject, month, shut in _ciphertexts(folder, hot, over, found):
         one = owed.pop(id_, None)
         if one is None:
             continue  # of an older sealing, completed since
@@ -78,14 +80,18 @@ def check_evidence(
 
 
 def _ciphertexts(
-    folder: HistoryFolder, hot: HotStore, found: list[Difference]
+    folder: HistoryFolder, hot: HotStore, over: set[str], found: list[Difference]
 ) -> Iterator[tuple[bytes, bytes, int, bytes]]:
     """Of an entry the last that was stored first; files that cannot be read are added to `found`."""
     query = "SELECT CAST(id AS BLOB), CAST(subject AS BLOB), month, CAST(sealed AS BLOB) FROM evidence"
     yield from hot.db.execute(query).fetchall()
     for segment in reversed(hot.segments()):
-        path = folder.evidence / str(segment.evidence)
-        if segment.evidence is None or not path.exists():
+        if segment.evidence is None:
+            continue
+        path, name = folder.evidence / segment.evidence, f"evidence/{segment.evidence}"
+        if not path.exists():
+            if name not in over:
+                found.append(Difference(segment.first, f"{name} is gone, {_GONE}"))
             continue
         try:
             with pq.ParquetFile(path) as file:
@@ -94,5 +100,4 @@ def _ciphertexts(
                     columns = [table[name].to_pylist() for name in EVIDENCE.names]
                     yield from zip(*columns, strict=True)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            what = f"evidence/{segment.evidence} cannot be read: {error}"
-            found.append(Difference(segment.first, what))
+            found.append(Difference(segment.first, f"{name} cannot be read: {error}"))

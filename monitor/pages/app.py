@@ -13,9 +13,9 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
+from dosimeter.monitor.config_pages import PagesConfig
 from dosimeter.monitor.pages import api, problems, routes, rule_routes
 from dosimeter.monitor.pages.access import Who
-from dosimeter.monitor.pages.config import PagesConfig
 from dosimeter.monitor.pages.forgery import FormTokens
 from dosimeter.monitor.pages.guard import Guard
 from dosimeter.monitor.pages.render import Renderer

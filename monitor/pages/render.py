@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from dosimeter.detectors.findings import visible
+from dosimeter.monitor.config_pages import PagesConfig
 from dosimeter.monitor.pages import draw, presenting, times
 from dosimeter.monitor.pages.access import Person
-from dosimeter.monitor.pages.config import PagesConfig
 from dosimeter.monitor.pages.forgery import COOKIE, FIELD, FormTokens, set_cookie
 
 ZONE_COOKIE = "dosimeter_zone"

@@ -13,9 +13,9 @@ from fastapi import Depends
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from dosimeter.monitor.config_pages import PagesConfig
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.access import Person, Right, Who
-from dosimeter.monitor.pages.config import PagesConfig
 from dosimeter.monitor.pages.forgery import HEADER, FormTokens
 from dosimeter.monitor.pages.render import Renderer
 from dosimeter.monitor.pages.source import Kind, Source

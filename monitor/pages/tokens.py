@@ -18,8 +18,8 @@ from typing import Any
 import jwt
 from starlette.requests import Request
 
+from dosimeter.monitor.config_pages import OidcConfig
 from dosimeter.monitor.pages.access import NotAdmitted, Person, Role
-from dosimeter.monitor.pages.config import OidcConfig
 
 MAX_TOKEN, MAX_JWKS = 8192, 1 << 20
 FRESH_S, HOLD_S, AT_MOST_EVERY_S, TIMEOUT_S = 300.0, 86_400.0, 15.0, 5.0

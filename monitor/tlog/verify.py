@@ -55,12 +55,16 @@ def verify(
     if tree.size < newest.size:
         what = f"{newest.size} entries were signed, {tree.size} are here"
         findings.add(Kind.TRUNCATED, what, tree.size, newest.size - 1)
-    elif not tree.signed:
+        start = _up_to(holding, newest.size)
+        if start < tree.size and not wrong:
+            what = f"with the end gone no signature vouches for entries {start} to {tree.size - 1}"
+            findings.add(Kind.ROOT, what, start, tree.size - 1)
+    if not tree.signed and (wrong or tree.size == newest.size):
         end = min((c.size for c in (*wrong, *elsewhere) if c not in holds), default=newest.size)
         start = _up_to(holding, end)
         what = f"entries and tiles do not give the root signed over {newest.size} entries"
         findings.add(Kind.ROOT, f"{what}: changed in {start} to {end - 1}", start, end - 1)
-    elif wrong:
+    elif wrong and tree.signed:
         end = min(c.size for c in wrong)
         what = f"{len(wrong)} kept checkpoints are of another history, the first over {end}"
         span = (_up_to(holding, end), end - 1)

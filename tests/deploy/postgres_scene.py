@@ -92,6 +92,6 @@ def server() -> Iterator[Database]:
         try:
             yield Database(folder, "postgres")
         finally:
-            run("pg_ctl", "-w", "-m", "fast", "stop")
+            run("pg_ctl", "-w", "-m", "immediate", "stop")  # nothing of it is needed any more
     finally:
         shutil.rmtree(folder)

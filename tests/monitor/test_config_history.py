@@ -15,8 +15,8 @@ from dosimeter.monitor.config_history import (
     HistoryConfig,
     TimestampConfig,
 )
+from dosimeter.monitor.config_pages import OidcConfig
 from dosimeter.monitor.config_shown import as_yaml, without_secrets
-from dosimeter.monitor.pages.config import OidcConfig
 
 WHOLE = """version: 1
 history:

@@ -18,6 +18,8 @@ from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
     from dosimeter.monitor.audit.folder import HistoryFolder
+    from dosimeter.monitor.audit.hot import HotStore
+    from dosimeter.monitor.audit.verifying import Difference
     from dosimeter.monitor.tlog.note import Checkpoint, Verifier
 
 FAILED = 4
@@ -38,6 +40,8 @@ def add(commands: Any) -> None:
                         help="compare with what the anchors hold; needs --config")  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE",
                         help="the sidecar's file, which names the anchors")  # fmt: skip
+    parser.add_argument("--evidence", action="store_true",
+                        help="also open every ciphertext; needs keys.db")  # fmt: skip
     parser.add_argument("--log-only", action="store_true", help="where only the folder `log` is at hand")  # fmt: skip
     parser.add_argument("--tz", default="UTC", metavar="ZONE", help="IANA name (default UTC)")
     parser.set_defaults(run=run)
@@ -51,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.audit.verifying import as_json, verdict_lines, verify_history
     from dosimeter.monitor.progress import Progress
 
+    if args.evidence and args.log_only:
+        raise arguments.Usage("--evidence: it is not in the log\n  hint: leave out --log-only")
     if args.anchors and args.config is None:
         hint = "add --config FILE, the sidecar's own"
         raise arguments.Usage(f"--anchors: nothing says where they are\n  hint: {hint}")
@@ -70,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
             folder, hot, verifier, now_ns=time.time_ns(), since=since, anchors=anchors,
             progress=progress,
         )  # fmt: skip
+        if args.evidence and hot is not None and found.store is not None:
+            found.store.differences += _evidence(folder, hot)
     finally:
         progress.close()
         if hot is not None:
@@ -79,6 +87,20 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(*(plain(line) for line in verdict_lines(found, zone)), sep="\n")
     return 0 if found.ok else FAILED
+
+
+def _evidence(folder: HistoryFolder, hot: HotStore) -> list[Difference]:
+    """Raises StoreError, KeysError, LogUnreadable."""
+    from dosimeter.monitor.audit.evidence_check import check_evidence
+    from dosimeter.monitor.audit.hot import StoreError
+    from dosimeter.monitor.audit.keys import KeyStore
+    from dosimeter.monitor.tlog.reader import LogReader
+
+    if not folder.keys.exists():
+        hint = "leave out --evidence, or restore it"
+        raise StoreError(f"{folder.keys}: no keys to open evidence with\n  hint: {hint}")
+    with KeyStore(folder.keys) as keys:
+        return check_evidence(folder, hot, keys, LogReader(folder.log).leaves(0))
 
 
 def _key(given: Path | None, folder: HistoryFolder) -> Verifier:

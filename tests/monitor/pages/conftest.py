@@ -11,9 +11,9 @@ import pytest
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from dosimeter.monitor.config_pages import PagesConfig
 from dosimeter.monitor.pages.access import NotAdmitted, Person, Role
 from dosimeter.monitor.pages.app import make_app
-from dosimeter.monitor.pages.config import PagesConfig
 from dosimeter.monitor.pages.local import LocalLink
 
 from .fake import NOW_NS, FakeHistory

@@ -15,8 +15,8 @@ import axe_core_python
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from dosimeter.monitor.config_pages import PagesConfig
 from dosimeter.monitor.pages.app import make_app
-from dosimeter.monitor.pages.config import PagesConfig
 from dosimeter.monitor.pages.local import LocalLink
 from dosimeter.monitor.pages.serve import Served
 

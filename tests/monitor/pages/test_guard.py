@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
+from dosimeter.monitor.config_pages import OidcConfig, PagesConfig
 from dosimeter.monitor.pages.app import make_app
-from dosimeter.monitor.pages.config import OidcConfig, PagesConfig
 
 from .conftest import ORIGIN, Named, Visit
 from .fake import FakeHistory, alert_id

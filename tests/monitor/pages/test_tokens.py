@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from starlette.testclient import TestClient
 
 from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.config_pages import OidcConfig, PagesConfig
 from dosimeter.monitor.pages.access import NotAdmitted, Role
 from dosimeter.monitor.pages.app import make_app
-from dosimeter.monitor.pages.config import OidcConfig, PagesConfig
 from dosimeter.monitor.pages.tokens import AT_MOST_EVERY_S, FRESH_S, HOLD_S, Keys, OidcTokens
 
 from .conftest import ORIGIN

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pwd
+import sqlite3
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -210,8 +211,6 @@ def test_verify_says_consistent_then_what_was_changed(run: Run, scene: Whole) ->
     assert code == 0
     assert out.startswith("CONSISTENT\n")
     assert "deletion of the newest entries cannot be excluded" in out
-    import sqlite3
-
     db = sqlite3.connect(scene.folder.hot)
     db.execute("DROP TRIGGER entry_is_immutable")
     db.execute("UPDATE entry SET severity = 'low' WHERE idx = 3")
@@ -265,12 +264,34 @@ def test_verify_compares_with_the_anchors_that_the_sidecars_file_names(
     assert run("verify", *anchored)[0] == 4
 
 
-def test_verify_reads_a_disk_that_nothing_can_be_written_to(run: Run, scene: Whole) -> None:
+def test_verify_reads_a_disk_that_nothing_can_be_written_to(
+    run: Run, scene: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path: path.read_bytes() for path in scene.folder.log.rglob("*") if path.is_file()}
     assert run("verify")[0] == 0
     assert run("verify", "--log-only")[0] == 0
     assert {p: p.read_bytes() for p in scene.folder.log.rglob("*") if p.is_file()} == before
     assert "query" not in scene.kinds()
+    monkeypatch.setattr("dosimeter.monitor.audit.hot.os.access", lambda *_: False)
+    names = sorted(path.name for path in scene.folder.root.iterdir())
+    assert run("verify")[0] == 0
+    assert sorted(path.name for path in scene.folder.root.iterdir()) == names
+
+
+def test_verify_opens_all_evidence_where_it_is_asked_to(run: Run, scene: Whole) -> None:
+    assert run("verify", "--evidence")[0] == 0
+    db = sqlite3.connect(scene.folder.hot)
+    db.execute("DELETE FROM evidence WHERE id = ?", (bytes.fromhex(scene.ids()[1]),))
+    db.commit()
+    db.close()
+    assert run("verify")[0] == 0
+    code, out, _ = run("verify", "--evidence")
+    assert (code, "store: entry 3: its evidence is gone" in out) == (4, True)
+    assert run("verify", "--evidence", "--log-only")[0] == 2
+    scene.folder.keys.unlink()
+    code, _, err = run("verify", "--evidence")
+    assert (code, "no keys to open evidence with" in err) == (3, True)
+    assert not scene.folder.keys.exists()
 
 
 def test_export_is_a_zip_that_its_verifier_accepts(run: Run, tmp_path: Path) -> None:

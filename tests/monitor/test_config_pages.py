@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dosimeter.detectors.findings import InputError
-from dosimeter.monitor.pages.config import OidcConfig, PagesConfig
+from dosimeter.monitor.config_pages import OidcConfig, PagesConfig
 
 OIDC = OidcConfig("https://id.example", "dosimeter", "https://id.example/keys")
 
@@ -33,6 +33,6 @@ def test_what_cannot_work_is_refused_with_its_place(changes: dict[str, object], 
 
 def test_reading_the_configuration_loads_no_web_framework() -> None:
     """The line reads the same file."""
-    code = "import sys, dosimeter.monitor.pages.config; print({'fastapi', 'jwt', 'jinja2'} & set(sys.modules))"
+    code = "import sys, dosimeter.monitor.config_pages; print({'fastapi', 'jwt', 'jinja2'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

@@ -44,7 +44,7 @@ class Kept:
         return asdict(self)
 
 
-class Keeper:
+class Chores:
     """`turn` does one part and says after how many seconds it wants the next."""
 
     def __init__(
