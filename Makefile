@@ -3,7 +3,6 @@ PY ?= python3
 V := .venv/bin/python
 UNIT = $(V) -m pytest -m "not parts" -n 2 --dist worksteal
 export MYPYPATH := .links
-export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: equality fuzz-rules reader bench-detectors help setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean

@@ -6,12 +6,20 @@ import gc
 import importlib.util
 import shutil
 import subprocess
+from collections.abc import Iterator
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dosimeter.rules import native
+from tests.deploy.postgres_scene import installed
 
+settings.register_profile(
+    "tier", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # new ones every run; how long an example takes is the machine's affair
+settings.load_profile("tier")
 VLLM = Path(__file__).parent.parent / ".venv-vllm" / ".ready"
 NEEDS_VLLM = ["monitor/taps/test_vllm_serve.py", "contracts/test_conformance_vllm.py"]
 NEEDS_READER = ["monitor/sources/test_reader_weights.py"]
@@ -21,13 +29,25 @@ NEEDS_CHROMIUM = ["monitor/pages/test_browser.py"]
 NEEDS_COMPILER = ["rules/test_native.py", "rules/test_reference.py"]
 NEEDS_GO = ["deploy/test_verify_go.py"]
 GO = shutil.which("go") is not None
+NEEDS_POSTGRES = ["deploy/test_history_postgres.py"]
+POSTGRES = installed() is not None
 collect_ignore = [
     *([] if VLLM.is_file() else NEEDS_VLLM),
     *([] if READER else NEEDS_READER),
     *([] if native.found else NEEDS_COMPILER),
     *([] if CHROMIUM else NEEDS_CHROMIUM),
     *([] if GO else NEEDS_GO),
+    *([] if POSTGRES else NEEDS_POSTGRES),
 ]
+
+
+def cuda() -> bool:
+    """Torch is asked only where a device node or a driver is: its import is as long as many a test."""
+    if not any(Path("/dev").glob("nvidia*")) and find_library("cuda") is None:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def not_shown() -> list[tuple[str, str]]:
@@ -54,19 +74,16 @@ def not_shown() -> list[tuple[str, str]]:
         found.append(("rules on the kernel in C", "no C compiler was there; the reference decides"))
     if not GO:
         found.append(("the log verified by Go's checksum database", "no Go toolchain is here"))
+    if not POSTGRES:
+        found.append(("sealed history in PostgreSQL", "no server of PostgreSQL is installed here"))
     if not CHROMIUM:
         found.append(("the pages in a browser, axe-core on them", "no Chromium is installed"))
     if not READER:
         found.append(("the reader's own weights", "`dosimeter[reader]` is not installed"))
-    try:
-        import torch
-
-        if not torch.cuda.is_available():
-            found.append(
-                ("CUDA: graphs, async batching, overhead on a GPU", "no GPU on this machine")
-            )
-    except ImportError:
+    if importlib.util.find_spec("torch") is None:
         found.append(("the tap", "torch is not installed"))
+    elif not cuda():
+        found.append(("CUDA: graphs, async batching, overhead on a GPU", "no GPU on this machine"))
     engines = [engine for name in ("docker", "podman") if (engine := shutil.which(name))]
     if not any(subprocess.run([e, "info"], capture_output=True).returncode == 0 for e in engines):
         found.append(("images built, a pod run", "no container engine runs on this machine"))
@@ -79,10 +96,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{what}: {why}")
 
 
-def pytest_collection_finish() -> None:
-    """Collections pass over what the tests' imports brought: that is most of the heap, and code under test asks
-    for full collections by the dozen (transformers after every continuous batch)."""
-    gc.freeze()
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of which no test is of the tier asked for are not imported: that takes longer than most tests."""
+    tier = config.option.markexpr
+    if tier not in ("parts", "not parts") or not collection_path.match("test_*.py"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    if tier == "parts":
+        return True if "mark.parts" not in text else None
+    return True if "\npytestmark = pytest.mark.parts\n" in text else None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[object]:
+    """Garbage is left alone while imports make little of it; from then on it is looked for among what is newer:
+    the imports are most of the heap, and code under test asks for full collections by the dozen (transformers
+    after every continuous batch)."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_unconfigure() -> None:

@@ -33,9 +33,9 @@ def queue(
 ) -> shown.QueuePage:
     """Raises NotPossible for an `after` that is none."""
     params = parameters(asked, filters, reader)
-    watched = _watched(asked, filters)
+    watched = _watched(asked, filters) | {"reviewed_today": reviewed_today(asked, reader)}
     if params is None:
-        return shown.QueuePage((), None, 0, *watched, reviewed_today=reviewed_today(asked, reader))
+        return shown.QueuePage((), None, 0, **watched)
     rows = asked.rows("alerts", **params, **_from(after), limit=limit + 1)
     more = len(rows) > limit
     found = [row_of(asked, row) for row in rows[:limit]]
@@ -51,8 +51,7 @@ def queue(
         tuple(found),
         f"{last['time_ns']}-{last['idx']}" if last else None,
         int(total),
-        *watched,
-        reviewed_today=reviewed_today(asked, reader),
+        **watched,
     )
 
 
@@ -139,7 +138,8 @@ def reviewed_today(asked: Asked, reader: Reader) -> int:
     return int(found[0]["n"])
 
 
-def _watched(asked: Asked, filters: QueueFilter) -> tuple[shown.Coverage, tuple[shown.Hour, ...]]:
+def _watched(asked: Asked, filters: QueueFilter) -> dict[str, Any]:
+    """Of the time that is asked for, or of the last day where no beginning is."""
     now_ns = asked.now_ns()
     to_ns = now_ns if filters.to_ns is None else filters.to_ns
     from_ns = max(0, to_ns - DAY_OF_COVERAGE) if filters.from_ns is None else filters.from_ns
@@ -147,7 +147,8 @@ def _watched(asked: Asked, filters: QueueFilter) -> tuple[shown.Coverage, tuple[
         found = history.watched(from_ns, to_ns)
     coverage = shown.Coverage(found.served, found.scored, dict(found.unscored), found.unaccounted)
     weak = tuple(shown.Hour(one.from_ns, one.served, one.scored) for one in found.weak)
-    return coverage, weak
+    unwatched_s = sum(end - begin for begin, end in found.unwatched) / 1e9
+    return {"coverage": coverage, "weak": weak, "unwatched_s": unwatched_s}
 
 
 def samples(

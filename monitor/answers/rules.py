@@ -218,13 +218,15 @@ def try_tests(asked: Asked, name: str, text: str) -> tuple[shown.Tried, ...]:
         ) + tuple(shown.Tried(one.rule.id, False, one.unplaced) for one in tested if one.unplaced)
 
 
-def backtest(asked: Asked, name: str, text: str, zone: str) -> shown.Backtest:
-    """Over the last four weeks of the archive."""
+def backtest(asked: Asked, name: str, text: str, zone: str, reader: Reader) -> shown.Backtest:
+    """Over the last four weeks of the archive, which is of all tenants."""
     from dosimeter.monitor.backtest import Wanted
     from dosimeter.monitor.backtest import backtest as run
     from dosimeter.monitor.backtest_report import report
     from dosimeter.rules.backtesting.distribution import BELOW, BINS_A_SD
 
+    if reader.tenants is not None:
+        raise NotPossible("a backtest counts over all tenants, and you see some")
     if not asked.archive.is_dir():
         raise NotPossible("no scores are kept here; write `archive: {}` in the sidecar's file")
     loaded = tuple(_calibrations(asked))

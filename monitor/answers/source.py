@@ -63,8 +63,8 @@ class HistorySource:
     def try_tests(self, name: str, text: str) -> tuple[shown.Tried, ...]:
         return rules.try_tests(self._asked, name, text)
 
-    def backtest(self, name: str, text: str, zone: str) -> shown.Backtest:
-        return rules.backtest(self._asked, name, text, zone)
+    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown.Backtest:
+        return rules.backtest(self._asked, name, text, zone, reader)
 
     def features(self) -> tuple[str, ...]:
         return tuple(sorted(load_features()))

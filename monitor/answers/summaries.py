@@ -11,6 +11,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from dosimeter.monitor.answers.asking import Asked
 from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
 from dosimeter.monitor.audit.keeper import signed_ns
 from dosimeter.monitor.pages import shown
-from dosimeter.monitor.pages.source import Reader
+from dosimeter.monitor.pages.source import NotPossible, Reader
 from dosimeter.monitor.tlog.note import Checkpoint, Note, NoteError
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
 
@@ -41,7 +42,7 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown.Overview:
         served[hour] += one.served
         scored[hour] += one.scored
     last = now_ns // HOUR_NS
-    status = _sidecar(asked)
+    status, unasked = _sidecar(asked)
     own = asked.own(reader)
     unlabelled = asked.rows("count", kind="alert", labelled=0, from_ns=now_ns - 7 * DAY_NS, **own)
     return shown.Overview(
@@ -59,20 +60,22 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown.Overview:
         log=log_state(asked),
         unlabelled=int(unlabelled[0]["n"]),
         reviewed_today=reviewed_today(asked, reader),
+        unasked=unasked,
     )
 
 
-def _sidecar(asked: Asked) -> Mapping[str, Any]:
-    """What the sidecar beside us says of itself; empty where there is none, or it does not answer."""
+def _sidecar(asked: Asked) -> tuple[Mapping[str, Any], str]:
+    """What the sidecar beside us says of itself, or why nothing is known."""
     if asked.settings.kafka is not None:
-        return {}
+        return {}, "not known here: each sidecar of the fleet says it of itself"
     http = asked.config.http
     url = f"http://{http.host}:{http.port}/status"
     with suppress(OSError, ValueError, urllib.error.URLError):
         with urllib.request.urlopen(url, timeout=STATUS_S) as reply:
             found = json.load(reply)
-        return found if isinstance(found, dict) else {}
-    return {}
+        if isinstance(found, dict):
+            return found, ""
+    return {}, f"not known: no sidecar answers at {http.host}:{http.port}"
 
 
 def _sinks(status: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,7 +98,7 @@ def _tap(tap: Mapping[str, Any]) -> shown.Tap:
     said = str(tap["reason"] or tap["state"])
     model = tap.get("model") or {}
     name = str(model.get("name", "") if isinstance(model, dict) else model)
-    return shown.Tap(name or "model server", state, 0, said)
+    return shown.Tap(name or "model server", state, said)
 
 
 def _drift(asked: Asked, reader: Reader) -> list[shown.Drift]:
@@ -150,6 +153,9 @@ def _age_of(asked: Asked, idx: int, now_ns: int) -> float:
 
 
 def audit(asked: Asked, reader: Reader) -> shown.AuditView:
+    """Raises NotPossible for who sees some tenants only: holds, erasures and accesses are of all."""
+    if reader.tenants is not None:
+        raise NotPossible("this is over all tenants, and you see some; ask an auditor")
     with asked.alone() as history:
         holds = tuple(sorted(about.hex() for about in history.hot.holds()))
     return shown.AuditView(
@@ -223,6 +229,21 @@ def _accesses(asked: Asked) -> list[shown.Access]:
 
 
 def _words(row: Mapping[str, Any]) -> str:
-    what = json.loads(row["more"] or "{}").get("what", {})
-    said = [f"{name} {value}" for name, value in what.items()]
-    return ", ".join([*([row["about"]] if row["about"] else []), *said])[:400]
+    """`alert 01a2…, tenant 7f…`: what it was first, then what it was asked with."""
+    what = dict(json.loads(row["more"] or "{}").get("what", {}))
+    head = str(what.pop("page", ""))
+    said = [f"{head} {row['about']}".strip()] if row["about"] or head else []
+    for name, value in what.items():
+        if name in ("from_ns", "to_ns"):
+            said.append(f"{name.removesuffix('_ns')} {_utc(value)}")
+        else:
+            said.append(f"{name} {value}")
+    return ", ".join(said)[:400]
+
+
+def _utc(ns: object) -> str:
+    if not isinstance(ns, int):
+        return str(ns)
+    if ns <= 0:
+        return "the beginning"
+    return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dosimeter.monitor.audit import box
-from dosimeter.monitor.audit.columns import row_of
+from dosimeter.monitor.audit.columns import Value, constant_of, row_of
 from dosimeter.monitor.audit.entries import LABEL_IDS, Entry, encoded, leaf_of
 from dosimeter.monitor.audit.hot import Appended, Batch, HotStore, Sealed
 from dosimeter.monitor.audit.keys import KeyStore, Name, month_of
@@ -27,7 +27,7 @@ class Appender:
         self, hot: HotStore, keys: KeyStore, *, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self.hot, self.keys, self._now_ns = hot, keys, now_ns
-        self._terms: dict[bytes, Mapping[str, Any]] = {}
+        self._terms: dict[bytes, tuple[Mapping[str, Any], tuple[Value, ...]]] = {}
 
     def append(
         self,
@@ -116,18 +116,19 @@ class Appender:
         leaf = leaf_of(entry, now_ns, more)
         return Sealed(
             encoded(leaf),
-            row_of(leaf, self._parsed(entry.terms)),
+            row_of(leaf, *self._parsed(entry.terms)),
             evidence,
             drops_hold=None if entry.drops_hold is None else bytes.fromhex(entry.drops_hold),
             puts_hold=None if entry.puts_hold is None else bytes.fromhex(entry.puts_hold),
         )
 
-    def _parsed(self, terms: bytes | None) -> Mapping[str, Any]:
+    def _parsed(self, terms: bytes | None) -> tuple[Mapping[str, Any], tuple[Value, ...] | None]:
         if terms is None:
-            return {}
+            return {}, None
         found = self._terms.get(terms)
         if found is None:
             if len(self._terms) > 10_000:
                 self._terms.clear()
-            found = self._terms[terms] = json.loads(terms)
+            read = json.loads(terms)
+            found = self._terms[terms] = (read, constant_of(read))
         return found

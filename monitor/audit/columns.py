@@ -64,20 +64,29 @@ _KNOWN = _IN_LEAF | {c.field for c in COLUMNS if c.of_terms}
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode
 
 
-def row_of(leaf: Mapping[str, Any], terms: Mapping[str, Any]) -> tuple[Value, ...]:
+def row_of(
+    leaf: Mapping[str, Any], terms: Mapping[str, Any], constant: tuple[Value, ...] | None = None
+) -> tuple[Value, ...]:
     """One row, in the order of COLUMNS. A record without terms says rule, severity and the like itself.
 
-    Raises ValueError for an id or hash that is not hex of its length.
+    constant: `constant_of` the terms, where it is known. Raises ValueError for an id or hash that is not hex of its
+    length.
     """
     known = _IN_LEAF if terms else _KNOWN
-    more = {name: leaf[name] for name in leaf.keys() - known}
     row: list[Value] = []
-    source = terms or leaf
-    for name, of_terms, read in _PLAN:
-        found = (source if of_terms else leaf).get(name)
+    for name, read in _OWN:
+        found = leaf.get(name)
         row.append(None if found is None else read(found))
-    row[-1] = _ENCODE(more) if more else None
+    row[_PLACE:_PLACE] = constant_of(terms or leaf) if constant is None else constant
+    more = leaf.keys() - known
+    row[-1] = _ENCODE({name: leaf[name] for name in more}) if more else None
     return tuple(row)
+
+
+def constant_of(terms: Mapping[str, Any]) -> tuple[Value, ...]:
+    """The columns that are the same for all entries with these terms."""
+    found = ((terms.get(name), read) for name, read in _CONSTANT)
+    return tuple([None if value is None else read(value) for value, read in found])
 
 
 def _text(found: Any) -> str:
@@ -103,4 +112,7 @@ _READ: Mapping[Kind, Callable[[Any], Value]] = {
     "id": _bytes(16),
     "hash": _bytes(32),
 }
-_PLAN = [(c.field, c.of_terms, _READ[c.kind]) for c in COLUMNS]
+_OWN = [(c.field, _READ[c.kind]) for c in COLUMNS if not c.of_terms]
+_CONSTANT = [(c.field, _READ[c.kind]) for c in COLUMNS if c.of_terms]
+_PLACE = next(place for place, c in enumerate(COLUMNS) if c.of_terms)
+"""Columns of terms stand next to each other."""

@@ -18,6 +18,8 @@ from dosimeter.rules.alert import record_id
 from dosimeter.rules.canonical import MAX_INT, canonical, digest
 
 VERSION = 1
+MAX_TIME_NS = 4_102_444_800 * 10**9
+"""2100-01-01: times after it are some clock's mistake, and would overflow sums over days."""
 HISTORY = "history"
 """The source of what no sidecar said."""
 
@@ -125,9 +127,10 @@ def _taken(record: Any, source: str, seq: int) -> Taken:
     names = {label: labels[label] for label in LABEL_IDS if label in labels}
     if "user" not in names and "conversation" not in names and "request_id" in labels:
         names["request"] = labels["request_id"]
-    entry = Entry(
-        kind, _event_id(record), _integer(record, "time_ns"), source, seq, fields, names, terms
-    )
+    time_ns = _integer(record, "time_ns")
+    if not 0 <= time_ns < MAX_TIME_NS:
+        raise ValueError(f"`time_ns` is {time_ns}, which is in no year that has a name here")
+    entry = Entry(kind, _event_id(record), time_ns, source, seq, fields, names, terms)
     return Taken(entry, labels, words)
 
 

@@ -18,7 +18,7 @@ from dosimeter.monitor.audit.folder import HistoryFolder
 from dosimeter.monitor.audit.hot import HotStore
 from dosimeter.monitor.audit.keys import KeyStore, month_of
 from dosimeter.monitor.audit.sealed_file import EVIDENCE
-from dosimeter.monitor.audit.verifying import Difference
+from dosimeter.monitor.audit.store_check import Difference
 
 _WHOSE = ("subject", "tenant", "conversation")
 _GONE = "and no entry says why"
@@ -83,7 +83,9 @@ def _ciphertexts(
     folder: HistoryFolder, hot: HotStore, over: set[str], found: list[Difference]
 ) -> Iterator[tuple[bytes, bytes, int, bytes]]:
     """Of an entry the last that was stored first; files that cannot be read are added to `found`."""
-    query = "SELECT CAST(id AS BLOB), CAST(subject AS BLOB), month, CAST(sealed AS BLOB) FROM evidence"
+    query = (
+        "SELECT CAST(id AS BLOB), CAST(subject AS BLOB), month, CAST(sealed AS BLOB) FROM evidence"
+    )
     yield from hot.db.execute(query).fetchall()
     for segment in reversed(hot.segments()):
         if segment.evidence is None:

@@ -163,25 +163,37 @@ class HotStore:
         """
         with self.writing():
             first()
-            at = self._size()
-            begun, duplicates = at, 0
+            begun = self._size()
             for body in batch.blobs:
                 self.db.execute(SQL["put_blob"], (hashlib.sha256(body).digest(), body))
-            for one in batch.entries:
-                if not self.db.execute(_INSERT, (at, one.leaf, *one.row)).rowcount:
-                    duplicates += 1
-                    continue
-                if one.evidence is not None:
-                    self.db.execute(SQL["put_evidence"], one.evidence)
+            new = self._put(begun, batch.entries)
+            evidence = [one.evidence for one in new if one.evidence is not None]
+            self.db.executemany(SQL["put_evidence"], evidence)
+            for one in new:
                 if one.puts_hold is not None:
                     self.db.execute(SQL["put_hold"], (one.puts_hold, one.row[_ID]))
                 if one.drops_hold is not None:
                     self.db.execute(SQL["drop_hold"], (one.drops_hold,))
-                at += 1
-            self.db.execute(SQL["put_meta"], {"name": "size", "value": str(at)})
+            size = begun + len(new)
+            self.db.execute(SQL["put_meta"], {"name": "size", "value": str(size)})
             for feed, state in batch.cursors.items():
                 self.db.execute(SQL["put_cursor"], (feed, json.dumps(state, sort_keys=True)))
-        return Appended(begun, at - begun, duplicates)
+        return Appended(begun, len(new), len(batch.entries) - len(new))
+
+    def _put(self, at: int, entries: Sequence[Sealed]) -> Sequence[Sealed]:
+        """Those that were not there yet, which now stand from `at` on. All at once, as hardly one is there."""
+        self.db.execute("SAVEPOINT put")
+        rows = ((index, one.leaf, *one.row) for index, one in enumerate(entries, at))
+        if self.db.executemany(_INSERT, rows).rowcount == len(entries):
+            self.db.execute("RELEASE put")
+            return entries
+        self.db.execute("ROLLBACK TO put")
+        new: list[Sealed] = []
+        for one in entries:
+            if self.db.execute(_INSERT, (at + len(new), one.leaf, *one.row)).rowcount:
+                new.append(one)
+        self.db.execute("RELEASE put")
+        return new
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

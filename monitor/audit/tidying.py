@@ -21,7 +21,8 @@ from dosimeter.monitor.audit.hot import HotStore
 from dosimeter.monitor.audit.keeper import KEY, Keeper
 from dosimeter.monitor.audit.retention import Retention
 from dosimeter.monitor.audit.sealing import Sealer
-from dosimeter.monitor.audit.verifying import verdict_lines, verify_history
+from dosimeter.monitor.audit.verdict import verdict_lines
+from dosimeter.monitor.audit.verifying import verify_history
 from dosimeter.monitor.tlog.note import Verifier
 
 LOOK_NS = 60 * 10**9

@@ -14,6 +14,7 @@ from typing import Any
 from dosimeter.monitor.bench.child import BenchError
 
 BENCHES = {
+    "audit": "ingest, bytes at rest, questions, verification and pages of history",
     "backtest": "rules over an archive of stored scores, on two processes",
     "budget": "whether a plan for so many reviews a day holds on traffic it has not seen",
     "detectors": "whether detectors tell the truth: public sets, nulls, levels, refusals",
@@ -35,6 +36,9 @@ def add_parser(subparsers: Any) -> None:
         one.add_argument("--json", action="store_true", help="one object instead of a table")
         if name == "detectors":
             _detectors(one)
+        if name == "audit":
+            one.add_argument("--rows", type=float, default=1e6, metavar="N",
+                             help="entries that questions are asked of; 1e7 takes minutes")  # fmt: skip
         if name == "backtest":
             one.add_argument("--tokens", type=float, default=2e7, metavar="N",
                              help="in the archive, such as 1e8: 8 GB of scratch space")  # fmt: skip
@@ -57,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
             result = measure(args.data, args.only)
         elif args.bench == "backtest":
             result = measure(int(args.tokens))
+        elif args.bench == "audit":
+            result = measure(int(args.rows))
         else:
             result = measure()
     except BenchError as error:

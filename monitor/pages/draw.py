@@ -140,8 +140,14 @@ def histogram(of: Backtest) -> Markup:
         parts.append(_rect((edge - low) * across, HIGH - tall, wide, tall, kind, title))
     x = (of.threshold_sd - low) * across
     parts.append(f'<line class="level" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{HIGH}"/>')
+    right = x < WIDE / 2
     parts += [
-        _label(x, HIGH + 14, f"level {of.threshold_sd:.2f} sd", "middle"),
+        _label(
+            x + (5 if right else -5),
+            9,
+            f"level {of.threshold_sd:.2f} sd",
+            "start" if right else "end",
+        ),
         _label(0, HIGH + 14, f"{low:.1f}", "start"),
         _label(WIDE, HIGH + 14, f"{high:.1f}", "end"),
     ]

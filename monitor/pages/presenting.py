@@ -20,6 +20,7 @@ MOST_FEATURES, MOST_TOKENS, MOST_CELLS, BEFORE = 3, 256, 420, 48
 MOST_TEXT, LEAST_TEXT, MOST_TEXTS = 80, 12, 20_000
 """Of what is printed, so that no evidence makes a page too large: features, tokens of one, of all together, of those
 before the span; characters of a token, or the fewer that are left when all texts together are too long."""
+_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20}\b")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -138,6 +139,16 @@ def share(part: int, whole: int) -> str:
         return "no tokens"
     hundredths = 10_000 * part // whole
     return f"{hundredths // 100}.{hundredths % 100:02d} %"
+
+
+def rough(number: float) -> str:
+    """Three figures are all that an estimate has: 19,400 and 0.0123."""
+    return f"{float(f'{number:.3g}'):,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def short_ids(text: str) -> str:
+    """For a table's cell: ids cut as they are elsewhere on the pages."""
+    return _ID.sub(r"\1", text)
 
 
 def transcript_link(template: str, labels: dict[str, str]) -> str:

@@ -60,6 +60,8 @@ def _environment() -> Environment:
         "ago": times.ago,
         "lasting": times.lasting,
         "cut": cut,
+        "short": presenting.short_ids,
+        "rough": presenting.rough,
         "n": lambda number: f"{number:,}",
         "as_written": lambda text: Markup(escape(text)),
         "outward": presenting.outward,

@@ -55,7 +55,9 @@ def try_out(
             elif form.do == "test":
                 tried["tests"] = site.source.try_tests(name, text)
             elif form.do == "backtest":
-                tried["backtest"] = _backtest(site, name, text, site.renderer.zone(request).key)
+                tried["backtest"] = _backtest(
+                    site, name, text, site.renderer.zone(request).key, person
+                )
         except NotPossible as error:
             tried["refused"] = str(error)
     return _page(request, site, person, found, text, **tried)
@@ -68,11 +70,11 @@ def _rule(request: Request, site: Site, person: Person, name: str) -> shown.Rule
     return found
 
 
-def _backtest(site: Site, name: str, text: str, zone: str) -> shown.Backtest:
+def _backtest(site: Site, name: str, text: str, zone: str, person: Person) -> shown.Backtest:
     if not _one_backtest.acquire(blocking=False):
         raise NotPossible("another backtest is running; repeat this when it has ended")
     try:
-        return site.source.backtest(name, text, zone)
+        return site.source.backtest(name, text, zone, person.reader)
     finally:
         _one_backtest.release()
 

@@ -62,11 +62,10 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """One tap and its canary. canary_ns: when a canary last came through; 0: never."""
+    """One tap of the sidecar beside history. source: the model that its server runs."""
 
     source: str
     state: State
-    canary_ns: int
     said: str = ""
 
 
@@ -81,7 +80,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Time or positions of one source of which nothing is in the log."""
+    """Time or positions of one source of which nothing is in the log. end_ns 0: positions; source empty: of all."""
 
     source: str
     start_ns: int
@@ -113,7 +112,10 @@ class LogState:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The last 24 hours, and the last days' alerts. reviews_a_day: the team's budget; None: not set."""
+    """The last 24 hours, and the last days' alerts. reviews_a_day: the team's budget; None: not set.
+
+    unasked: why nothing is known of sinks and taps; empty: the sidecar has answered.
+    """
 
     coverage: Coverage
     hours: tuple[Hour, ...]
@@ -125,6 +127,7 @@ class Overview:
     unlabelled: int
     reviewed_today: int
     reviews_a_day: int | None = None
+    unasked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ class QueuePage:
 
     total: None: too many to count; next: where the following page begins
     weak: times under 99 % coverage, where absence is weak evidence
+    unwatched_s: how long nothing was watching in that time
     """
 
     rows: tuple[Row, ...]
@@ -168,6 +172,7 @@ class QueuePage:
     weak: tuple[Hour, ...] = ()
     reviewed_today: int = 0
     reviews_a_day: int | None = None
+    unwatched_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

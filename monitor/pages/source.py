@@ -84,14 +84,15 @@ class Source(Protocol):
     def try_tests(self, name: str, text: str) -> tuple[shown.Tried, ...]:
         """Raises NotPossible where the text does not lint."""
 
-    def backtest(self, name: str, text: str, zone: str) -> shown.Backtest:
-        """Raises NotPossible where the text does not lint, or there is no archive."""
+    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown.Backtest:
+        """Raises NotPossible where the text does not lint, there is no archive, or the reader sees some tenants."""
 
     def features(self) -> tuple[str, ...]: ...
 
     def feature(self, name: str) -> Card | None: ...
 
-    def audit(self, reader: Reader) -> shown.AuditView: ...
+    def audit(self, reader: Reader) -> shown.AuditView:
+        """Raises NotPossible where the reader sees some tenants only."""
 
     def label(
         self, alert_id: str, verdict: shown.Verdict, reason: str, note: str, reader: Reader

@@ -206,7 +206,7 @@ ANSWERS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(ANSWERS, st.sampled_from([ONCE, Shape("for", 2), Shape("average", 2)]), st.randoms())
 def test_achieved_never_exceeds_expected_and_order_of_answers_does_not_matter(
     answers: list[list[int]], shape: Shape, random: object

@@ -201,7 +201,7 @@ requests = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(requests, st.integers(0, 60), st.sampled_from([2.0, 50.0, 1e8]))
 def test_one_batch_and_one_request_at_a_time_give_equal_state(
     live: list[list[int]], cut: int, days: float

@@ -431,7 +431,7 @@ def play(schedule: list[tuple[object, ...]]) -> World:
     return world
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(events, max_size=40))
 def test_every_served_token_is_scored_or_has_a_reason(schedule: list[tuple[object, ...]]) -> None:
     world = play(schedule)
@@ -448,7 +448,7 @@ silent_events = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(silent_events, max_size=40))
 def test_a_loss_that_nobody_states_is_unaccounted_to_the_token(
     schedule: list[tuple[object, ...]],

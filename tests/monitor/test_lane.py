@@ -94,7 +94,7 @@ def test_everything_deliverable_arrives_once_and_in_order(
     assert store.position(sink.name).delivered == len(DELIVERABLE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     script=st.lists(st.sampled_from(["delivered", "retry", "dead", "raise"]), max_size=60),
     crashes=st.sets(st.integers(0, 40)),

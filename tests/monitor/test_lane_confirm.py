@@ -99,7 +99,7 @@ def lane_of(
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     script=st.lists(st.sampled_from(["delivered", "retry", "dead"]), max_size=40),
     answers=st.dictionaries(st.sampled_from(sorted(ASKING)), st.sampled_from(get_args(Word))),

@@ -30,7 +30,7 @@ SHAPES = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, threshold=st.integers(-5, 8), seed=st.integers(0, 2**32 - 1))
 def test_the_engine_fires_on_the_requests_whose_statistic_is_above_the_threshold(
     shape: Shape, threshold: int, seed: int

@@ -297,7 +297,7 @@ def streams(draw: st.DrawFn) -> list[Occurrence]:
     return hits
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(RULES, streams())
 def test_it_fires_where_counting_everything_anew_fires(
     rule: SecondRule, hits: list[Occurrence]
@@ -305,7 +305,7 @@ def test_it_fires_where_counting_everything_anew_fires(
     assert fired(correlator(rule), hits) == plain(rule, hits)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(RULES, min_size=1, max_size=3), streams(), st.data())
 def test_a_restart_that_is_fed_the_stored_hits_again_changes_nothing(
     rules: list[SecondRule], hits: list[Occurrence], data: st.DataObject

@@ -394,7 +394,7 @@ def plain(hits: Sequence[Occurrence], policies: Mapping[str, Policy]) -> list[tu
     return [(s if o.status == "live" else "shadow", s == "notified") for _, o, s in past]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(streams(), POLICIES)
 def test_decisions_are_those_of_looking_through_every_earlier_hit(
     hits: list[Occurrence], policies: dict[str, Policy]
@@ -406,7 +406,7 @@ def test_decisions_are_those_of_looking_through_every_earlier_hit(
     assert all(d.reason for d in decided if d.decision != "notified")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(streams(), POLICIES, st.sets(st.integers(0, 40)))
 def test_digests_count_each_limited_hit_once_and_no_window_exceeds_its_limit(
     hits: list[Occurrence], policies: dict[str, Policy], asked: set[int]
@@ -437,7 +437,7 @@ def test_digests_count_each_limited_hit_once_and_no_window_exceeds_its_limit(
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     streams(),
     st.lists(POLICIES, min_size=1, max_size=2),

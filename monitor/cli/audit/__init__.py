@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from dosimeter.monitor.cli.audit import (
+    attack,
     erase,
     export,
     holds,
@@ -26,7 +27,7 @@ from dosimeter.monitor.cli.audit import (
 
 NONE, USAGE, ENVIRONMENT, DATA, NO_DATA = 1, 2, 3, 4, 5
 MODULES = (
-    query, show, sql, verify, reproduce, export, incident_pack, erase, holds, label, labels,
+    query, show, sql, verify, reproduce, export, incident_pack, erase, holds, label, labels, attack,
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from dosimeter.monitor.cli.screen import plain
 if TYPE_CHECKING:
     from dosimeter.monitor.audit.folder import HistoryFolder
     from dosimeter.monitor.audit.hot import HotStore
-    from dosimeter.monitor.audit.verifying import Difference
+    from dosimeter.monitor.audit.store_check import Difference
     from dosimeter.monitor.tlog.note import Checkpoint, Verifier
 
 FAILED = 4
@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.audit.folder import HistoryFolder
     from dosimeter.monitor.audit.hot import HotStore
     from dosimeter.monitor.audit.times import zone_of
-    from dosimeter.monitor.audit.verifying import as_json, verdict_lines, verify_history
+    from dosimeter.monitor.audit.verdict import as_json, verdict_lines
+    from dosimeter.monitor.audit.verifying import verify_history
     from dosimeter.monitor.progress import Progress
 
     if args.evidence and args.log_only:

@@ -140,6 +140,8 @@ def test_a_digest_keeps_its_numbers() -> None:
         json.dumps(record(event_id="G" * 32)).encode(),
         json.dumps(record(time_ns="now")).encode(),
         json.dumps(record(time_ns=True)).encode(),
+        json.dumps(record(time_ns=-1)).encode(),
+        json.dumps(record(time_ns=2**62)).encode(),
         json.dumps(record(value_sum=1.5)).encode(),
         json.dumps(record(value_sum=2**63)).encode(),
         json.dumps(record(value_sum=10**40)).encode(),

@@ -20,14 +20,11 @@ from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.hot import HotStore, Segment
 from dosimeter.monitor.audit.labels import About, label
 from dosimeter.monitor.audit.retention import Going, Retention
+from dosimeter.monitor.audit.sealed_file import hash_of
 from dosimeter.monitor.audit.sealing import Sealer
-from dosimeter.monitor.audit.verifying import (
-    Verified,
-    as_json,
-    row_hash,
-    verdict_lines,
-    verify_history,
-)
+from dosimeter.monitor.audit.store_check import row_hash
+from dosimeter.monitor.audit.verdict import as_json, verdict_lines
+from dosimeter.monitor.audit.verifying import Verified, verify_history
 from dosimeter.monitor.tlog import tiles
 from dosimeter.monitor.tlog.merkle import leaf_hash
 from dosimeter.monitor.tlog.note import Checkpoint, Signer, Verifier
@@ -86,7 +83,7 @@ def test_an_untouched_history_has_no_findings_and_the_verdict_says_what_it_rests
     assert (found.store.compared, found.store.blobs) == (16, 4)
     text = said(found)
     assert text.startswith("CONSISTENT\n")
-    assert "store and log compared: 16 of 16 entries, 4 blobs, 0 sealed files" in text
+    assert "store and log compared: 16 of 16 entries; 4 blobs, 0 sealed files" in text
     assert "gaps: pod-7 seq 5" in text
     assert "consistent; deletion of the newest entries cannot be excluded" in text
     assert "VERIFIED" not in text
@@ -281,8 +278,8 @@ def test_the_log_alone_can_be_verified(scene: Whole) -> None:
     assert "store and log compared" not in said(found)
 
 
-def sealed(scene: Whole) -> Segment:
-    """All but what says so, with a label in it."""
+def sealed(scene: Whole, *, said: bool = True) -> Segment:
+    """All but what says so, with a label in it. said: whether the log does."""
     with History.open(scene.folder.root) as history:
         label(
             history.appender, About(scene.ids()[0]), "true",
@@ -294,17 +291,47 @@ def sealed(scene: Whole) -> Segment:
         segments = []
         while (segment := sealer.seal(signed, signed)) is not None:
             segments.append(segment)
-            history.appender.append([sealer.entry_of(segment)])
+            if said:
+                history.appender.append([sealer.entry_of(segment)])
         history.settle()
     return segments[0]
 
 
-def test_sealed_files_are_compared_entry_by_entry(scene: Whole) -> None:
+def test_a_sealed_file_that_the_log_vouches_for_is_not_read_row_by_row(scene: Whole) -> None:
     sealed(scene)
     found = verified(scene)
     assert found.ok, said(found)
     assert found.store is not None
-    assert (found.store.compared, found.store.files) == (19, 2)
+    assert (found.store.compared + found.store.vouched, found.store.files) == (19, 2)
+    assert found.store.vouched >= 15
+    assert "19 of 19 entries, " in said(found)
+
+
+def test_a_sealed_file_of_which_the_log_does_not_say_so_yet_is_compared_entry_by_entry(
+    scene: Whole,
+) -> None:
+    """As a crash between sealing and saying so leaves it."""
+    sealed(scene, said=False)
+    found = verified(scene)
+    assert found.ok, said(found)
+    assert found.store is not None
+    assert (found.store.compared, found.store.vouched, found.store.files) == (17, 0, 2)
+
+
+def test_a_file_made_anew_with_its_hash_in_the_store_is_found_by_entry(scene: Whole) -> None:
+    """Whoever can write the store can write the hash beside the file, but not into the log."""
+    segment = sealed(scene)
+    path = scene.folder.core / segment.core
+    table = pq.read_table(path)
+    severities = ["low" if n == 4 else v for n, v in enumerate(table["severity"].to_pylist())]
+    at = table.column_names.index("severity")
+    pq.write_table(table.set_column(at, table.schema.field(at), [severities]), path)
+    with HotStore(scene.folder.hot) as hot, hot.writing() as db:
+        db.execute("UPDATE segment SET sha256 = ? WHERE first = 0", (hash_of(path),))
+    found = verified(scene)
+    assert found.store is not None
+    assert 4 in [d.index for d in found.store.differences]
+    assert any("severity" in d.what for d in found.store.differences)
 
 
 def test_a_sealed_file_that_was_made_anew_is_found_by_hash_and_by_entry(scene: Whole) -> None:
@@ -344,13 +371,14 @@ def test_a_sealed_file_that_is_cut_is_named_and_the_rest_is_compared(scene: Whol
     assert found.store is not None
     assert [d.index for d in found.store.differences] == [0, 0]
     assert f"core/{segment.core} cannot be read" in found.store.differences[0].what
-    assert found.store.compared == 9
+    assert found.store.compared + found.store.vouched == 9  # the other file, and what is not sealed
 
 
 @pytest.mark.parametrize(
     ("statement", "what"),
     [
-        ("UPDATE sealed_label SET verdict = 'false'", "is not the one in it"),
+        ("UPDATE sealed_label SET verdict = 'false'", "not what the log says: verdict"),
+        ("DELETE FROM sealed_label", "the label beside the sealed file is missing"),
         ("INSERT INTO entry SELECT idx, x'7b7d', {} FROM sealed_label", "is sealed and not sealed at once"),
         ("UPDATE segment SET sha256 = 'ab' WHERE first = 0", "is not the file that was sealed"),
         ("UPDATE segment SET first = 3 WHERE first = 0", "no sealed file has entries 0 to 2"),

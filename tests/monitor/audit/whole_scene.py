@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +81,29 @@ class Whole:
 
 
 def whole(data: Path, count: int = 12) -> Whole:
-    """Taken in from a feed, and signed."""
-    data.mkdir(parents=True, exist_ok=True)
-    with opened(data / "history", T0 + 3 * HOUR_NS) as appender:
-        ingest = Ingest(appender, T0 + 3 * HOUR_NS)
-        ingest.take(Batch(tuple(items(count)), {"at": 1}), T0 + 3 * HOUR_NS)
-        keeper = Keeper(HistoryFolder(data / "history"), appender.hot)
-        keeper.turn(now=True)
-        keeper.close()
+    """Taken in from a feed, and signed. Made once for each count, written anew for each that asks."""
+    root = HistoryFolder(data / "history").make().root
+    for name, (mode, content) in _made(count).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(mode)
     return Whole(data)
+
+
+@functools.cache
+def _made(count: int) -> dict[str, tuple[int, bytes]]:
+    """Of every file its mode and bytes, by the path in the folder of history."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = HistoryFolder(Path(name))
+        with opened(folder.root, T0 + 3 * HOUR_NS) as appender:
+            ingest = Ingest(appender, T0 + 3 * HOUR_NS)
+            ingest.take(Batch(tuple(items(count)), {"at": 1}), T0 + 3 * HOUR_NS)
+            keeper = Keeper(folder, appender.hot)
+            keeper.turn(now=True)
+            keeper.close()
+        return {
+            str(path.relative_to(folder.root)): (path.stat().st_mode, path.read_bytes())
+            for path in folder.root.rglob("*")
+            if path.is_file()
+        }

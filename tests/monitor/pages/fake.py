@@ -68,8 +68,8 @@ class FakeHistory:
                 shown.Sink("webhook", "bad", 31, 90_000.0, 4, "refused: " + HOSTILE),
             ),
             taps=(
-                shown.Tap("gpu-node-1/vllm", "ok", NOW_NS - 12 * MINUTE),
-                shown.Tap("gpu-node-2/vllm", "bad", 0, "blind: no canary has come through"),
+                shown.Tap("gpu-node-1/vllm", "ok"),
+                shown.Tap("gpu-node-2/vllm", "bad", "blind: it has never been fed"),
             ),
             drift=(
                 shown.Drift("deception", "ok", "steady"),
@@ -205,7 +205,7 @@ class FakeHistory:
         failed = shown.Tried("a peak that is too short", False, "fired at token 31 (3.10 > 2.88)")
         return (shown.Tried("8 tokens above the level", True), failed)
 
-    def backtest(self, name: str, text: str, zone: str) -> shown.Backtest:
+    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown.Backtest:
         if "no-archive" in text:
             raise NotPossible("there is no archive here")
         bins = tuple(

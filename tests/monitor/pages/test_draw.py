@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dosimeter.monitor.pages import draw
 from dosimeter.monitor.pages.shown import Day, Hour
+from dosimeter.monitor.pages.source import Reader
 
 from .fake import HOSTILE, NOW_NS, FakeHistory
 
@@ -16,7 +17,7 @@ DAYS = (
     Day("2026-03-02", {}),
     Day("2026-03-03", {"high": 2}),
 )
-BACKTEST = FakeHistory().backtest("r", "", "UTC")
+BACKTEST = FakeHistory().backtest("r", "", "UTC", Reader("me"))
 
 
 def label(svg: str) -> str:

@@ -225,7 +225,7 @@ def test_a_random_sample_is_marked(local: Visit) -> None:
 
 def test_none_is_not_the_same_as_no_data(local: Visit) -> None:
     page = local.client.get("/queue?tenant=nobody").text
-    assert "Of 984,000 tokens in that time 99.58 % were scored" in page
+    assert "Of 984,000 tokens of the last 24 hours 99.58 % were scored" in page
     assert "weak evidence" in page
     local.history.empty = True
     assert "This is not the same as no alerts" in local.client.get("/queue").text
@@ -277,7 +277,7 @@ def test_overview_says_what_was_not_seen(visit_as: Callable[[str], Visit]) -> No
     for said in (
         "99.58 %",
         "prefix cache",
-        "blind: no canary",
+        "blind: it has",
         "unaccounted for",
         "31 min",
         "40 s",

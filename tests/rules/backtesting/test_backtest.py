@@ -87,7 +87,7 @@ def backtest(program: Program, t: Traffic, kernel: type[AnyKernel]) -> Fired:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(programs(), st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 17, 400]))
 def test_a_backtest_hits_what_the_engine_hit_live_however_it_was_cut(
     program: Program, seed: int, most_rows: int

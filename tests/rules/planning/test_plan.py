@@ -99,7 +99,7 @@ def test_a_severity_keeps_its_share_even_if_another_is_right_more_often() -> Non
     assert chosen.positions[0] >= 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 60), st.booleans())
 def test_no_plan_goes_beyond_its_budget_and_none_leaves_a_move_that_fits(
     seed: int, budget: float, labelled: bool

@@ -31,7 +31,7 @@ def spread(times: np.ndarray, spend: Spend, day: int = 0) -> Alarm | None:
     return None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 400), st.floats(0.01, 300))
 def test_chances_are_those_of_a_poisson_number(count: int, mean: float) -> None:
     assert at_least(count, mean) == pytest.approx(stats.poisson(mean).sf(count - 1), abs=1e-9)
