@@ -1,11 +1,11 @@
 # Two commands do everything: `make run` shows the product, `make test` proves it. `make help` lists the rest.
 PY ?= python3
 V := .venv/bin/python
-UNIT = $(V) -m pytest -m "not parts" -n 2 --dist worksteal
+UNIT = $(V) -m pytest -m "not parts" -n 2 --dist worksteal -p no:schemathesis -o tmp_path_retention_policy=failed
 export MYPYPATH := .links
 
 .DEFAULT_GOAL := help
-.PHONY: equality fuzz-rules reader bench-detectors help setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean
+.PHONY: equality fuzz-rules reader bench-detectors help screenshots setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ reader: setup ## fit the text reader's pack and calibration again (about 10 minu
 
 bench-detectors: setup ## whether detectors tell the truth (long); DATA=folder of public sets
 	@$(V) -m dosimeter.monitor.cli.main bench detectors $(if $(DATA),--data "$(DATA)")
+
+screenshots: setup ## the pictures in docs/pages anew, from a kept demo (about four minutes)
+	@$(V) -m tests.docs.screenshots
 
 clean: ## remove run data and caches
 	@rm -rf .dosimeter .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ LOOK_S = 2.0
 PAUSE_S = 0.1
 """Between parts, for the commits."""
 TROUBLE_S = 30.0
-"""After something failed."""
+"""After something failed; an erasure that goes on failing is tried half as often each time, and each hour at least."""
 HOUR_S = 3600.0
 
 
@@ -62,53 +62,93 @@ class Chores:
         self._upkeep, self._data_dir = upkeep, data_dir
         self._keep_ns, self._slowest, self._elsewhere = keep_ns, slowest, elsewhere
         self._time_ns, self._monotonic = time_ns, monotonic
-        self._erasing: Iterator[None] | None = None
+        self._erasing: Iterator[bool] | None = None
+        self._erase_at, self._trouble_s = float("-inf"), TROUBLE_S
+        self._errors: dict[str, str] = {}
         self._bound_ns, self._bound_until = 0, float("-inf")
         self.kept = Kept()
 
     def turn(self) -> float:
-        """Never raises."""
+        """Never raises. An erasure that cannot be done now keeps nothing old from going."""
+        if self._monotonic() >= self._erase_at:
+            began = False
+            try:
+                began, wait_s = self._erase()
+            except Exception as error:  # the thread that commits must live
+                self._erasing = None
+                self._failed("erasure", error)
+                wait_s, self._trouble_s = self._trouble_s, min(HOUR_S, 2 * self._trouble_s)
+            self._erase_at = self._monotonic() + wait_s
+            if began:
+                return PAUSE_S
         try:
-            return self._turn()
-        except Exception as error:  # the thread that commits must live
-            self._erasing = None
-            known = self.kept.upkeep_error == (words := str(error) or repr(error))
-            expected = isinstance(error, sqlite3.Error | OSError | RuntimeError)
-            if not known:
-                log.error("ledger not tidied: %s", words, exc_info=not expected)
-            self.kept = Kept(**self.kept.as_dict() | {"upkeep_error": words})
+            wait_s = self._tidy()
+        except Exception as error:
+            self._failed("old alerts", error)
             return TROUBLE_S
+        self._well("old alerts")
+        return wait_s
 
-    def _turn(self) -> float:
-        if self._erase():
-            return PAUSE_S
+    def hurry(self) -> None:
+        """From any thread: what takes long is left undone."""
+        self._upkeep.hurry()
+
+    def _erasure_well(self) -> None:
+        self._trouble_s = TROUBLE_S
+        self._well("erasure")
+
+    def _well(self, what: str) -> None:
+        if self._errors.pop(what, None) is not None:
+            self._tell()
+
+    def _failed(self, what: str, error: Exception) -> None:
+        words = str(error) or repr(error)
+        if self._errors.get(what) != words:
+            expected = isinstance(error, sqlite3.Error | OSError | RuntimeError)
+            log.error("ledger not tidied, %s: %s", what, words, exc_info=not expected)
+        self._errors[what] = words
+        self._tell()
+
+    def _tell(self) -> None:
+        self.kept = replace(self.kept, upkeep_error=next(iter(self._errors.values()), None))
+
+    def _tidy(self) -> float:
         now_ns = self._time_ns()
         gone, held_by = self._prune(now_ns)
-        first = self._upkeep.first()
+        first = self._upkeep.first(now_ns)
         oldest_s = None if first is None else round(max(0, now_ns - first[1]) / 1e9, 3)
-        self.kept = Kept(oldest_s, self._upkeep.pruned(), self._upkeep.erased(), held_by)
+        self.kept = replace(
+            self.kept,
+            oldest_s=oldest_s,
+            pruned=self._upkeep.pruned(),
+            erased=self._upkeep.erased(),
+            held_by=held_by,
+        )
         return PAUSE_S if gone else LOOK_S
 
-    def _erase(self) -> bool:
-        """One part of the request in hand, or of the next; False when there is none."""
+    def _erase(self) -> tuple[bool, float]:
+        """One part of the request in hand, or of the next: whether something was done, and when to ask again."""
         if self._erasing is None:
-            waiting = waiting_requests(self._data_dir)
-            if not waiting:
-                return False
-            self._erasing = erasing(self._upkeep, waiting[0], self._elsewhere)
-        if next(self._erasing, self) is self:
+            request = next(waiting_requests(self._data_dir), None)
+            if request is None:
+                self._erasure_well()
+                return False, 0.0
+            self._erasing = erasing(self._upkeep, request, self._elsewhere)
+        done = next(self._erasing, None)
+        if done is None:
             self._erasing = None
-        return True
+            self._erasure_well()
+        return (False, LOOK_S) if done is False else (True, 0.0)
 
     def _prune(self, now_ns: int) -> tuple[int, str | None]:
         """How many went, and whom older ones wait for."""
-        first, before_ns = self._upkeep.first(), now_ns - self._keep_ns()
+        first, before_ns = self._upkeep.first(now_ns), now_ns - self._keep_ns()
         if first is None or first[1] >= before_ns:
             return 0, None
         # One day's alerts an hour at most, so that a clock that jumps takes little.
         if self._monotonic() >= self._bound_until:
             self._bound_ns, self._bound_until = first[1] + DAY_NS, self._monotonic() + HOUR_S
         consumer = self._slowest()
-        gone = self._upkeep.prune(consumer.cursor, min(before_ns, self._bound_ns))
+        gone = self._upkeep.prune(consumer.cursor, min(before_ns, self._bound_ns), now_ns)
         held = consumer.cursor < first[0]
         return gone, consumer.name if held else None

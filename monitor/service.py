@@ -43,6 +43,7 @@ from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.standing import Standing
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules import native
+from dosimeter.rules.language.counting import Count
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +137,6 @@ def _chores(config: Config, ledger: Ledger, rulebook: Rulebook) -> Chores:
     with LedgerReader(config.ledger_path) as reader:
         ledger_id = reader.ledger_id
 
-    def keep_ns() -> int:
-        return max([config.ledger.days * DAY_NS, *(p.reach_ns for p in rulebook.policies)])
-
     def consumer() -> Consumer:
         return slowest(
             config.deliver_path,
@@ -153,10 +151,16 @@ def _chores(config: Config, ledger: Ledger, rulebook: Rulebook) -> Chores:
     return Chores(
         ledger.upkeep,
         config.data_dir,
-        keep_ns=keep_ns,
+        keep_ns=lambda: _keep_ns(config, rulebook),
         slowest=consumer,
         elsewhere=copies_beside(config.ledger_path, config.deliver_path),
     )
+
+
+def _keep_ns(config: Config, rulebook: Rulebook) -> int:
+    counts = [rule.when for rule in rulebook.second[0] if isinstance(rule.when, Count)]
+    reach = [*(p.reach_ns for p in rulebook.policies), *(count.within_ns for count in counts)]
+    return max([config.ledger.days * DAY_NS, *reach])
 
 
 def _drain(pipeline: Pipeline) -> bool:

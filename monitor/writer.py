@@ -28,12 +28,18 @@ log = logging.getLogger(__name__)
 LIMIT = 4096
 """Records that may wait. One read of the wire adds far fewer, so the bound is soft by that much."""
 RETRY_S = 0.5
+HURRY_S = 0.1
 
 
 class Chores(Protocol):
-    """What is done between commits, in parts. `turn` does one and returns the seconds until the next; never raises."""
+    """What is done between commits, in parts. `turn` does one and returns the seconds until the next; never raises.
+
+    `hurry`, from another thread and more than once: a turn that takes long is to end.
+    """
 
     def turn(self) -> float: ...
+
+    def hurry(self) -> None: ...
 
 
 class Sink(Protocol):
@@ -153,8 +159,13 @@ class Writer:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while self._thread is not None and self._thread.is_alive():
+            if self._chores is not None:
+                self._chores.hurry()
+            if (left := deadline - time.monotonic()) <= 0:
+                break
+            self._thread.join(min(left, HURRY_S))
         return not len(self._group) and not self._busy
 
     def _run(self) -> None:
@@ -171,7 +182,9 @@ class Writer:
                 group, self._group, self._busy = self._group, Group(), True
             if len(group):
                 self._commit(group)
-            if self._chores is not None and due is not None and due <= time.monotonic():
+            if self._stopping or self._chores is None or due is None:
+                pass  # there is no time for chores, or there are none
+            elif due <= time.monotonic():
                 due = self._chores.turn() + time.monotonic()
             self._busy = False
 

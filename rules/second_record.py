@@ -57,7 +57,8 @@ def build_count(found: Exceeded, decision: Decision) -> Alert:
         "counted": form.what,
         "within": span_text(form.within_s),
     }
-    about = [rule.sha256, [list(pair) for pair in found.group], list(found.hits)]
+    # Its hits tell it from every other; the group's values may name somebody, and an id is kept for good.
+    about = [rule.sha256, list(found.hits)]
     return _record("count", rule, decision, found.time_ns, about, said, words)
 
 

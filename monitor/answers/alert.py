@@ -32,6 +32,7 @@ from dosimeter.monitor.tlog.reader import LogUnreadable
 
 COLUMNS = {"user": "subject", "tenant": "tenant", "conversation": "conversation"}
 ROWS = 50
+DECIDED = ("alert", "digest", "count", "absent", "shift")
 HASHES = ("terms", "rule_sha256", "program_sha256", "pack_sha256", "calibration_sha256", "evidence")
 UNSTATED = "unstated"
 """The reason code of a label without one."""
@@ -87,14 +88,14 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None
 
 
 def find(asked: Asked, alert_id: str, reader: Reader) -> Found | None:
-    """None where there is none for this reader."""
+    """None where there is none for this reader, or the entry is of another kind: what people did is no alert."""
     with asked.alone() as history:
         try:
             found = history.alert(alert_id)
         except NoSuchEntry:
             return None
-    tenant = found.entry.get("tenant")
-    return found if asked.sees(tenant, reader) else None
+    seen = found.entry["kind"] in DECIDED and asked.sees(found.entry.get("tenant"), reader)
+    return found if seen else None
 
 
 def find_sample(asked: Asked, alert_id: str, reader: Reader) -> Sampled | None:

@@ -261,6 +261,7 @@ def backtest(asked: Asked, name: str, text: str, zone: str, reader: Reader) -> s
         feature=values.feature if values else "",
         threshold_sd=values.threshold if values else 0.0,
         bin_sd=1 / BINS_A_SD,
+        traffic_s=answer.days * 86_400,
         bins=tuple(
             (values.threshold + (at - BELOW) / BINS_A_SD, int(n))
             for at, n in enumerate(values.counts)

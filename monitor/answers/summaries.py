@@ -232,7 +232,9 @@ def _words(row: Mapping[str, Any]) -> str:
     """`alert 01a2…, tenant 7f…`: what it was first, then what it was asked with."""
     what = dict(json.loads(row["more"] or "{}").get("what", {}))
     head = str(what.pop("page", ""))
-    said = [f"{head} {row['about']}".strip()] if row["about"] or head else []
+    said = [f"{head} {row['about'] or ''}".strip()] if head or row["about"] else []
+    if row["subject"]:
+        said.append(f"subject {row['subject']}")
     for name, value in what.items():
         if name in ("from_ns", "to_ns"):
             said.append(f"{name.removesuffix('_ns')} {_utc(value)}")

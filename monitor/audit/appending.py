@@ -13,11 +13,15 @@ from typing import Any
 
 from dosimeter.monitor.audit import box
 from dosimeter.monitor.audit.columns import Value, constant_of, row_of
-from dosimeter.monitor.audit.entries import LABEL_IDS, Entry, encoded, leaf_of
+from dosimeter.monitor.audit.entries import LABEL_IDS, MAX_TIME_NS, Entry, encoded, leaf_of
 from dosimeter.monitor.audit.hot import Appended, Batch, HotStore, Sealed
-from dosimeter.monitor.audit.keys import KeyStore, Name, month_of
+from dosimeter.monitor.audit.keys import KeyStore, Name, NameGone, month_of
+from dosimeter.monitor.tlog.tiles import MAX_ENTRY
 
 Ids = dict[Name, bytes]
+TRIES = 5
+"""While somebody is being erased whose entries come in."""
+_ANY = dict.fromkeys(LABEL_IDS.values(), "0" * 32) | {"evidence": "0" * 64}
 
 
 class Appender:
@@ -35,22 +39,47 @@ class Appender:
         *,
         blobs: Sequence[bytes] = (),
         cursors: Mapping[str, Any] | None = None,
+        first: Callable[[], None] = lambda: None,
     ) -> Appended:
-        """Durable when this returns. Raises StoreStalled (nothing was accepted), ValueError for what has no leaf."""
+        """Durable when this returns. Raises StoreStalled (nothing was accepted), ValueError for what has no leaf, and
+        NameGone where somebody was erased whom an entry names by id.
+
+        first: run inside the transaction before anything is written.
+        """
         now_ns = self._now_ns()
-        named = self._named(entries)
-        wanted = {
-            (subject, month_of(entry.time_ns))
-            for entry, (_, subject) in zip(entries, named, strict=True)
-            if entry.evidence is not None and subject is not None
-        }
-        keys = self.keys.keys(wanted) if wanted else {}
+        named, keys = self._owned(entries)
         sealed = [
             self._sealed(entry, ids, subject, keys, now_ns)
             for entry, (ids, subject) in zip(entries, named, strict=True)
         ]
         terms = {entry.terms for entry in entries if entry.terms is not None}
-        return self.hot.append(Batch(sealed, (*blobs, *terms), cursors or {}))
+        return self.hot.append(Batch(sealed, (*blobs, *terms), cursors or {}), first=first)
+
+    def fits(self, entry: Entry) -> None:
+        """Raises ValueError for what can have no leaf. Nothing is written."""
+        for value in entry.names.values():
+            value.encode()
+        leaf = leaf_of(entry, MAX_TIME_NS, _ANY)
+        _short(encoded(leaf))
+        row_of(leaf, *self._parsed(entry.terms))
+
+    def _owned(
+        self, entries: Sequence[Entry]
+    ) -> tuple[list[tuple[dict[str, str], bytes | None]], Mapping[tuple[bytes, int], bytes]]:
+        """Names and keys that belong together: one who is erased in between is found under a new id, or not at all."""
+        for left in reversed(range(TRIES)):
+            try:
+                named = self._named(entries)
+                wanted = {
+                    (subject, month_of(entry.time_ns))
+                    for entry, (_, subject) in zip(entries, named, strict=True)
+                    if entry.evidence is not None and subject is not None
+                }
+                return named, self.keys.keys(wanted) if wanted else {}
+            except NameGone:
+                if not left:
+                    raise
+        raise AssertionError
 
     def _named(self, entries: Sequence[Entry]) -> list[tuple[dict[str, str], bytes | None]]:
         """Of each the random ids that stand in its leaf, and the subject its evidence is encrypted for.
@@ -115,7 +144,7 @@ class Appender:
             evidence = (about, subject, month, shut)
         leaf = leaf_of(entry, now_ns, more)
         return Sealed(
-            encoded(leaf),
+            _short(encoded(leaf)),
             row_of(leaf, *self._parsed(entry.terms)),
             evidence,
             drops_hold=None if entry.drops_hold is None else bytes.fromhex(entry.drops_hold),
@@ -132,3 +161,9 @@ class Appender:
             read = json.loads(terms)
             found = self._terms[terms] = (read, constant_of(read))
         return found
+
+
+def _short(leaf: bytes) -> bytes:
+    if len(leaf) > MAX_ENTRY:
+        raise ValueError(f"an entry of {len(leaf):,} bytes; a log takes at most {MAX_ENTRY:,}")
+    return leaf

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dosimeter.rules.canonical import MAX_INT
+
 Kind = Literal["int", "text", "id", "hash"]
 """int: 64 bits, signed. id: 16 bytes, hex in a leaf. hash: 32 bytes, hex in a leaf."""
 
@@ -70,7 +72,7 @@ def row_of(
     """One row, in the order of COLUMNS. A record without terms says rule, severity and the like itself.
 
     constant: `constant_of` the terms, where it is known. Raises ValueError for an id or hash that is not hex of its
-    length.
+    length, and for a number that is none.
     """
     known = _IN_LEAF if terms else _KNOWN
     row: list[Value] = []
@@ -89,6 +91,13 @@ def constant_of(terms: Mapping[str, Any]) -> tuple[Value, ...]:
     return tuple([None if value is None else read(value) for value, read in found])
 
 
+def _whole(found: Any) -> int:
+    """A column of numbers takes nothing else: SQLite and Parquet would each make their own of it."""
+    if not isinstance(found, int) or not -MAX_INT <= found <= MAX_INT:
+        raise ValueError(f"a {type(found).__name__} stands where a whole number of 64 bits should")
+    return int(found)
+
+
 def _text(found: Any) -> str:
     """A model stands for its name: its digest is in the terms."""
     if type(found) is str:
@@ -98,6 +107,8 @@ def _text(found: Any) -> str:
 
 def _bytes(n: int) -> Callable[[Any], bytes]:
     def read(found: Any) -> bytes:
+        if not isinstance(found, str):
+            raise ValueError(f"a {type(found).__name__} stands where {n} bytes in hex should")
         data = bytes.fromhex(found)
         if len(data) != n:
             raise ValueError(f"`{found}` has {len(data)} bytes, not {n}")
@@ -107,7 +118,7 @@ def _bytes(n: int) -> Callable[[Any], bytes]:
 
 
 _READ: Mapping[Kind, Callable[[Any], Value]] = {
-    "int": int,
+    "int": _whole,
     "text": _text,
     "id": _bytes(16),
     "hash": _bytes(32),

@@ -43,6 +43,13 @@ _APART = frozenset({"v", "kind", "event_id", "time_ns", "labels", *_WORDS})
 _APART_OF_ALERT = _APART | {*_CONSTANT, "also"}
 LABEL_IDS = {"tenant": "tenant", "user": "subject", "conversation": "conversation"}
 """Label of a record -> the field of the leaf that has its random id."""
+_OURS = frozenset(
+    {"id", "ingested_ns", "source", "seq", *LABEL_IDS.values(), "route", "terms", "evidence", "about", "actor",
+     "verdict", "more"}
+)  # fmt: skip
+"""Fields of a leaf that history finds out itself: a record that brought one would speak for somebody else."""
+MAX_DEPTH = 32
+"""Of brackets within brackets, far from what would stop whoever reads the leaf."""
 
 
 @dataclass(slots=True)
@@ -102,17 +109,31 @@ class Taken:
 
 
 def from_record(core: bytes, source: str, seq: int) -> Taken:
-    """Raises ValueError for what is no record that this release knows."""
+    """Raises ValueError for what is no record that this release knows; its text has nothing of what stands in it."""
     try:
-        return _taken(_LOADS(core.decode()), source, seq)
+        record = _LOADS(core.decode())
+        if core.count(b"[") + core.count(b"{") > MAX_DEPTH and _depth(record) > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} brackets within brackets")
+        return _taken(record, source, seq)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a record: {error!r}") from error
 
 
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        each = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [inner for one in each if isinstance(one, list) for inner in one]
+    return depth
+
+
 def _taken(record: Any, source: str, seq: int) -> Taken:
-    if not isinstance(record, dict) or record.get("kind") not in DECIDED:
-        raise ValueError(f"kind `{str(record)[:80]}` is none of {', '.join(DECIDED)}")
-    kind = str(record["kind"])
+    kind = record.get("kind") if isinstance(record, dict) else None
+    if kind not in DECIDED:
+        raise ValueError(f"its kind is none of {', '.join(DECIDED)}")
+    if own := sorted(record.keys() & _OURS):
+        raise ValueError(f"`{own[0]}` is for history alone to say")
     labels = _texts(record.get("labels"))
     words = {name: str(record[name]) for name in _WORDS if record.get(name)}
     apart = _APART_OF_ALERT if kind == "alert" else _APART
@@ -173,13 +194,13 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-_LOADS = json.JSONDecoder(parse_float=_no_float, parse_int=_whole).decode
+_LOADS = json.JSONDecoder(parse_float=_no_float, parse_int=_whole, parse_constant=_no_float).decode
 
 
 def _event_id(record: Mapping[str, Any]) -> str:
     found = record.get("event_id")
     if not isinstance(found, str) or len(found) != 32 or not _is_hex(found):
-        raise ValueError(f"event id `{str(found)[:40]}` is not 32 hex characters")
+        raise ValueError("its event id is not 32 hex characters")
     return found
 
 
@@ -190,7 +211,7 @@ def _is_hex(text: str) -> bool:
 def _integer(record: Mapping[str, Any], name: str) -> int:
     found = record.get(name)
     if not isinstance(found, int) or isinstance(found, bool):
-        raise ValueError(f"`{name}` is `{str(found)[:40]}`, not a whole number")
+        raise ValueError(f"`{name}` is a {type(found).__name__}, not a whole number")
     return found
 
 

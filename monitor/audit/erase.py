@@ -121,7 +121,10 @@ class Eraser:
         fields |= {"tenant": of.hex()} if of else {}
         fields |= {"approver": actor_id(approver, self._keys)} if approver else {}
         intent = Intent(own_id(now_ns), whom, about, fields["actor"])
-        self._appender.append([Entry("erase", intent.id, now_ns, fields=fields)])
+        self._appender.append(
+            [Entry("erase", intent.id, now_ns, fields=fields)],
+            first=lambda: not_held(self._hot.holds(), scope, of),  # one may have been put meanwhile
+        )
         return self._carry_out(intent, scope, [one["id"] for one in exports])
 
     def preview(self, whom: Whom, tenant: str | None, value: str) -> dict[str, int]:

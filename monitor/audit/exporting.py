@@ -19,6 +19,7 @@ from dosimeter.monitor.audit import tables
 from dosimeter.monitor.audit.asking import Answer, Question, table_of
 from dosimeter.monitor.audit.box import CannotOpen
 from dosimeter.monitor.audit.bundle import Bundle
+from dosimeter.monitor.audit.columns import NAMES, row_of
 from dosimeter.monitor.audit.evidence_body import Body, decode_body
 from dosimeter.monitor.audit.history import Found, History
 from dosimeter.monitor.audit.times import shown
@@ -35,6 +36,17 @@ Progress = Callable[[int, int], None]
 
 class NotSigned(RuntimeError):
     """The newest entries are in no checkpoint yet, so nothing proves them; says what to do."""
+
+
+class StoreDiffers(RuntimeError):
+    """The store does not say what the log has signed, so nothing is exported from it."""
+
+    def __init__(self, idx: int, what: str) -> None:
+        self.idx = idx
+        super().__init__(
+            f"entry {idx}: the store is not as the log says: {what}\n"
+            "  hint: `dosimeter audit verify` names everything that was changed"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +80,14 @@ def export_alerts(
     wait: Callable[[float], None] = time.sleep,
     progress: Progress = lambda done, of: None,
 ) -> Exported:
-    """path: a new file. Raises NotSigned, LogUnreadable, NoteError, OSError, CannotOpen."""
+    """path: a new file. Raises NotSigned, StoreDiffers, LogUnreadable, NoteError, OSError, CannotOpen."""
     ids = [row["id"] for row in answer.rows]
     about = history.about(ids)
     span = {"from_ns": asked.within.from_ns, "to_ns": asked.within.to_ns + LATE_NS}
     seen = [*history.rows("coverage", **span), *history.rows("gaps", to_ns=span["to_ns"])]
     indices = sorted({*about, *(int(row["idx"]) for row in (*answer.rows, *seen))})
     log = _signed(history, max(indices, default=-1) + 1, wait)
+    _as_proven(history, log, answer.rows)
     bundle = Bundle(path)
     try:
         columns, rows = table_of(answer.rows, asked.within.zone)
@@ -158,6 +171,21 @@ def _signed(history: History, size: int, wait: Callable[[float], None]) -> LogRe
         waited += LOOK_S
         log.refresh()
     return log
+
+
+def _as_proven(history: History, log: LogReader, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows come out of the store, proofs out of the log: an export must not show the one and prove the other."""
+    for row in rows:
+        leaf = json.loads(log.leaf(int(row["idx"])))
+        body = history.hot.blob(leaf["terms"]) if "terms" in leaf else b"{}"
+        if body is None:
+            raise StoreDiffers(int(row["idx"]), "the rule's terms are not in the store")
+        said = (v.hex() if isinstance(v, bytes) else v for v in row_of(leaf, json.loads(body)))
+        for name, value in zip(NAMES, said, strict=True):
+            if row[name] != value and name != "verdict":  # of the reviewers, beside an alert
+                raise StoreDiffers(
+                    int(row["idx"]), f"`{name}` is `{row[name]}`, `{value}` in the log"
+                )
 
 
 def _tables(bundle: Bundle, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:

@@ -235,7 +235,10 @@ class HotStore:
 
     def blob(self, sha256: str) -> bytes | None:
         """What has this hash, checked; None where there is none, or it is not what it was."""
-        row = self.db.execute(SQL["get_blob"], (bytes.fromhex(sha256),)).fetchone()
+        try:
+            row = self.db.execute(SQL["get_blob"], (bytes.fromhex(sha256),)).fetchone()
+        except ValueError:  # no hash, as in a record whose terms are lost
+            return None
         if row is None or hashlib.sha256(row[0]).hexdigest() != sha256:
             return None
         return bytes(row[0])

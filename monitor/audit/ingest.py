@@ -6,6 +6,7 @@ already. It knows nothing of ledgers or Kafka, nor of tiles.
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +16,17 @@ from typing import Any
 
 from dosimeter.monitor.audit import box
 from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.entries import Entry, Taken, from_record
+from dosimeter.monitor.audit.entries import MAX_TIME_NS, Entry, Taken, from_record
 from dosimeter.monitor.audit.evidence_body import (
     Given,
     decode_body,
     encode_bodies,
     encode_body,
 )
+from dosimeter.monitor.audit.folder import HistoryFolder
+from dosimeter.monitor.audit.hot import Appended
+from dosimeter.monitor.audit.keys import NameGone
+from dosimeter.monitor.audit.known import KnownEntries
 from dosimeter.monitor.feed.items import (
     Alert,
     Batch,
@@ -71,6 +76,7 @@ class Ingest:
         """
         fresh = list(self._fresh(batch.items))
         findings = self.watcher.see(batch.items, now_ns)
+        fresh = self._new(fresh)
         blobs = [item.body for item in fresh if isinstance(item, Blob)]
         entries = [*_found(findings, now_ns), *self._entries(fresh, now_ns)]
         cursors: dict[str, Any] = {
@@ -83,12 +89,39 @@ class Ingest:
             cursors[self._feed] = cursor
         if not (entries or blobs or cursors):
             return 0
-        done = self._appender.append(entries, blobs=blobs, cursors=cursors)
+        done = self._append(entries, blobs, cursors, now_ns)
         self._cursor = cursor
         self.counts.items += len(batch.items)
         self.counts.entries += done.accepted
         self.counts.duplicates += done.duplicates + len(batch.items) - len(fresh)
         return done.accepted
+
+    def _append(
+        self, entries: Sequence[Entry], blobs: Sequence[bytes], cursors: dict[str, Any], now_ns: int
+    ) -> Appended:
+        """What can be no entry is refused, whoever sent it: it may not keep the others out."""
+        try:
+            return self._appender.append(entries, blobs=blobs, cursors=cursors)
+        except NameGone:  # erased just now: what would complete their evidence is not kept
+            left = [e for e in entries if e.subject is None or not self._is_gone(e.subject)]
+            return self._appender.append(left, blobs=blobs, cursors=cursors)
+        except (ValueError, OverflowError):
+            fitting = [self._fitting(one, now_ns) for one in entries]
+            return self._appender.append(fitting, blobs=blobs, cursors=cursors)
+
+    def _is_gone(self, subject: str) -> bool:
+        return self._appender.keys.gone(bytes.fromhex(subject))
+
+    def _fitting(self, entry: Entry, now_ns: int) -> Entry:
+        try:
+            self._appender.fits(entry)
+        except (ValueError, OverflowError) as error:
+            where = f"{entry.kind} {entry.id}, position {entry.seq}"
+            because = (
+                "a text that is not Unicode" if isinstance(error, UnicodeError) else str(error)
+            )
+            return self._refused(entry.id, entry.source, where, because, now_ns)
+        return entry
 
     def _fresh(self, items: Iterable[Item]) -> Iterator[Item]:
         """An alert that comes again may bring more evidence, and nothing else."""
@@ -97,6 +130,19 @@ class Ingest:
                 yield item
             elif item.evidence is not None:
                 yield Evidence(item.source, item.event_id, item.evidence)
+
+    def _new(self, items: list[Item]) -> list[Item]:
+        """A source that went back gives again what stands here, sealed by now or erased: that makes nothing new."""
+        doubtful = [
+            bytes.fromhex(item.event_id)
+            for item in items
+            if isinstance(item, Alert) and self.watcher.repeats(item.source, item.seq)
+        ]
+        if not doubtful:
+            return items
+        known = KnownEntries(self._appender.hot, HistoryFolder(self._appender.hot.path.parent))
+        there = {one.id.hex() for one in known.by("id", doubtful)}
+        return [one for one in items if not (isinstance(one, Alert) and one.event_id in there)]
 
     def _entries(self, items: Sequence[Item], now_ns: int) -> Iterator[Entry]:
         grown = {item.event_id: item.body for item in items if isinstance(item, Evidence)}
@@ -109,7 +155,12 @@ class Ingest:
             elif isinstance(item, Evidence) and item.event_id in grown:
                 yield from self._grown(item, now_ns)
             elif isinstance(item, Coverage):
-                yield _covered(item)
+                if item.from_ns <= item.to_ns < MAX_TIME_NS:
+                    yield _covered(item)
+                else:
+                    because = "its times are in no order, or in no year that has a name here"
+                    epoch = f"coverage of {item.epoch}"
+                    yield self._refused(identity(item), item.source, epoch, because, now_ns)
             elif isinstance(item, Refused):
                 where = item.source or "", item.where
                 yield self._refused(identity(item), *where, item.because, now_ns)
@@ -125,6 +176,7 @@ class Ingest:
                 if taken.entry.id != item.event_id:
                     raise ValueError(f"it says that it is {taken.entry.id}")
                 if (given := _hidden(taken, body)) is not None:
+                    taken.entry.names = taken.entry.names or {"request": _request(taken.entry)}
                     hidden.append((taken.entry, len(found), given))
                 found.append(taken.entry)
             except ValueError as error:
@@ -166,7 +218,8 @@ class Ingest:
         if after != before:
             yield Entry(
                 "evidence",
-                record_id(told.time_ns, about + after),
+                # By the key, which erasure destroys: else a guess at what was erased could be tried on the id.
+                record_id(told.time_ns, hmac.digest(key, about + after, "sha256")),
                 told.time_ns,  # the month of its alert: under the same key
                 item.source,
                 fields={"about": item.event_id},
@@ -204,6 +257,12 @@ def _hidden(taken: Taken, evidence: bytes | None) -> Given | None:
     if evidence is None:
         return core, None, ()
     return core, decode_evidence(evidence), reads_of(taken.entry.terms or b"{}")
+
+
+def _request(entry: Entry) -> str:
+    """What stands for somebody of whom nothing is known: the request by our own key, else the record."""
+    epoch, key = (entry.fields.get(name) for name in ("epoch", "key"))
+    return f"{epoch}/{key}" if isinstance(epoch, str) and isinstance(key, str) else entry.id
 
 
 def _covered(item: Coverage) -> Entry:

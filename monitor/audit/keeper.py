@@ -72,14 +72,30 @@ class Keeper:
                 f"{self.hot.path}: has {self.hot.size} entries, its log has {self.writer.size} signed\n"
                 "  hint: an older store was put back; restore the newest one, or run `audit verify`"
             )
-        public = self.folder.log / KEY
-        if not public.exists():
-            public.write_text(signer.verifier.vkey + "\n")
+        try:
+            self._continues()
+            self._publish(signer.verifier.vkey + "\n")
+        except BaseException:
+            self.writer.close()
+            raise
         self.signed = self.writer.size
         self.signed_ns = self.now_ns()
         self.anchored = {one.name: Anchored(one.outside) for one in self.anchors}
         self._busy: dict[str, threading.Thread] = {}
         self._note: str | None = None
+
+    def _continues(self) -> None:
+        """The last entry of the log is that of the store, which may have been put back and then written on."""
+        last = self.writer.size - 1
+        for index, leaf in self.hot.leaves(max(0, last), last + 1):
+            self.writer.append(index, [leaf])
+
+    def _publish(self, vkey: str) -> None:
+        """Also over what was cut off while it was written."""
+        path = self.folder.log / KEY
+        there = path.read_bytes() if path.exists() else b""
+        if there != vkey.encode() and vkey.encode().startswith(there):
+            path.write_text(vkey)
 
     def turn(self, *, now: bool = False) -> bool:
         """Write out what is new, and sign it when that is due, or `now`. Whether it signed.
@@ -94,7 +110,8 @@ class Keeper:
                 raise StoreError(f"{self.hot.path}: entry {first} is missing and not in the log")
             self.writer.append(first, [leaf for _, leaf in part])
         behind = self.writer.size - self.signed
-        late = self.now_ns() - self.signed_ns >= EVERY_S * 1e9
+        # A clock that was set back keeps nothing unsigned until it has caught up.
+        late = not 0 <= self.now_ns() - self.signed_ns < EVERY_S * 1e9
         if not behind and self.signed:
             self.signed_ns = self.now_ns()
         signs = behind >= EVERY_ENTRIES or (behind > 0 and (late or now))
@@ -113,7 +130,7 @@ class Keeper:
             state, busy = self.anchored[anchor.name], self._busy.get(anchor.name)
             if state.size >= self.signed or (busy is not None and busy.is_alive()):
                 continue
-            if state.error and self.now_ns() - state.tried_ns < AGAIN_NS:
+            if state.error and 0 <= self.now_ns() - state.tried_ns < AGAIN_NS:
                 continue
             state.tried_ns = self.now_ns()
             thread = threading.Thread(

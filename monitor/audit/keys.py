@@ -6,6 +6,7 @@ that stand for nobody. Its backups must be kept apart and short (docs/audit.md).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,6 +36,13 @@ class KeysError(RuntimeError):
     """The file cannot be used as a key store."""
 
 
+class NameGone(KeysError):
+    """Somebody was erased meanwhile: nothing more may lead to that id, and no key is made for it."""
+
+    def __init__(self, id_: bytes) -> None:
+        super().__init__(f"{id_.hex()} stands for nobody: erased\n  hint: do it again")
+
+
 @dataclass(frozen=True, slots=True)
 class Destroyed:
     keys: int
@@ -45,6 +53,11 @@ def month_of(time_ns: int) -> int:
     """202603 for a moment in March 2026, UTC."""
     at = datetime.fromtimestamp(max(0, time_ns) // 1_000_000_000, UTC)
     return 100 * at.year + at.month
+
+
+def _mark(id_: bytes) -> bytes:
+    """What is kept of one who was erased."""
+    return hashlib.sha256(id_).digest()
 
 
 class KeyStore:
@@ -85,9 +98,10 @@ class KeyStore:
             self._db.executescript(
                 f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {VERSION};\nCOMMIT;"
             )
+        self._db.execute(SQL["make_gone"])
 
     def ids(self, names: Iterable[Name], owners: Mapping[Name, bytes]) -> dict[Name, bytes]:
-        """The random id of each, made where there is none; durable when this returns. Raises StoreStalled.
+        """The random id of each, made where there is none; durable when this returns. Raises StoreStalled, NameGone.
 
         owners: for a name that leads to a subject (a conversation), the id of that subject: erased with it.
         """
@@ -97,6 +111,8 @@ class KeyStore:
         if missing:
             found = {}
             with self._writing():
+                self._stand({owners[name] for name in missing if name in owners})
+                self._stand({name[1] for name in missing if name[1]})
                 made = [(*name, self._random(16), owners.get(name)) for name in missing]
                 put = self._db.executemany(SQL["put_id"], made).rowcount
                 for name, one in zip(missing, made, strict=True):
@@ -111,13 +127,17 @@ class KeyStore:
         return {name: self._ids[name] for name in wanted}
 
     def keys(self, wanted: Iterable[KeyOf]) -> dict[KeyOf, bytes]:
-        """The key of each subject and month, 32 bytes, made where there is none; durable then. Raises StoreStalled."""
+        """The key of each subject and month, 32 bytes, made where there is none; durable then.
+
+        Raises StoreStalled, NameGone.
+        """
         self._forget_if_changed()
         each = set(wanted)
         missing = [one for one in each if one not in self._keys]
         if missing:
             found = {}
             with self._writing():
+                self._stand({subject for subject, _ in missing})
                 made = [(*one, self._random(32)) for one in missing]
                 put = self._db.executemany(SQL["put_key"], made).rowcount
                 for subject, month, key in made:
@@ -131,6 +151,13 @@ class KeyStore:
             self._seen()
         return {one: self._keys[one] for one in each}
 
+    def _stand(self, ids: Iterable[bytes]) -> None:
+        """Inside a transaction: what is erased stays erased. Raises NameGone."""
+        for id_ in ids:
+            if self.gone(id_):
+                self._ids.clear()
+                raise NameGone(id_)
+
     def find(self, kind: str, tenant: bytes, value: str) -> bytes | None:
         """The id of a label's value; None where there is none, or it was erased."""
         row = self._db.execute(SQL["find_id"], (kind, tenant, value)).fetchone()
@@ -140,6 +167,10 @@ class KeyStore:
         """(kind, value) that an id stands for; None once it was erased."""
         row = self._db.execute(SQL["find_name"], (id_,)).fetchone()
         return None if row is None else (row[0], row[1])
+
+    def gone(self, id_: bytes) -> bool:
+        """Whether it was erased."""
+        return self._db.execute(SQL["find_gone"], (_mark(id_),)).fetchone() is not None
 
     def key(self, subject: bytes, month: int) -> bytes | None:
         row = self._db.execute(SQL["find_key"], (subject, month)).fetchone()
@@ -159,6 +190,7 @@ class KeyStore:
             for subject in subjects:
                 keys += self._db.execute(SQL["destroy_keys"], (subject,)).rowcount
                 names += self._db.execute(SQL["destroy_names"], (subject, subject)).rowcount
+                self._db.execute(SQL["put_gone"], (_mark(subject),))
         self._ids.clear()
         self._keys.clear()
         self._clean()

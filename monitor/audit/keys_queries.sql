@@ -36,3 +36,13 @@ SELECT id FROM name WHERE tenant = ? AND kind <> 'tenant'
 
 -- name: months
 SELECT month FROM subject_key WHERE subject = ? ORDER BY month
+
+-- name: make_gone
+-- Hashes of the ids of those who were erased, so that nothing under way makes a key or a name for one of them again.
+CREATE TABLE IF NOT EXISTS gone (mark BLOB PRIMARY KEY) WITHOUT ROWID
+
+-- name: put_gone
+INSERT INTO gone (mark) VALUES (?) ON CONFLICT (mark) DO NOTHING
+
+-- name: find_gone
+SELECT 1 FROM gone WHERE mark = ?

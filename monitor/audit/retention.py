@@ -28,6 +28,8 @@ from dosimeter.monitor.audit.sealed_file import EVIDENCE, about_of, synced, writ
 from dosimeter.monitor.audit.sealing import SQL
 
 DAY_NS = 86_400 * 1_000_000_000
+MOST = 300
+"""Files of a kind that go at once, so that the entry which names them fits into the log; the rest an hour later."""
 _MONTH = "keys_before"
 """In hot.db: keys of earlier months were destroyed."""
 _BY: tuple[By, ...] = ("id", "subject", "conversation", "tenant")
@@ -94,7 +96,7 @@ class Retention:
         month = month_of(before_ns)
         if not core and not evidence and month <= int(self._hot.meta(_MONTH) or 0):
             return None
-        return Going(tuple(evidence), tuple(core), month)
+        return Going(tuple(evidence[:MOST]), tuple(core[:MOST]), month)
 
     @staticmethod
     def entry_of(going: Going, now_ns: int) -> Entry:

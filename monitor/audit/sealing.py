@@ -8,13 +8,15 @@ removed at the next start; after it everything is sealed. The log is not touched
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.audit.columns import NAMES
+from dosimeter.monitor.audit.columns import NAMES, row_of
 from dosimeter.monitor.audit.entries import Entry
 from dosimeter.monitor.audit.folder import HistoryFolder
 from dosimeter.monitor.audit.hot import HotStore, Segment
@@ -43,6 +45,8 @@ MAX_ROWS = 32_768
 """Of one segment: its transaction must be shorter than the others wait for theirs (hot.BUSY_S)."""
 SQL = load_sql("dosimeter.monitor.audit", "sealing.sql")
 _COLUMNS = f"idx, {', '.join(NAMES)}"
+_TERMS = NAMES.index("terms")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Sealer:
         `entry_of` the segment next.
         """
         first = next_first(self._hot)
-        past = self._past(first, min(log_size, slowest, first + self._max_rows))
+        past = self._sound(first, self._past(first, min(log_size, slowest, first + self._max_rows)))
         if past <= first:
             return None
         evidence = self._hot.db.execute(SQL["evidence_of"], (first, past, first, past)).fetchall()
@@ -103,11 +107,30 @@ class Sealer:
 
     def _past(self, first: int, limit: int) -> int:
         """The first position that is too young, or missing; at most `limit`."""
-        young = self._now_ns() - self._grace_ns
-        row = self._hot.db.execute(SQL["first_young"], (first, limit, young)).fetchone()
+        now_ns = self._now_ns()
+        span = first, limit, now_ns - self._grace_ns, now_ns
+        row = self._hot.db.execute(SQL["first_young"], span).fetchone()
         past = limit if row[0] is None else int(row[0])
         count = self._hot.db.execute(SQL["count"], (first, past)).fetchone()[0]
         return past if count == past - first else first  # nothing is sealed around a hole
+
+    def _sound(self, first: int, past: int) -> int:
+        """The first position whose stored columns are not those of its leaf: verification believes a sealed file."""
+        terms: dict[bytes | None, Any] = {None: {}}
+        for at in range(first, past, GROUP):
+            leaves = self._hot.leaves(at, min(at + GROUP, past))
+            for (idx, leaf), (_, *row) in zip(leaves, self._group(at, past), strict=True):
+                sha = row[_TERMS]
+                if sha not in terms:
+                    terms[sha] = json.loads(self._hot.blob(sha.hex()) or b"{}")
+                try:
+                    same = row_of(json.loads(leaf), terms[sha]) == tuple(row)
+                except (ValueError, TypeError, AttributeError):
+                    same = False
+                if not same:
+                    log.error("entry %d is not sealed: its row is not what its leaf says", idx)
+                    return idx
+        return past
 
     def _write(self, first: int, past: int, evidence: Sequence[Sequence[Any]]) -> Files:
         name = f"{first:012d}-{past:012d}.parquet"
@@ -125,9 +148,12 @@ class Sealer:
         return Files(name, name if evidence else None, low, high)
 
     def _rows(self, first: int, past: int) -> Iterator[list[tuple[Any, ...]]]:
-        query = SQL["rows"].replace("/* columns */", _COLUMNS)
         for at in range(first, past, GROUP):
-            yield self._hot.db.execute(query, (at, min(at + GROUP, past))).fetchall()
+            yield self._group(at, past)
+
+    def _group(self, at: int, past: int) -> list[tuple[Any, ...]]:
+        query = SQL["rows"].replace("/* columns */", _COLUMNS)
+        return self._hot.db.execute(query, (at, min(at + GROUP, past))).fetchall()
 
     def _leaves_hash(self, first: int, past: int) -> str:
         """SHA-256 of the leaves' hashes one after the other: the file says which part of the log it is."""

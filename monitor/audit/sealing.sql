@@ -4,7 +4,8 @@
 SELECT count(*), min(ingested_ns) FROM entry
 
 -- name: first_young
-SELECT min(idx) FROM entry WHERE idx >= ? AND idx < ? AND ingested_ns > ?
+-- What a clock that ran ahead has taken in does not stop the rest for as long.
+SELECT min(idx) FROM entry WHERE idx >= ? AND idx < ? AND ingested_ns > ? AND ingested_ns <= ?
 
 -- name: count
 SELECT count(*) FROM entry WHERE idx >= ? AND idx < ?

@@ -23,7 +23,7 @@ from dosimeter.monitor.audit.folder import HistoryFolder
 from dosimeter.monitor.audit.hot import HotStore, StoreStalled
 from dosimeter.monitor.audit.ingest import FEED, Ingest
 from dosimeter.monitor.audit.keeper import Keeper
-from dosimeter.monitor.audit.keys import KeyStore
+from dosimeter.monitor.audit.keys import KeysError, KeyStore
 from dosimeter.monitor.audit.retention import Retention
 from dosimeter.monitor.audit.tidying import Tidying
 from dosimeter.monitor.config import Config
@@ -82,7 +82,14 @@ class History:
         }
         self.appender.append([Entry("restart", own_id(now_ns), now_ns, fields=said)])
         for intent in self.eraser.unfinished():
-            self.eraser.finish(intent)
+            try:
+                self.eraser.finish(intent)
+            except KeysError as error:  # somebody reads the file that is to be cleaned
+                log.error(
+                    "erasure %s is not finished, and is tried at the next start: %s",
+                    intent.id,
+                    error,
+                )
 
     @property
     def cursor(self) -> Any:
@@ -252,7 +259,7 @@ def _turn(history: History, feed: Feed, stop: threading.Event) -> bool:
         taken = history.take(batch)
         history.keeper.turn()
         worked = history.tidying.turn()
-    except (StoreStalled, OSError) as error:
+    except (StoreStalled, KeysError, OSError) as error:
         log.error("history cannot be written, will try again: %s", error)
         feed.rewind()
         stop.wait(RETRY_S)

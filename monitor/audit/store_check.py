@@ -69,7 +69,9 @@ class StoreCheck:
         self._terms: dict[str, Mapping[str, Any]] = {}
         self._unknown: set[str] = set()
         self._gone: set[str] = set()  # files whose time is over, as the log says
-        self._sealed_hash: dict[int, str] = {}  # first -> of the core file, as the log says
+        # first -> of the core file and of the leaves it was made of, as the log says
+        self._sealed_hash: dict[int, tuple[str, str]] = {}
+        self._leaves: dict[int, Any] = {}  # first -> hash over the log's leaves of that file
         self._holds: dict[str, str] = {}  # on whom -> by which entry, as the log says; empty: none
         self._hashes: dict[Path, str] = {}
         self._beside: set[int] = set()  # labels that were compared although their file is believed
@@ -88,6 +90,7 @@ class StoreCheck:
                 path = self._path(segment)
                 if path is not None and self._hash(path) == segment.sha256:
                     self._believed.append(segment)  # until the log says what was sealed
+                    self._leaves[segment.first] = hashlib.sha256()
             self._believing = iter(self._believed)
             self._within = next(self._believing, None)
             self._sealed = self._sealed_rows(
@@ -126,7 +129,10 @@ class StoreCheck:
                 what = "a label stands beside the sealed files and in none"
                 self._add(idx, what, "", row_hash(row_))
         for index, leaf in enumerate(leaves, first):
-            if self._is_believed(index) and index not in found:
+            believed = self._is_believed(index)
+            if believed and self._within is not None:
+                self._leaves[self._within.first].update(leaf_hash(leaf))
+            if believed and index not in found:
                 if _ALERT not in leaf:
                     self._read(index, leaf)
             else:
@@ -182,7 +188,16 @@ class StoreCheck:
             about = str(said.get("about") or said.get("subject"))
             self._holds[about] = str(said["id"]) if kind == "hold" else ""
         elif kind == "seal" and isinstance(said.get("first"), int):
-            self._sealed_hash[said["first"]] = str(said.get("core_sha256"))
+            told = str(said.get("core_sha256")), str(said.get("leaves_sha256"))
+            if (
+                self._sealed_hash.setdefault(said["first"], told) != told
+            ):  # sealing never says two things
+                what = f"entry {said['id']} says anew what was sealed from {said['first']} on"
+                self._add(
+                    said["first"],
+                    what,
+                    *(one[0] for one in (self._sealed_hash[said["first"]], told)),
+                )
 
     def _terms_of(self, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """None where they are not there, which is said once."""
@@ -253,7 +268,8 @@ class StoreCheck:
     def _doubted(self) -> None:
         """Files that were believed and that no entry of the log vouches for are read row by row after all."""
         for segment in self._believed:
-            if self._sealed_hash.get(segment.first) == segment.sha256:
+            read = self._leaves[segment.first].hexdigest()
+            if self._sealed_hash.get(segment.first) == (segment.sha256, read):
                 rows = sum(segment.first <= at < segment.past for at in self._beside)
                 self.vouched += segment.past - segment.first - rows
                 continue
@@ -297,7 +313,7 @@ class StoreCheck:
             return
         self.files += 1
         found = self._hash(path)
-        logged = self._sealed_hash.get(segment.first)
+        logged = self._sealed_hash.get(segment.first, (None,))[0]
         for claimed in {segment.sha256, logged or segment.sha256}:
             if found != claimed:
                 what = f"core/{segment.core} is not the file that was sealed"

@@ -68,7 +68,7 @@ class Tidying:
     def turn(self) -> bool:
         """One step, if one is due. Raises StoreStalled, OSError."""
         now_ns = self._now_ns()
-        if not self._sealing and now_ns - self._looked < LOOK_NS:
+        if not self._sealing and 0 <= now_ns - self._looked < LOOK_NS:
             return False
         if self._checking is not None and self._checking.is_alive():
             return False  # it holds one moment of the store against the files of that moment
@@ -80,10 +80,10 @@ class Tidying:
             if segment is not None:
                 self._appender.append([self._sealer.entry_of(segment)])
                 return True
-        if now_ns - self._retained >= RETAIN_NS:
+        if not 0 <= now_ns - self._retained < RETAIN_NS:
             self._retained = now_ns
             self._retain(now_ns)
-        if now_ns - self._verified >= VERIFY_NS:
+        if not 0 <= now_ns - self._verified < VERIFY_NS:
             self._verified = now_ns
             self._check()
         return False

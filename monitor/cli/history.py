@@ -25,11 +25,20 @@ NEEDS = ("cryptography", "duckdb", "fastapi", "jinja2", "jwt", "pyarrow", "uvico
 
 
 def add_parser(subparsers: Any) -> None:
-    history = subparsers.add_parser("history", help="keep the history that auditors query")
+    history = subparsers.add_parser(
+        "history",
+        help="keep the history that auditors query",
+        description="Keep the history that auditors query, and serve its pages until SIGTERM. Without `pages.oidc` it "
+        "prints a link that lets one person in, once; start it anew for another.",
+        epilog="example: dosimeter history --data-dir /var/lib/dosimeter --port 0",
+    )
     history.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's own file")
     history.add_argument("--data-dir", type=Path, metavar="DIR", help="instead of the file's")
     history.add_argument(
-        "--port", type=int, metavar="N", help="of the pages, instead of the file's"
+        "--port",
+        type=int,
+        metavar="N",
+        help="of the pages, instead of the file's (default 7788; 0: any free one)",
     )
     history.add_argument("--once", action="store_true", help="take in what is there, sign, and end")
     history.add_argument("--json", action="store_true", help="say at the end what was done")
@@ -39,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: stopped by a signal, or all is taken in. 2, 3, 4: usage, environment, data."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kafka").setLevel(logging.WARNING)  # each connection, and each step of it
     try:
         config = load_config(args.config) if args.config else Config()
     except (ValueError, OSError) as error:
@@ -63,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.audit.keys import KeysError
     from dosimeter.monitor.audit.service import run_history
     from dosimeter.monitor.history.lock import AlreadyWriting
+    from dosimeter.monitor.pages.serve import ServeError
     from dosimeter.monitor.tlog.note import NoteError
     from dosimeter.monitor.tlog.writer import LogError
 
@@ -71,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         done = run_history(config, stop_on_signals(), once=args.once, ready=ready)
-    except (StoreStalled, AlreadyWriting, OSError) as error:
+    except (StoreStalled, AlreadyWriting, ServeError, OSError) as error:
         print(f"dosimeter history: {error}", file=sys.stderr)
         return ENVIRONMENT
     except (StoreError, KeysError, LogError, NoteError) as error:

@@ -91,17 +91,19 @@ class Hours:
         """Close every window at the last look, in the middle of its hour."""
         if self._looked is None:
             return []
-        self._flushed = self._looked
+        looked = self._flushed = self._looked
         return [
             coverage
             for epoch, window in sorted(self._windows.items())
-            for coverage in self._close(epoch, window, self._flushed)
+            for coverage in self._close(epoch, window, looked)
         ]
 
     def _close(self, epoch: str, window: Window, to_ns: int) -> list[Coverage]:
         if window.base is None:
             return []
         base, window.base = window.base, None
+        if to_ns <= window.from_ns:  # seen at the very beginning of an hour: a window has an inside
+            to_ns = self._flushed = window.from_ns + 1
         found: dict[str, Any] = {n: window.seen.get(n, 0) - base.get(n, 0) for n in COUNTS}
         for name in TABLES:
             found[name] = _difference(window.seen.get(name, {}), base.get(name, {}))

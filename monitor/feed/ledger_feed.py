@@ -206,8 +206,9 @@ class LedgerFeed:
         return True
 
     def _alert(self, row: StoredAlert, reader: LedgerReader, now_ns: int) -> Iterator[Item]:
-        yield from self._named(row, reader)
-        kind = row.record.get("kind")
+        record = _record(row)
+        yield from self._named(record, reader)
+        kind = record.get("kind")
         evidence = reader.evidence(row.event_id) if kind == "alert" else None
         grows = may_grow(kind, row.committed_ns, now_ns)
         if grows:
@@ -215,9 +216,9 @@ class LedgerFeed:
         self._seq, self._event_id = row.seq, row.event_id
         yield Alert(self._source, row.seq, row.event_id, row.core, evidence, final=not grows)
 
-    def _named(self, row: StoredAlert, reader: LedgerReader) -> Iterator[Blob]:
+    def _named(self, record: Mapping[str, Any], reader: LedgerReader) -> Iterator[Blob]:
         """The blobs that a record names, as far as the ledger has them and they were not given."""
-        for sha256 in _hashes(row.record):
+        for sha256 in _hashes(record):
             if sha256 in self._blobs or sha256 in self._absent:
                 continue
             body = reader.blob(sha256)
@@ -241,8 +242,18 @@ def _or(found: int | None, otherwise: int) -> int:
     return otherwise if found is None else found
 
 
+def _record(row: StoredAlert) -> Mapping[str, Any]:
+    """Empty where it is none: it is given as it is, to be refused by name, and keeps nothing after it waiting."""
+    with suppress(ValueError, RecursionError):
+        if isinstance(row.record, dict):
+            return row.record
+    return {}
+
+
 def _hashes(record: Mapping[str, Any]) -> Iterator[str]:
     """Of the record itself and of the other conditions it names."""
     also = record.get("also")
     for part in (record, *(also if isinstance(also, list) else ())):
-        yield from [part[name] for name in part if name.endswith("_sha256")]
+        if isinstance(part, Mapping):
+            named = (value for name, value in part.items() if name.endswith("_sha256"))
+            yield from [sha for sha in named if isinstance(sha, str)]

@@ -97,6 +97,7 @@ class _Source:
     received: int = 0
     exact_after: int = 0  # positions up to here may be absent though nothing is
     rolled_ns: int = 0
+    again: int = 0  # after it went back: positions up to here may be of what had come before
     missing: list[list[int]] = field(default_factory=list)
 
 
@@ -138,6 +139,11 @@ class Watcher:
         return (
             one is not None and seq <= one.high and not any(a <= seq <= b for a, b in one.missing)
         )
+
+    def repeats(self, source: str, seq: int) -> bool:
+        """Whether what has not come at this position may have come before the source went back."""
+        one = self._sources.get(source)
+        return one is not None and seq <= one.again
 
     def see(self, items: Iterable[Item], now_ns: int) -> list[Finding]:
         """What these items and the time that went by say. now_ns: the clock of history."""
@@ -215,6 +221,7 @@ class Watcher:
     def _rolled(self, one: _Source, item: Rolled) -> list[Finding]:
         one.rolled_ns = item.at_ns
         top = max(one.high, item.had)
+        one.again = max(one.again, top)
         one.high, one.claimed = min(one.high, item.has), item.has
         one.received = min(one.received, item.has)
         missing = Missing(one.missing)

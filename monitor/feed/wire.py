@@ -135,7 +135,7 @@ def _unpacked(value: Any, limit: int) -> bytes:
             if stream.eof or len(body) > limit:
                 return body
             raise ValueError("its end is missing")
-    raise ValueError(f"{_shown(value)} is neither text nor packed")
+    raise ValueError(f"a {type(value).__name__} is neither text nor packed")  # it may be personal
 
 
 def _maybe(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:

@@ -23,6 +23,8 @@ STORE_VERSION = 3
 ADDED = {1: "verdict_schema.sql", 2: "deliver_schema_3.sql"}
 """What the next version adds to each."""
 SQL = load_sql(PACKAGE, "deliver_queries.sql")
+LOOKS = 5
+"""At both files, until nothing changed in between."""
 
 
 class StoreError(RuntimeError):
@@ -218,9 +220,16 @@ class CursorStore:
 
     def conservation(self, sink: str, ledger: LedgerReader) -> Conservation:
         """Count both sides. Right at any moment, also while both files are being written."""
-        position = self.position(sink)
-        accepted, queued = ledger.count_deliverable(position.cursor)
-        accepted -= position.missed
+        for _ in range(LOOKS):
+            position = self.position(sink)
+            accepted, queued = ledger.count_deliverable(position.cursor)
+            pruned = ledger.pruned()
+            if self.position(sink) == position:  # else what it settled meanwhile may be pruned too
+                break
+        missed = position.missed
+        if position.cursor < pruned.through:  # as `skip_pruned` will say
+            missed = pruned.deliverable - position.delivered - position.dead - position.withheld
+        accepted -= missed
         return Conservation(accepted, position.delivered, position.dead, queued, position.withheld)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -71,9 +72,9 @@ def ask_erasure(data_dir: Path, event_ids: Sequence[str], now_ns: int) -> str:
 
 
 def erasure_state(data_dir: Path, request: str) -> Literal["waiting", "done"]:
-    """done: nothing of it waits any more."""
-    waiting = any((data_dir / FOLDER).glob(f"{request}*.json"))
-    return "waiting" if waiting else "done"
+    """done: nothing of it waits any more. What was put aside was not done."""
+    left = (data_dir / FOLDER).glob(f"{request}*")
+    return "waiting" if any(path.suffix in (".json", ".wrong") for path in left) else "done"
 
 
 def erase_in_ledger(data_dir: Path, event_ids: Sequence[str], now_ns: int) -> str:
@@ -116,32 +117,47 @@ def copies_beside(ledger: Path, store: Path) -> tuple[Elsewhere, ...]:
     return refused, delivered
 
 
-def waiting_requests(data_dir: Path) -> list[Request]:
-    """By name. A file that is no request is renamed, with a word in the log."""
+def waiting_requests(data_dir: Path) -> Iterator[Request]:
+    """By name, each read when it is its turn. What is no request is renamed, with a word in the log.
+
+    Raises OSError, after all others: one cannot be read. It may be a request, and waits.
+    """
     try:
         paths = sorted((data_dir / FOLDER).iterdir())
-    except OSError:
-        return []
-    found = (_read(path) for path in paths if path.suffix == ".json")
-    return [request for request in found if request is not None]
+    except FileNotFoundError:
+        return
+    trouble: OSError | None = None
+    for path in paths:
+        if path.suffix != ".json":
+            continue
+        try:
+            request = _read(path)
+        except OSError as error:
+            trouble = trouble or error
+            continue
+        if request is not None:
+            yield request
+    if trouble is not None:
+        raise trouble
 
 
-def erasing(upkeep: Upkeep, request: Request, elsewhere: Sequence[Elsewhere]) -> Iterator[None]:
+def erasing(upkeep: Upkeep, request: Request, elsewhere: Sequence[Elsewhere]) -> Iterator[bool]:
     """Do what a request asks for, in parts that each hold up a commit for a moment; it is done when this ends.
 
-    After a crash it is done again from the beginning, which changes nothing that was done.
+    True: a part is done; False: somebody is in the way, and there is no hurry to ask again. After a crash it is done
+    again from the beginning, which changes nothing that was done.
     """
     seqs: list[int] = []
     for start in range(0, len(request.event_ids), PART):
         seqs += upkeep.erase(request.event_ids[start : start + PART], time.time_ns())
-        yield
+        yield True
     for erase in elsewhere:
         while not erase(request.event_ids, seqs):
-            yield
-    anew = upkeep.near_the_edge(seqs)
+            yield False
+    anew = upkeep.near_the_edge(request.event_ids, seqs)
     while not upkeep.scrub(anew=anew):
         anew = False
-        yield
+        yield False
     upkeep.note_erasure(request.id, len(request.event_ids), time.time_ns())
     request.path.unlink(missing_ok=True)
     log.info("erasure %s: %d alerts", request.id, len(seqs))
@@ -149,8 +165,7 @@ def erasing(upkeep: Upkeep, request: Request, elsewhere: Sequence[Elsewhere]) ->
 
 def _read(path: Path) -> Request | None:
     try:
-        with path.open("rb") as file:
-            body = file.read(MAX_BYTES + 1)
+        body = _bytes(path)
         if len(body) > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES} bytes")
         found = json.loads(body)
@@ -161,11 +176,20 @@ def _read(path: Path) -> Request | None:
             raise ValueError(f"not at most {MOST} event ids")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         log.error("%s: no request for an erasure, and put aside: %r", path, error)
         path.replace(path.with_suffix(".wrong"))
         return None
     return Request(path, str(found["id"]), event_ids)
+
+
+def _bytes(path: Path) -> bytes:
+    """Of a plain file: whatever else has the name of one must not keep us, or lead us elsewhere."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError("not a plain file")
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def _write(path: Path, body: bytes) -> None:

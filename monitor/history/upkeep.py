@@ -20,7 +20,10 @@ SQL = load_sql("dosimeter.monitor.history", "upkeep.sql")
 PART = 200
 """Alerts that one call removes, at most."""
 EDGE = 100
-"""Alerts behind what was pruned that SQLite may have moved for it: far more than the few pages that it touches."""
+"""Alerts before and behind the last pruned one that SQLite may have moved: far more than the few pages it touches."""
+NO_NOW = (1 << 63) - 1
+LOOK_AHEAD = 10_000
+"""Positions that are looked through for an alert whose time is not in the future."""
 EMPTY_LEFT = 256
 """Emptied rows of evidence that stay in front of the first full one, so that it is not moved: two pages of them."""
 
@@ -35,6 +38,7 @@ class Upkeep:
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self._db, self.path = db, path
+        self._hurried = self._rewriting = False
 
     # --- erasure
 
@@ -49,24 +53,40 @@ class Upkeep:
             self._db.execute(SQL["empty_evidence"], ids)
         return [seq for (seq,) in self._db.execute(SQL["positions"], ids).fetchall()]
 
-    def near_the_edge(self, seqs: Iterable[int]) -> bool:
-        """Whether SQLite may have left a copy of one of these where it stood before something was pruned."""
+    def near_the_edge(self, event_ids: Iterable[str], seqs: Iterable[int]) -> bool:
+        """Whether SQLite may have left a copy of one of these where it stood before something was pruned.
+
+        event_ids: also of those that are pruned themselves; seqs: of those that are here.
+        """
         through = self._meta("pruned_through")
-        return through > 0 and any(seq <= through + EDGE for seq in seqs)
+        near = through > 0 and any(seq <= through + EDGE for seq in seqs)
+        return near or not self._pruned_lately().keys().isdisjoint(event_ids)
 
     def scrub(self, *, anew: bool) -> bool:
         """Empty the write-ahead log; False while a reader is in its way: call again.
 
-        anew: write the whole file anew before, which takes as long as copying it.
+        anew: write the whole file anew before, which takes as long as copying it, or until `hurry`.
         """
         if anew:
-            self._db.execute("VACUUM")
+            self._rewriting = True
+            try:
+                if self._hurried:
+                    raise sqlite3.OperationalError("interrupted")
+                self._db.execute("VACUUM")
+            finally:
+                self._rewriting = False
         self._db.execute("PRAGMA busy_timeout = 50")  # commits wait behind this
         try:
             busy: int = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         finally:
             self._db.execute("PRAGMA busy_timeout = 2000")
         return not busy
+
+    def hurry(self) -> None:
+        """From any thread, and again until it helps: nothing long from now on; what is being done is left undone."""
+        self._hurried = True
+        if self._rewriting:
+            self._db.interrupt()
 
     def note_erasure(self, request: str, event_ids: int, now_ns: int) -> None:
         row = {"id": request, "event_ids": event_ids, "now_ns": now_ns}
@@ -78,10 +98,18 @@ class Upkeep:
 
     # --- what is old
 
-    def first(self) -> tuple[int, int] | None:
-        """Position of the first alert that is here, and when it was committed."""
-        row: tuple[int, int] | None = self._db.execute(SQL["first"]).fetchone()
-        return row
+    def first(self, now_ns: int) -> tuple[int, int] | None:
+        """Position of the first alert that is here, and by when it was committed.
+
+        A time in the future is of a clock that was ahead: that of the next alert holds, else now.
+        """
+        row = self._db.execute(SQL["first"]).fetchone()
+        return None if row is None else (row[0], self._committed_by(row[0], now_ns))
+
+    def _committed_by(self, seq: int, now_ns: int) -> int:
+        span = {"seq": seq, "end": seq + LOOK_AHEAD, "now_ns": now_ns}
+        row = self._db.execute(SQL["possible_since"], span).fetchone()
+        return now_ns if row is None else int(row[0])
 
     def last_seq(self) -> int:
         """Of the last alert that was accepted."""
@@ -96,11 +124,23 @@ class Upkeep:
         """Alerts, since the ledger was made."""
         return self._meta("pruned")
 
-    def prune(self, through: int, before_ns: int) -> int:
-        """Remove alerts from the front, at or before a position and committed before a time; returns how many."""
+    def prune(self, through: int, before_ns: int, now_ns: int = NO_NOW) -> int:
+        """Remove alerts from the front, at or before a position and committed before a time; returns how many.
+
+        now_ns: to know a clock that was ahead, as for `first`.
+        """
         found = self._db.execute(SQL["oldest"], {"seq": through, "limit": PART}).fetchall()
-        old = next((n for n, row in enumerate(found) if row[3] >= before_ns), len(found))
-        gone = found[:old]
+        gone, by_ns, was_ahead = [], 0, False
+        for row in found:
+            is_ahead = row[3] > now_ns
+            if not is_ahead:
+                by_ns = row[3]
+            elif not was_ahead:
+                by_ns = self._committed_by(row[1], now_ns)
+            was_ahead = is_ahead
+            if by_ns >= before_ns:
+                break
+            gone.append(row)
         if not gone:
             return 0
         with self._transaction():
@@ -108,13 +148,21 @@ class Upkeep:
             self._db.execute(SQL["set_meta"], {"name": "pruned_through", "value": last})
             self._add("pruned", len(gone))
             self._add("pruned_deliverable", sum(row[2] for row in gone))
-            ids = id_list(row[0] for row in gone)
+            gone_ids = [row[0] for row in gone]
+            lately = [*self._pruned_lately(), *gone_ids][-EDGE:]
+            self._db.execute(SQL["note_pruned"], {"event_ids": id_list(lately)})
+            ids = id_list(gone_ids)
             self._db.execute(SQL["empty_evidence"], {"event_ids": ids})
             row = self._db.execute(SQL["first_evidence"]).fetchone()
             first = self._int("last_evidence") + 1 if row is None else row[0]
             self._db.execute(SQL["prune_evidence"], {"n": first - EMPTY_LEFT})
             self._db.execute(SQL["prune_alerts"], {"seq": last})
         return len(gone)
+
+    def _pruned_lately(self) -> dict[str, None]:
+        """Event ids, the oldest first."""
+        row = self._db.execute(SQL["get_meta"], {"name": "pruned_lately"}).fetchone()
+        return dict.fromkeys(json.loads(row[0]) if row is not None else ())
 
     def _add(self, name: str, by: int) -> None:
         self._db.execute(SQL["add_to_meta"], {"name": name, "by": by})

@@ -30,7 +30,11 @@ SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'alert'
 SELECT min(seq) FROM alert WHERE deliverable = 1 AND seq > :seq
 
 -- name: first
-SELECT seq, committed_ns FROM alert ORDER BY seq LIMIT 1
+SELECT seq FROM alert ORDER BY seq LIMIT 1
+
+-- name: possible_since
+-- The first time of commit from a position on that is not in the future.
+SELECT committed_ns FROM alert WHERE seq >= :seq AND seq < :end AND committed_ns <= :now_ns ORDER BY seq LIMIT 1
 
 -- name: get_meta
 SELECT value FROM meta WHERE name = :name
@@ -40,6 +44,11 @@ UPDATE meta SET value = CAST(CAST(value AS INTEGER) + :by AS TEXT) WHERE name = 
 
 -- name: set_meta
 UPDATE meta SET value = CAST(:value AS TEXT) WHERE name = :name
+
+-- name: note_pruned
+-- The last of them: a copy of one may be left for a while.
+INSERT INTO meta (name, value) VALUES ('pruned_lately', :event_ids)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
 -- name: prune_alerts
 DELETE FROM alert WHERE seq <= :seq

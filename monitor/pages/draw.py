@@ -109,7 +109,9 @@ def scores(
         parts.append(_rect(x + step * 0.08, y, step * 0.84, max(tall, 0.5), kind))
     level = HIGH - (threshold - low) * scale
     parts.append(f'<line class="level" x1="0" y1="{level:.1f}" x2="{LONG}" y2="{level:.1f}"/>')
-    parts.append(_label(LONG, level - 4, f"threshold {threshold:.2f} sd", "end"))
+    calm = _highest(values[: len(values) // 7]) < _highest(values[-(len(values) // 7) :])
+    x, anchor = (0, "start") if calm else (LONG, "end")
+    parts.append(_label(x, level - 4, f"threshold {threshold:.2f} sd", anchor))
     left, right = (step * min(max(at - first, 0), len(values)) for at in span)
     foot = HIGH + 6
     parts.append(f'<path class="span" d="M{left:.1f} {foot - 4}v4H{right:.1f}v-4"/>')
@@ -119,6 +121,10 @@ def scores(
         f"{threshold:.2f} sd, highest {max(held, default=0):.2f} sd"
     )
     return _svg(LONG, HIGH + 24, said, parts)
+
+
+def _highest(values: Sequence[float | None]) -> float:
+    return max((v for v in values if v is not None), default=0.0)
 
 
 def histogram(of: Backtest) -> Markup:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dosimeter.monitor.pages.source import QueueFilter
 from dosimeter.monitor.pages.times import BadTime, parse, zone_named
+from dosimeter.rules.decide import Word as Decision
 
 
 def _absent(value: object) -> object:
@@ -35,7 +36,6 @@ When = Annotated[
 ]
 Severity = Literal["critical", "high", "medium", "low", "info"]
 Status = Literal["shadow", "live"]
-Decision = Literal["notified", "deduped", "limited", "silenced", "shadow"]
 Labelled = Literal["yes", "no"]
 MAX_PAGE = 200
 

@@ -351,7 +351,7 @@ class RuleView:
 class Backtest:
     """An edited text over the archive. bins: (low edge in sd, requests), each `bin_sd` wide.
 
-    alerts_a_day with its 95 % interval, since the archive is a weighted sample
+    alerts_a_day with its 95 % interval, since the archive is a weighted sample; traffic_s: of how long it is
     """
 
     rule: str
@@ -366,6 +366,7 @@ class Backtest:
     threshold_sd: float
     bin_sd: float
     bins: tuple[tuple[float, int], ...]
+    traffic_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

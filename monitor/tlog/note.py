@@ -203,11 +203,16 @@ class Signer:
         """Writes a new file that only its owner may read; never over another. Raises OSError."""
         secret = b64encode(bytes([ED25519]) + self._key.private_bytes_raw()).decode()
         line = f"PRIVATE+KEY+{self.name}+{self.verifier.key_id.hex()}+{secret}\n"
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(opened, "w", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(opened, "w", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)  # whole or not at all, and never over another
+        finally:
+            draft.unlink()
 
     def sign(self, text: str) -> str:
         """The signed note. Raises NoteError for a text that a note cannot carry."""

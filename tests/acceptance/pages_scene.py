@@ -109,7 +109,7 @@ class Watched:
     """A page, let in by the printed link. `look` at every state it is in."""
 
     def __init__(self, browser: Browser, link: str, **options: Any) -> None:
-        self.base = "{0.scheme}://{0.netloc}".format(urlsplit(link))
+        self._browser, self.base = browser, "{0.scheme}://{0.netloc}".format(urlsplit(link))
         self.complaints: list[str] = []
         self._context = browser.new_context(**options)
         self._context.set_default_timeout(20_000)
@@ -120,6 +120,11 @@ class Watched:
         self._context.on("request", self._asked)
         self._context.on("response", self._answered)
         self.page.goto(link)
+
+    def another(self, **options: Any) -> Watched:
+        """A window of the same person, who is let in already."""
+        held = self._context.storage_state()
+        return Watched(self._browser, self.base + "/", storage_state=held, **options)
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith((self.base + "/", "data:", "blob:")):

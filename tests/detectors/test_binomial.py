@@ -45,7 +45,7 @@ def test_the_lower_bound_equals_the_beta_quantile(k: int, confidence: float) -> 
     assert lower_bound(k, 20, confidence) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 3000), st.data())
 def test_both_bounds_enclose_the_share_as_scipy_does(n: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(0, n))

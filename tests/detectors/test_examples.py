@@ -169,7 +169,7 @@ def test_rows_are_counted_before_there_is_an_object_a_line(
         load_examples(write(*['{"text": "a"}'] * 4, ""))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=60))
 def test_bytes_are_rows_or_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes
@@ -190,7 +190,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_any_object_is_rows_that_can_be_written_or_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, row: dict[str, object]

@@ -163,7 +163,7 @@ def test_a_link_out_of_the_folder_is_refused(pack: Pack, tmp_path: Path, name: s
         load_pack(tmp_path / "p")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_no_flipped_byte_breaks_the_loader(data: st.DataObject) -> None:
     """Either our own error refuses the pack, or an unchanged digest means unchanged content."""

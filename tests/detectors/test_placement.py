@@ -86,7 +86,7 @@ def brute(values: list[int], every: int) -> int:
 VALUES = st.lists(st.integers(-9, 9), min_size=20, max_size=80)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(VALUES, st.just(2))
 def test_agrees_with_trying_every_threshold(values: list[int], every: int) -> None:
     placement = placed(values, every)
@@ -95,7 +95,7 @@ def test_agrees_with_trying_every_threshold(values: list[int], every: int) -> No
     assert placement.exceedances <= len(values) // every
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-99, 99), min_size=60, max_size=90), st.randoms())
 def test_rarer_levels_never_lower_the_threshold_and_order_does_not_matter(
     values: list[int], random: object

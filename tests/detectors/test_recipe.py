@@ -114,6 +114,7 @@ def test_nested_cross_validation_finds_what_is_there() -> None:
         assert abs(auroc(found.nulls[null], rows.positive) - 0.5) < 0.25
 
 
+@pytest.mark.parts  # for its length
 def test_with_shuffled_labels_nested_cross_validation_stays_at_chance() -> None:
     """Choice of layer, of neighbours and of strength: each would lift a figure that had seen the rows.
 

@@ -126,7 +126,7 @@ SHAPES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(REQUESTS, SHAPES, st.integers(-8, 8), st.sampled_from([M, A]))
 def test_a_statistic_above_the_threshold_is_exactly_a_shape_that_fires(
     requests: list[list[tuple[int, int]]], shape: Shape, threshold: int, scope: int

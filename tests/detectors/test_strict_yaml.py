@@ -203,7 +203,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(KEYS, PLAIN, min_size=1, max_size=4))
 def test_what_is_written_reads_back_equal(data: dict[str, Any]) -> None:
     again = load(dump(data), "c").plain()

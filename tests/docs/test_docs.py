@@ -1,9 +1,9 @@
 """The pages in docs/ are run: examples execute, and what the code has but no page names is an error.
 
 Fences of a page, in order and in one folder: `yaml` begins with `# name.yaml` and is written there, then
-loaded as what its name says; `console` has `$ dosimeter …` and its output, in which `…` stands for any
-text and a line `[exit N]` for an exit code other than 0; `python` is a doctest. Everything else (`sh`,
-`text`) is not run.
+loaded as what its name says; `console` has `$ dosimeter …` (or `$ python3 …`) and its output, in which `…`
+stands for any text and a line `[exit N]` for an exit code other than 0; the word `ID` of a command is the
+first id of the last table; `python` is a doctest. Everything else (`sh`, `text`) is not run.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import load_config
 from dosimeter.rules.language.schema import load_rules
 from dosimeter.rules.linting.lint import lint
+from tests.kept import COMMAND, kept_demo
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
@@ -44,12 +47,13 @@ LIGHT = [page for page in PAGES if not is_heavy(page)]
 
 def run_page(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
+    ids: list[str] = []
     for kind, text, line in blocks(page):
         where = f"docs/{page}:{line}"
         if kind == "yaml":
             load_yaml(text, folder, where)
         elif kind == "console":
-            run_console(text, where, capsys)
+            run_console(text, where, capsys, ids)
         elif kind == "python":
             run_doctest(text, where, line, names)
 
@@ -70,24 +74,37 @@ def load_yaml(text: str, folder: Path, where: str) -> None:
         load(text, path.name)
 
 
-def run_console(text: str, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+def run_console(text: str, where: str, capsys: pytest.CaptureFixture[str], ids: list[str]) -> None:
+    """ids: the first of each table so far."""
     for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
         command, *expected = part.replace("\\\n", " ").rstrip("\n").split("\n")
-        words = shlex.split(command)
-        assert words[0] == "dosimeter", f"{where}: only our own commands are run"
+        words = [ids[-1] if word == "ID" else word for word in shlex.split(command)]
         code = 0
         if expected and (match := re.fullmatch(r"\[exit (\d+)\]", expected[-1])):
             code = int(match[1])
             expected.pop()
-        capsys.readouterr()
-        try:
-            ended = main(words[1:])
-        except SystemExit as error:  # argparse, on --help and on a wrong option
-            ended = int(error.code or 0)
-        shown = capsys.readouterr()
-        assert ended == code, f"{where}: exit {ended}\n{shown.err}"
-        # The two streams one after the other, as a terminal would show them here.
-        assert_output(shown.out + shown.err, "\n".join(expected), f"{where}: {command}")
+        ended, shown = run_words(words, where, capsys)
+        assert ended == code, f"{where}: exit {ended}\n{shown}"
+        assert_output(shown, "\n".join(expected), f"{where}: {command}")
+        ids += re.findall(r"^id .*\n([0-9a-f]{16}) ", shown, flags=re.M)
+
+
+def run_words(words: list[str], where: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code, and the two streams one after the other, as a terminal would show them here."""
+    if words[0] == "python3":
+        python = [sys.executable, *words[1:]]
+        done = subprocess.run(python, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+    assert words[0] == "dosimeter", f"{where}: only our own commands are run, and Python"
+    if tuple(words[1:-1]) == COMMAND:
+        return 0, kept_demo(Path(words[-1]))
+    capsys.readouterr()
+    try:
+        ended = main(words[1:])
+    except SystemExit as error:  # argparse, on --help and on a wrong option
+        ended = int(error.code or 0)
+    shown = capsys.readouterr()
+    return ended, shown.out + shown.err
 
 
 def assert_output(found: str, expected: str, where: str) -> None:

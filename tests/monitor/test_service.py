@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 
 from dosimeter.monitor import service
-from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig
+from dosimeter.monitor.chores import DAY_NS
+from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig, LedgerConfig
 from dosimeter.monitor.history.erasure import erase_in_ledger, erasure_state
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.pipeline import Pipeline
+from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.service import ENVIRONMENT, Child, supervise
 from tests.monitor.test_pipeline import Line, Server, folder  # noqa: F401
 
@@ -292,3 +294,25 @@ def test_an_erasure_that_is_asked_for_while_it_runs_is_done_by_the_line(
     for path in folder.glob("*.db*"):
         assert b"planted-4711" not in path.read_bytes()
     assert sidecar.stop() == 0
+
+
+COUNTED = """
+  - rule: {rule}-often
+    when: {{count: hits, of: [{rule}], more-than: 2, within: 20d}}
+    group-by: [tenant]
+    status: live
+    severity: high
+    owner: sre
+    summary: "{{count}} {{counted}} of {{tenant}} in {{within}}"
+"""
+
+
+def test_what_a_count_reads_back_after_a_restart_is_kept(folder: Path) -> None:  # noqa: F811
+    config = Config(data_dir=folder, ledger=LedgerConfig(days=2))
+    path = folder / "rules.yaml"
+    book = Rulebook((path,), (folder / "calibration",))
+    assert service._keep_ns(config, book) == 2 * DAY_NS
+    rule = path.read_text().split("rule: ")[1].split()[0]
+    path.write_text(path.read_text() + COUNTED.format(rule=rule))
+    book = Rulebook((path,), (folder / "calibration",))
+    assert service._keep_ns(config, book) == 20 * DAY_NS

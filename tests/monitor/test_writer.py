@@ -161,6 +161,7 @@ class Chores:
 
     def __init__(self, enough: int) -> None:
         self.turns, self.enough, self.done = 0, enough, threading.Event()
+        self.hurried = False
 
     def turn(self) -> float:
         self.turns += 1
@@ -168,6 +169,9 @@ class Chores:
             return 0.0
         self.done.set()
         return 1e6
+
+    def hurry(self) -> None:
+        self.hurried = True
 
 
 def test_chores_are_done_without_any_commit(refused: Refused) -> None:
@@ -195,3 +199,35 @@ def test_between_two_parts_of_a_chore_all_that_waits_is_committed(refused: Refus
     assert writer.stop(20)
     assert seen == [0, 1, 2, 3]
     assert len(ledger.groups) == 4
+
+
+def test_at_the_end_a_long_chore_is_hurried_and_what_waits_is_committed(refused: Refused) -> None:
+    class Long(Chores):
+        def __init__(self) -> None:
+            super().__init__(1)
+            self.begun, self.told = threading.Event(), threading.Event()
+
+        def turn(self) -> float:
+            self.begun.set()
+            assert self.told.wait(20)
+            return super().turn()
+
+        def hurry(self) -> None:
+            self.told.set()
+
+    ledger, chores = Ledger(), Long()
+    writer = Writer(ledger, refused, chores=chores).start()
+    assert chores.begun.wait(20)
+    writer.put([(record(1), 0)])
+    assert writer.stop(20)
+    assert [len(group) for group in ledger.groups] == [1]
+
+
+def test_no_chore_begins_after_the_end_is_asked_for(refused: Refused) -> None:
+    chores = Chores(5)
+    writer = Writer(Ledger(), refused, chores=chores)
+    writer.put([(record(1), 0)])
+    writer._stopping = True
+    writer.start()
+    assert writer.stop(20)
+    assert chores.turns == 0

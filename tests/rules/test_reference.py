@@ -15,7 +15,7 @@ from dosimeter.rules.program import Program
 from dosimeter.rules.reference import PlainKernel
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     pair=st.tuples(programs(), programs()),
     seed=st.integers(0, 2**32 - 1),

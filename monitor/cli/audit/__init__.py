@@ -72,7 +72,7 @@ def _worth(error: Exception) -> int | None:
     from dosimeter.monitor.audit.access import AccessRefused
     from dosimeter.monitor.audit.box import CannotOpen
     from dosimeter.monitor.audit.erase_scope import CannotErase
-    from dosimeter.monitor.audit.exporting import NotSigned
+    from dosimeter.monitor.audit.exporting import NotSigned, StoreDiffers
     from dosimeter.monitor.audit.free_sql import SqlRefused, SqlStopped
     from dosimeter.monitor.audit.history import NoSuchEntry
     from dosimeter.monitor.audit.holds import CannotHold
@@ -93,7 +93,18 @@ def _worth(error: Exception) -> int | None:
     for worth, kinds in (
         (NONE, (NoSuchEntry,)),
         (USAGE, (Usage, TimeError, OutError, QueryError, SqlRefused)),
-        (DATA, (CannotOpen, EvidenceError, NoteError, LogUnreadable, LogError, InputError)),
+        (
+            DATA,
+            (
+                StoreDiffers,
+                CannotOpen,
+                EvidenceError,
+                NoteError,
+                LogUnreadable,
+                LogError,
+                InputError,
+            ),
+        ),
         (ENVIRONMENT, (*refused, *away)),
         (DATA, (sqlite3.Error,)),
     ):

@@ -82,7 +82,10 @@ def _would(
         print(json.dumps(scope, indent=2))
     else:
         print(f"would erase {whom} {plain(value)}:")
-        print(*(f"  {name}: {plain(what)}" for name, what in scope.items()), sep="\n")
+        words = {"exports": "exports made before, out of reach"}
+        print(
+            *(f"  {words.get(name, name)}: {plain(what)}" for name, what in scope.items()), sep="\n"
+        )
     return 0
 
 

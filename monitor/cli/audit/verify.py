@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,12 @@ def _evidence(folder: HistoryFolder, hot: HotStore) -> list[Difference]:
     if not folder.keys.exists():
         hint = "leave out --evidence, or restore it"
         raise StoreError(f"{folder.keys}: no keys to open evidence with\n  hint: {hint}")
+    log = LogReader(folder.log)
+    leaves = chain(
+        log.leaves(0), hot.leaves(log.size, hot.size)
+    )  # an erasure may not be signed yet
     with KeyStore(folder.keys) as keys:
-        return check_evidence(folder, hot, keys, LogReader(folder.log).leaves(0))
+        return check_evidence(folder, hot, keys, leaves)
 
 
 def _key(given: Path | None, folder: HistoryFolder) -> Verifier:
@@ -126,6 +131,9 @@ def _since(path: Path, verifier: Verifier) -> Checkpoint:
 
     try:
         return Checkpoint.open(path.read_bytes(), verifier)
+    except FileNotFoundError:
+        hint = "name the copy of log/checkpoint that you kept"
+        raise FileNotFoundError(f"--since: `{plain(path)}` is not there\n  hint: {hint}") from None
     except NoteError as error:
         print(f"--since {plain(path)}: not a checkpoint of this log", file=sys.stderr)
         raise NoteError(f"{path}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from dosimeter.monitor.audit.folder import HistoryFolder
 from dosimeter.monitor.audit.hot import Batch, HotStore, Sealed, Segment
 from dosimeter.monitor.audit.sealing import Sealer
 from dosimeter.rules.alert import record_id
+from dosimeter.rules.canonical import canonical
 
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
@@ -44,7 +46,17 @@ class Made:
         shut = (
             None if self.evidence is None else (bytes(of or b""), owner, self.month, self.evidence)
         )
-        return Sealed(repr(sorted(self.values.items())).encode(), row, shut)
+        return Sealed(canonical(self.leaf), row, shut)
+
+    @property
+    def leaf(self) -> dict[str, Any]:
+        named = {"span_start": "start", "span_end": "end"}
+        found = {
+            named.get(n, n): v.hex() if isinstance(v, bytes) else v
+            for n, v in self.values.items()
+            if v is not None and n != "more"
+        }
+        return found | json.loads(self.values.get("more") or "{}")
 
 
 def made(n: int, kind: str = "alert", time_ns: int | None = None, **values: Any) -> Made:
@@ -87,7 +99,7 @@ def _more(rng: random.Random, kind: str, alerts: Sequence[Made]) -> dict[str, An
         about = rng.choice(alerts).id if alerts else None
         return {"about": about, "actor": "auditor:1", "reason": rng.choice(("", "asked", None))}
     if kind in ("gap", "coverage"):
-        return {"source": rng.choice(("a", "b")), "more": '{"served":5,"scored":4,"unaccounted":1}'}
+        return {"source": rng.choice(("a", "b")), "more": '{"scored":4,"served":5,"unaccounted":1}'}
     n = rng.choice((0, 1, 3, 7))
     return {
         "tenant": rng.choice((id_of(1), id_of(2), None)),

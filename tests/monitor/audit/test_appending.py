@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dosimeter.monitor.audit.appending import Appender
 from dosimeter.monitor.audit.box import opened as open_box
 from dosimeter.monitor.audit.entries import Entry, from_record
 from dosimeter.monitor.audit.hot import StoreStalled
+from dosimeter.monitor.audit.keys import KeyOf, KeyStore
 from tests.monitor.audit.audit_scene import SOURCE, T0, alert, opened
 
 MARCH = 202603
@@ -122,3 +124,27 @@ def test_ids_and_keys_are_there_before_the_entry_that_needs_them(tmp_path: Path)
         to.append([entry(2)])
         assert user is not None
         assert leaf(to, 0)["subject"] == user.hex()
+
+
+def test_one_who_is_erased_between_name_and_key_gets_no_key_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as to, KeyStore(tmp_path / "keys.db") as other:
+        names = {"tenant": "acme", "user": "ada", "conversation": "chat"}
+        one = Entry("alert", "0a" * 16, T0, source="s", names=names, evidence=b"body")
+        erased: list[bytes] = []
+        keys = to.keys.keys
+
+        def erase_first(wanted: Iterable[KeyOf]) -> dict[KeyOf, bytes]:
+            each = set(wanted)
+            if not erased:
+                erased.extend(subject for subject, _ in each)
+                other.destroy_all(erased)
+            return keys(each)
+
+        monkeypatch.setattr(to.keys, "keys", erase_first)
+        to.append([one])
+        tenant = to.keys.find("tenant", b"", "acme") or b""
+        assert to.keys.months(erased[0]) == []
+        assert to.keys.find("user", tenant, "ada") not in (None, erased[0])
+        assert other.leading_to(erased[0]) == []

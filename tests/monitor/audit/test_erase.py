@@ -191,6 +191,25 @@ def test_a_legal_hold_on_the_subject_an_entry_or_the_tenant_forbids_it(one: Smal
     assert erase(one, "user", "acme", "bob").ciphertexts == 1
 
 
+def test_a_hold_put_while_it_is_prepared_still_forbids_it(
+    one: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.alert(1, tenant="acme", user="ada")
+    user = id_of(one, "user", "acme", "ada")
+    assert user is not None
+    look = module.exports_of
+
+    def hold_first(*asked: Any) -> Any:
+        by = Actor("lea", "approver")
+        put_hold(one.appender, "subject", user.hex(), actor=by, reason="T-1", now_ns=1)
+        return look(*asked)
+
+    monkeypatch.setattr(module, "exports_of", hold_first)
+    with pytest.raises(CannotErase, match="legal hold"):
+        erase(one, "user", "acme", "ada")
+    assert id_of(one, "user", "acme", "ada") == user
+
+
 def test_it_takes_the_role_and_an_approver_who_is_somebody_else(one: Small) -> None:
     one.alert(1, tenant="acme", user="bob")
     with pytest.raises(AccessRefused, match="may not erase"):

@@ -44,7 +44,9 @@ def test_what_nobody_touched_is_as_it_was(tmp_path: Path) -> None:
 def test_a_ciphertext_that_is_gone_is_named_by_its_entry(tmp_path: Path) -> None:
     with opened(tmp_path) as to:
         filled(to)
-        to.hot.db.execute("DELETE FROM evidence WHERE id = ?", (bytes.fromhex(event_id(2, T0 + 2 * 10**9)),))
+        to.hot.db.execute(
+            "DELETE FROM evidence WHERE id = ?", (bytes.fromhex(event_id(2, T0 + 2 * 10**9)),)
+        )
         expected = [(index_of(to, 2), "its evidence is gone, and no entry says why")]
         assert said(to, tmp_path, all_leaves(to)) == expected
 
@@ -52,10 +54,12 @@ def test_a_ciphertext_that_is_gone_is_named_by_its_entry(tmp_path: Path) -> None
 def test_a_key_that_is_gone_is_named(tmp_path: Path) -> None:
     with opened(tmp_path) as to:
         filled(to)
-        subject, month, _ = to.hot.evidence(bytes.fromhex(event_id(1, T0 + 10**9))) or (b"", 0, b"")
+        subject, _, _ = to.hot.evidence(bytes.fromhex(event_id(1, T0 + 10**9))) or (b"", 0, b"")
         to.keys.destroy(subject)
         found = said(to, tmp_path, all_leaves(to))
-        assert found == [(index_of(to, 1), "the key of its evidence is gone, and no entry says why")]
+        assert found == [
+            (index_of(to, 1), "the key of its evidence is gone, and no entry says why")
+        ]
 
 
 def test_what_was_erased_is_no_finding(tmp_path: Path) -> None:
@@ -85,7 +89,10 @@ def test_sealed_evidence_is_read_and_a_lost_file_named(tmp_path: Path) -> None:
         assert said(to, tmp_path, leaves) == []
         path = HistoryFolder(tmp_path).evidence / segment.evidence
         path.write_bytes(path.read_bytes()[:100])
-        assert any(f"evidence/{segment.evidence} cannot be read" in what for _, what in said(to, tmp_path, leaves))
+        assert any(
+            f"evidence/{segment.evidence} cannot be read" in what
+            for _, what in said(to, tmp_path, leaves)
+        )
         path.unlink()
         what = f"evidence/{segment.evidence} is gone, and no entry says why"
         assert (segment.first, what) in said(to, tmp_path, leaves)

@@ -15,7 +15,13 @@ import pytest
 from dosimeter.monitor.audit import exporting, tables
 from dosimeter.monitor.audit.access import Actor
 from dosimeter.monitor.audit.asking import ask, question
-from dosimeter.monitor.audit.exporting import By, NotSigned, export_alerts, export_incident
+from dosimeter.monitor.audit.exporting import (
+    By,
+    NotSigned,
+    StoreDiffers,
+    export_alerts,
+    export_incident,
+)
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.labels import About, label
 from dosimeter.monitor.audit.times import range_of
@@ -90,6 +96,18 @@ def test_every_row_label_and_hour_is_proven_by_the_verifier_in_it(
     terms = {json.loads(line)["terms"] for line in files["alerts.jsonl"].splitlines()}
     assert {f"blobs/{sha}.json" for sha in terms} <= set(files)
     assert RULE in files.values()
+
+
+@pytest.mark.parametrize("change", ["decision = 'silenced'", "severity = 'low'", "value_sum = 1"])
+def test_a_store_that_was_changed_is_not_exported_beside_proofs_of_something_else(
+    history: History, tmp_path: Path, change: str
+) -> None:
+    """2026-11-30: such an export verified, and showed what nobody had signed."""
+    history.hot.db.execute("DROP TRIGGER entry_is_immutable")
+    history.hot.db.execute(f"UPDATE entry SET {change} WHERE idx = 3")
+    with pytest.raises(StoreDiffers, match=f"entry 3.*{change.split()[0]}"):
+        exported(history, tmp_path / "x.zip")
+    assert not list(tmp_path.glob("*.zip"))
 
 
 def test_without_evidence_nothing_personal_is_in_it(history: History, tmp_path: Path) -> None:

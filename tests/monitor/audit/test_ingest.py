@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from dosimeter.monitor.audit.appending import Appender
 from dosimeter.monitor.audit.box import opened as open_box
 from dosimeter.monitor.audit.evidence_body import Body, decode_body
+from dosimeter.monitor.audit.folder import HistoryFolder
 from dosimeter.monitor.audit.hot import StoreStalled
 from dosimeter.monitor.audit.ingest import FEED, Ingest, reads_of
+from dosimeter.monitor.audit.sealing import Sealer
 from dosimeter.monitor.feed.items import (
     Alert,
     Batch,
@@ -27,9 +29,22 @@ from dosimeter.monitor.feed.items import (
     Hello,
     Item,
     Refused,
+    Rolled,
 )
 from dosimeter.monitor.history.evidence import decode_evidence
-from tests.monitor.audit.audit_scene import HOUR_NS, SOURCE, T0, alert, evidence, opened
+from dosimeter.monitor.tlog.note import Signer
+from dosimeter.monitor.tlog.writer import LogWriter
+from dosimeter.rules.alert import record_id
+from tests.monitor.audit.audit_scene import (
+    HOUR_NS,
+    SOURCE,
+    T0,
+    alert,
+    core,
+    event_id,
+    evidence,
+    opened,
+)
 
 NOW = T0 + HOUR_NS
 HELLO = Hello(SOURCE, "pod-1", T0, first_seq=1, exact_after=0, last_seq=0)
@@ -241,3 +256,120 @@ def test_however_alerts_come_each_is_in_once_and_what_is_missing_is_named(
                 open_ -= set(range(one["first"], one["last"] + 1))
         highest = max(came, default=-1) + 1
         assert open_ == set(range(1, highest + 1)) - {n + 1 for n in came}
+
+
+def raw(record: object, id_: str) -> Alert:
+    return Alert(SOURCE, 1, id_, json.dumps(record).encode(), None, True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"clause": "x"},
+        {"clause": [1]},
+        {"value_sum": "9" * 30},
+        {"value_sum": float("inf")},
+        {"would_act": "yes"},
+        {"threshold_code": "x"},
+        {"reason": "\ud800"},
+        {"reason": "x" * 100_000},
+        {"labels": {"user": "\ud800"}},
+        {"rule_labels": json.loads("[" * 200 + "]" * 200)},
+        {"id": "ab" * 16},
+        {"source": "ff" * 16},
+        {"seq": 77},
+        {"tenant": "ab" * 16},
+        {"evidence": "ab" * 32},
+        {"actor": "auditor:" + "ab" * 16},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_record_that_can_be_no_entry_is_refused_and_keeps_nobody_out(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    record = core(0, **wrong)
+    with opened(tmp_path) as to:
+        give(Ingest(to, NOW), HELLO, raw(record, record["event_id"]), alert(1))
+        assert kinds(to) == ["birth", "refused", "alert"]
+        assert entries(to)[1]["id"] == record["event_id"]
+        with LogWriter(tmp_path / "log", Signer.generate("log")) as log:
+            log.append(0, [leaf for _, leaf in to.hot.leaves(0, 3)])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "novel", "labels": {"user": "ada@example.org"}},
+        {"kind": "alert", "event_id": "ada@example.org"},
+        {"kind": ["ada@example.org"]},
+        ["ada@example.org"],
+        "ada@example.org",
+        core(0, time_ns=T0) | {"time_ns": "ada@example.org"},
+        core(0, clause="ada@example.org"),
+    ],
+)
+def test_what_is_refused_leaves_nothing_of_its_text_in_the_log(
+    tmp_path: Path, wrong: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(tmp_path) as to:
+        give(Ingest(to, NOW), raw(wrong, event_id(0)))
+        assert kinds(to) == ["birth", "refused"]
+        assert b"ada" not in b"".join(leaf for _, leaf in to.hot.leaves(0, 9))
+        assert "ada" not in caplog.text
+
+
+@pytest.mark.parametrize("labels", [{}, {"route": "chat"}, {"traceparent": "00-1"}])
+def test_evidence_of_nobody_is_kept_for_its_request(tmp_path: Path, labels: dict[str, str]) -> None:
+    item = alert(0, body=evidence(0), labels=labels)
+    with opened(tmp_path) as to:
+        give(Ingest(to, NOW), item)
+        assert dict(kept(to, item).labels) == labels
+        subject = to.keys.find("request", b"", "00000000000000aa/0000000000000000")
+        assert subject is not None
+        assert entries(to)[1]["subject"] == subject.hex()
+
+
+def test_coverage_of_no_time_is_refused(tmp_path: Path) -> None:
+    with opened(tmp_path) as to:
+        for span in ((0, 2**63 - 1), (5, 4)):
+            one = Coverage(SOURCE, "aa" * 8, *span, 1, {}, 1, {}, 0, 1, 1)
+            give(Ingest(to, NOW), one)
+        assert kinds(to) == ["refused", "refused"]
+
+
+def test_a_source_that_went_back_doubles_nothing_that_is_sealed_by_now(tmp_path: Path) -> None:
+    with opened(tmp_path) as to:
+        ingest, folder = Ingest(to, NOW), HistoryFolder(tmp_path)
+        give(ingest, alert(0), alert(1))
+        sealer = Sealer(to.hot, folder, grace_ns=0, now_ns=lambda: NOW + HOUR_NS)
+        assert sealer.seal(to.hot.size, to.hot.size) is not None
+        give(ingest, alert(2))
+        give(ingest, Rolled(SOURCE, 3, 0, NOW))
+        again = Ingest(to, NOW)
+        give(again, alert(0), alert(1), alert(2), alert(3))
+        assert kinds(to) == ["alert", "went-back", "alert"]
+
+
+def test_a_source_that_went_back_brings_nobody_back_who_was_erased(tmp_path: Path) -> None:
+    with opened(tmp_path) as to:
+        ingest = Ingest(to, NOW)
+        give(ingest, alert(0, body=evidence(0)))
+        tenant = to.keys.find("tenant", b"", "acme") or b""
+        to.keys.destroy(to.keys.find("user", tenant, "user-0") or b"")
+        give(ingest, Rolled(SOURCE, 1, 0, NOW))
+        give(ingest, alert(0, body=evidence(0)))
+        assert to.keys.find("user", tenant, "user-0") is None
+        assert to.keys.find("conversation", tenant, "chat-0") is None
+
+
+def test_no_guess_at_erased_evidence_can_be_tried_on_the_id_of_its_entry(tmp_path: Path) -> None:
+    item = alert(0, body=evidence(0, 9), final=False)
+    with opened(tmp_path) as to:
+        give(Ingest(to, NOW), item)
+        give(Ingest(to, NOW), Evidence(SOURCE, item.event_id, evidence(0, 40)))
+        grown = entries(to)[-1]
+        about = bytes.fromhex(item.event_id)
+        subject, month, shut = to.hot.evidence(about) or (b"", 0, b"")
+        plain = open_box(shut, to.keys.key(subject, month) or b"", about)
+        assert grown["kind"] == "evidence"
+        assert grown["id"] != record_id(grown["time_ns"], about + plain)

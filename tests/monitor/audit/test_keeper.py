@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,3 +161,42 @@ def test_signing_keys_differ_and_are_nobody_elses_to_read(tmp_path: Path) -> Non
             Keeper(HistoryFolder(tmp_path / name), to.hot, now_ns=Clock()).close()
         assert (tmp_path / name / "signing.key").stat().st_mode & 0o077 == 0
     assert (tmp_path / "a/log/key").read_text() != (tmp_path / "b/log/key").read_text()
+
+
+def test_a_clock_that_was_set_back_leaves_nothing_unsigned(tmp_path: Path) -> None:
+    clock = Clock()
+    with opened(tmp_path) as to:
+        keeper = Keeper(HistoryFolder(tmp_path), to.hot, now_ns=clock)
+        to.append([own(1)])
+        keeper.turn(now=True)
+        clock.ns -= 500 * MINUTE_NS
+        to.append([own(2)])
+        assert keeper.turn()
+        keeper.close()
+        assert last(tmp_path).size == 2
+
+
+def test_an_older_store_that_was_written_on_does_not_continue_the_log(tmp_path: Path) -> None:
+    history, old = tmp_path / "history", tmp_path / "old.db"
+    with opened(history) as to:
+        to.append([own(1)])
+    shutil.copy(history / "hot.db", old)
+    with opened(history) as to:
+        to.append([own(2), own(3)])
+        Keeper(HistoryFolder(history), to.hot).close()
+    shutil.copy(old, history / "hot.db")
+    with opened(history) as to:
+        to.append([own(n) for n in range(4, 9)])
+        with pytest.raises(LogConflict, match="`2`"):
+            Keeper(HistoryFolder(history), to.hot)
+
+
+def test_a_public_key_that_was_cut_off_while_it_was_written_is_made_whole(tmp_path: Path) -> None:
+    with opened(tmp_path) as to:
+        to.append([own(1)])
+        Keeper(HistoryFolder(tmp_path), to.hot).close()
+        path = tmp_path / "log" / "key"
+        whole = path.read_text()
+        path.write_text(whole[:9])
+        Keeper(HistoryFolder(tmp_path), to.hot).close()
+        assert path.read_text() == whole

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.audit.keys import KeysError, KeyStore, month_of
+from dosimeter.monitor.audit.keys import KeysError, KeyStore, NameGone, month_of
 
 USER = ("user", b"t" * 16, "ada.lovelace@example.org")
 CHAT = ("conversation", b"t" * 16, "chat-number-77")
@@ -78,7 +78,13 @@ def test_who_comes_back_after_erasure_is_somebody_new_in_every_process(
         keys.destroy(before)
         after = history.ids([USER], {})[USER]
         assert after != before
-        assert history.keys([(before, 202603)]) != old
+        assert old.keys() == {(before, 202603)}
+        with pytest.raises(NameGone):
+            history.keys([(before, 202603)])  # under way while it was erased
+        with pytest.raises(NameGone):
+            history.ids([CHAT], {CHAT: before})
+        assert history.find(*CHAT) is None
+        assert (history.key(before, 202603), history.gone(before)) == (None, True)
 
 
 def test_months_go_but_those_of_held_subjects_stay(keys: KeyStore) -> None:

@@ -10,12 +10,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from dosimeter.monitor.audit.columns import NAMES, row_of
-from dosimeter.monitor.audit.entries import leaf_of
+from dosimeter.monitor.audit.entries import encoded, leaf_of
 from dosimeter.monitor.audit.evidence_files import read_evidence
+from dosimeter.monitor.audit.hot import Segment
 from dosimeter.monitor.audit.keys import KeyStore
 from dosimeter.monitor.audit.query import Queries
 from dosimeter.monitor.audit.retention import Going, Gone, Retention, _back
-from tests.monitor.audit.store_scene import BEGIN, DAY, SECOND, Made, Store, id_of, made, store_in
+from tests.monitor.audit.store_scene import (
+    BEGIN,
+    DAY,
+    LATER,
+    SECOND,
+    Made,
+    Store,
+    id_of,
+    made,
+    store_in,
+)
 
 KEEP_DAYS = 30
 
@@ -212,3 +223,14 @@ def test_months_back_is_the_same_day_or_the_last_of_a_shorter_month() -> None:
     assert _back(march_31, 1) == BEGIN + 58 * DAY + 5 * SECOND  # February the 28th
     assert _back(march_31, 3) == BEGIN - DAY + 5 * SECOND  # December the 31st
     assert _back(march_31, 15) == BEGIN - 366 * DAY + 5 * SECOND
+
+
+def test_what_goes_at_once_fits_into_one_entry_and_the_rest_goes_after(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "000000000000-000000032768.parquet"
+    each = [Segment(n, n + 1, 0, 1, name, "", name) for n in range(9_000)]
+    monkeypatch.setattr(Retention, "_over", lambda _self, _segments, _before_ns: each)
+    going = scene.retention.due(LATER)
+    assert going is not None
+    assert len(encoded(Retention.entry_of(going, LATER).fields)) < 60_000

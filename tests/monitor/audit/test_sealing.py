@@ -188,3 +188,22 @@ def test_nothing_is_sealed_around_a_hole(tmp_path: Path) -> None:
         store.put([made(n) for n in range(5)])
         store.hot.db.execute("DELETE FROM entry WHERE idx = 2")
         assert store.sealer().seal(5, 5) is None
+
+
+def test_a_row_that_is_not_what_its_leaf_says_is_not_sealed(tmp_path: Path) -> None:
+    with store_in(tmp_path) as store:
+        store.put([made(n) for n in range(5)])
+        store.hot.db.execute("DROP TRIGGER entry_is_immutable")
+        store.hot.db.execute("UPDATE entry SET decision = 'silenced' WHERE idx = 3")
+        segment = store.sealer().seal(5, 5)
+        assert segment is not None
+        assert (segment.first, segment.past) == (0, 3)
+        assert store.sealer().seal(5, 5) is None
+
+
+def test_an_entry_of_a_clock_that_ran_ahead_does_not_stop_sealing(tmp_path: Path) -> None:
+    with store_in(tmp_path) as store:
+        store.put([made(0), made(1, ingested_ns=LATER + 1), made(2)])
+        segment = store.sealer().seal(3, 3)
+        assert segment is not None
+        assert segment.past == 3

@@ -8,27 +8,32 @@ from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from dosimeter.monitor.audit.access import Actor
 from dosimeter.monitor.audit.anchored import Anchored
+from dosimeter.monitor.audit.appending import Appender
 from dosimeter.monitor.audit.columns import NAMES, row_of
 from dosimeter.monitor.audit.entries import Entry, own_id
 from dosimeter.monitor.audit.folder import HistoryFolder
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.hot import HotStore, Segment
+from dosimeter.monitor.audit.ingest import Ingest
+from dosimeter.monitor.audit.keeper import Keeper
 from dosimeter.monitor.audit.labels import About, label
 from dosimeter.monitor.audit.retention import Going, Retention
-from dosimeter.monitor.audit.sealed_file import hash_of
+from dosimeter.monitor.audit.sealed_file import CORE, about_of, hash_of, written
 from dosimeter.monitor.audit.sealing import Sealer
 from dosimeter.monitor.audit.store_check import row_hash
 from dosimeter.monitor.audit.verdict import as_json, verdict_lines
 from dosimeter.monitor.audit.verifying import Verified, verify_history
+from dosimeter.monitor.feed.items import Batch
 from dosimeter.monitor.tlog import tiles
 from dosimeter.monitor.tlog.merkle import leaf_hash
 from dosimeter.monitor.tlog.note import Checkpoint, Signer, Verifier
-from tests.monitor.audit.audit_scene import HOUR_NS, T0
+from tests.monitor.audit.audit_scene import HOUR_NS, T0, alert, opened
 from tests.monitor.audit.whole_scene import Whole, whole
 
 NOW = T0 + 3 * HOUR_NS + 40 * 10**9
@@ -419,3 +424,66 @@ def test_progress_goes_to_the_end(scene: Whole) -> None:
     look: Callable[[int, int], None] = lambda done, of: seen.append((done, of))  # noqa: E731
     verify_history(scene.folder, None, key(scene.folder), now_ns=NOW, progress=look)
     assert seen[-1] == (16, 16)
+
+
+def sealed_alerts(to: Appender, folder: HistoryFolder) -> tuple[Keeper, Segment]:
+    """Five alerts, signed and sealed, and the log says so."""
+    Ingest(to, NOW).take(Batch(tuple(alert(n) for n in range(5)), {}), NOW)
+    keeper = Keeper(folder, to.hot)
+    keeper.turn(now=True)
+    sealer = Sealer(to.hot, folder, grace_ns=0, now_ns=lambda: NOW + HOUR_NS)
+    segment = sealer.seal(keeper.signed, keeper.signed)
+    assert segment is not None
+    to.append([sealer.entry_of(segment)])
+    return keeper, segment
+
+
+def verdict_on(folder: HistoryFolder) -> Verified:
+    with HotStore(folder.hot, read_only=True) as hot:
+        return verify_history(folder, hot, key(folder), now_ns=NOW)
+
+
+def test_a_second_seal_entry_makes_no_other_file_believed(tmp_path: Path) -> None:
+    folder = HistoryFolder(tmp_path)
+    with opened(tmp_path) as to:
+        keeper, segment = sealed_alerts(to, folder)
+        path = folder.core / segment.core
+        table, about = pq.read_table(path), about_of(path)
+        place = table.schema.get_field_index("decision")
+        silenced = pa.array(["silenced"] * len(table), pa.string())
+        with written(path, CORE, about) as file:
+            file.write_table(
+                table.set_column(place, table.schema.field(place), silenced).cast(CORE)
+            )
+        to.hot.db.execute("UPDATE segment SET sha256 = ?", (hash_of(path),))
+        said = {"first": 0, "past": segment.past, "core": segment.core}
+        said |= {"core_sha256": hash_of(path), "leaves_sha256": about["leaves_sha256"]}
+        to.append([Entry("seal", own_id(NOW), NOW, fields=said)])
+        keeper.close()
+    found = verdict_on(folder)
+    assert not found.ok
+    assert found.store is not None
+    assert any("says anew what was sealed" in one.what for one in found.store.differences)
+    assert any("stored columns" in one.what for one in found.store.differences)
+
+
+def test_a_file_made_of_other_leaves_than_the_log_has_is_not_believed(tmp_path: Path) -> None:
+    folder = HistoryFolder(tmp_path)
+    with opened(tmp_path) as to:
+        Ingest(to, NOW).take(Batch(tuple(alert(n) for n in range(5)), {}), NOW)
+        keeper = Keeper(folder, to.hot)
+        keeper.turn(now=True)
+        to.hot.db.execute("DROP TRIGGER entry_is_immutable")
+        leaf = "CAST(replace(CAST(leaf AS TEXT), 'notified', 'silenced') AS BLOB)"
+        change = f"UPDATE entry SET leaf = {leaf}, decision = 'silenced'"
+        to.hot.db.execute(f"{change} WHERE kind = 'alert' AND idx < 5")
+        sealer = Sealer(to.hot, folder, grace_ns=0, now_ns=lambda: NOW + HOUR_NS)
+        segment = sealer.seal(5, 5)
+        assert segment is not None
+        to.append([sealer.entry_of(segment)])
+        keeper.close()
+    found = verdict_on(folder)
+    assert not found.ok
+    assert found.store is not None
+    assert found.store.vouched == 0
+    assert any("stored columns" in one.what for one in found.store.differences)

@@ -90,6 +90,20 @@ def test_a_flush_gives_the_rest_of_the_hour_and_the_next_window_begins_there() -
     assert windows(again.look([account(140)], DAY + HOUR_NS)) == [(24 * 60 + 20, 25 * 60, 40)]
 
 
+def test_what_is_first_seen_as_an_hour_begins_is_in_a_window_that_has_an_inside() -> None:
+    """2026-11-30: such a window began and ended in the same moment."""
+    hours = begun()
+    hours.look([account(100)], DAY + 59 * MINUTE)
+    [_] = hours.look([account(100)], DAY + HOUR_NS)
+    hours = begun(DAY + HOUR_NS - 1)
+    hours.look([account(40)], DAY + HOUR_NS)
+    [one] = hours.flush()
+    assert (one.served, one.from_ns < one.to_ns) == (40, True)
+    hours.look([account(50)], DAY + HOUR_NS + MINUTE)
+    [other] = hours.flush()
+    assert (other.served, other.from_ns >= one.to_ns) == (10, True)
+
+
 def test_a_killed_sidecar_takes_back_requests_that_were_open() -> None:
     hours = begun()
     hours.look([account(100, requests=5, closed=1)], DAY + MINUTE)

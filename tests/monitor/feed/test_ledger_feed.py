@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -26,7 +27,8 @@ from dosimeter.monitor.feed.items import (
 )
 from dosimeter.monitor.feed.ledger_feed import LedgerFeed
 from dosimeter.monitor.history.ledger import Ledger
-from dosimeter.monitor.history.records import Account, LedgerRecord
+from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.history.records import Account, LedgerRecord, StoredAlert
 
 from .conftest import START_NS, Clock, body_of, drain
 
@@ -317,3 +319,16 @@ def test_a_ledger_that_cannot_be_read_now_gives_the_same_later(
 def test_the_cursor_of_a_later_release_is_refused(path: Path) -> None:
     with pytest.raises(ValueError, match="cursor of version `2`"):
         LedgerFeed(path, "pod-1", {"v": 2})
+
+
+@pytest.mark.parametrize("core", [b"not JSON", b"[1]", b'{"also":[5],"rule_sha256":7}', b"\xff"])
+def test_a_row_that_is_no_record_is_given_as_it_is(tmp_path: Path, core: bytes) -> None:
+    class Nothing:
+        def blob(self, sha256: str) -> bytes | None:
+            raise AssertionError(sha256)
+
+    feed = LedgerFeed(tmp_path / "ledger.db", "box")
+    row = StoredAlert(1, "0a" * 16, core, True, 0)
+    (item,) = feed._alert(row, cast(LedgerReader, Nothing()), 1)
+    assert isinstance(item, Alert)
+    assert (item.core, feed.cursor["seq"]) == (core, 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_more_ids_than_a_file_takes_are_several_files_of_one_request(
     monkeypatch.setattr(module, "MOST", 2)
     ids = [f"{n:032x}" for n in range(5)]
     request = ask_erasure(tmp_path, ids, NOW)
-    waiting = waiting_requests(tmp_path)
+    waiting = list(waiting_requests(tmp_path))
     assert {one.id for one in waiting} == {request, f"{request}.1", f"{request}.2"}
     assert sorted(event_id for one in waiting for event_id in one.event_ids) == ids
     waiting[0].path.unlink()
@@ -100,13 +101,94 @@ def test_what_is_no_event_id_is_refused(tmp_path: Path, wrong: str) -> None:
         '{"v": 1, "id": "a", "event_ids": ["x"]}',
         '{"v": 1, "id": "a", "event_ids": [1]}',
         '{"v": 1, "id": "a", "event_ids": 1}',
+        "[" * 100_000,
     ],
 )
 def test_a_file_that_is_no_request_is_put_aside(tmp_path: Path, text: str) -> None:
     (tmp_path / "erasures").mkdir()
     (tmp_path / "erasures" / "a.json").write_text(text)
-    assert waiting_requests(tmp_path) == []
+    assert list(waiting_requests(tmp_path)) == []
     assert [path.name for path in (tmp_path / "erasures").iterdir()] == ["a.wrong"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        Path.mkdir,
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.symlink_to("/dev/zero"),
+    ],
+    ids=["fifo", "folder", "loop", "dangling", "device"],
+)
+def test_what_is_no_plain_file_is_put_aside_and_others_go_on(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    """A fifo would keep the thread that commits for ever."""
+    (tmp_path / "erasures").mkdir()
+    make(tmp_path / "erasures" / "0.json")
+    request = ask_erasure(tmp_path, [record(1).event_id], NOW)
+    assert [one.id for one in waiting_requests(tmp_path)] == [request]
+    names = {path.name for path in (tmp_path / "erasures").iterdir()}
+    assert names == {"0.wrong", f"{request}.json"}
+
+
+def test_one_that_cannot_be_read_waits_and_is_said_after_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = sorted(ask_erasure(tmp_path, [record(n).event_id], NOW) for n in (1, 2))
+    read = module._bytes
+
+    def refusing(path: Path) -> bytes:
+        if path.stem == requests[0]:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(module, "_bytes", refusing)
+    waiting = waiting_requests(tmp_path)
+    assert next(waiting).id == requests[1]
+    with pytest.raises(PermissionError):
+        next(waiting)
+    assert erasure_state(tmp_path, requests[0]) == "waiting"
+
+
+def test_one_that_was_put_aside_is_not_done(tmp_path: Path) -> None:
+    """As one of a later release would be."""
+    request = ask_erasure(tmp_path, [record(1).event_id], NOW)
+    path = tmp_path / "erasures" / f"{request}.json"
+    path.write_text(path.read_text().replace('"v": 1', '"v": 2'))
+    assert list(waiting_requests(tmp_path)) == []
+    assert erasure_state(tmp_path, request) == "waiting"
+
+
+def test_a_request_is_read_when_it_is_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        ask_erasure(tmp_path, [record(number).event_id], NOW)
+    read: list[Path] = []
+    found = module._bytes
+    monkeypatch.setattr(module, "_bytes", lambda path: read.append(path) or found(path))
+    next(waiting_requests(tmp_path))
+    assert len(read) == 1
+
+
+def test_an_alert_that_was_pruned_lately_leaves_no_copy_either(tmp_path: Path) -> None:
+    """SQLite moves rows when it removes others; a copy may stay where they were."""
+    path = tmp_path / "ledger.db"
+    with Ledger(path) as ledger:
+        ledger.append([record(n, f"<{n:04}>" * (1 + 7 * n % 90)) for n in range(1, 400)])
+        through = 0
+        for step in [1, 7, 3, 9, 2, 5] * 12:
+            through += step
+            ledger.upkeep.prune(through, 1 << 62)
+    ids = [record(n).event_id for n in range(1, through + 1)]
+    for start in range(0, through, 40):
+        erase_in_ledger(tmp_path, ids[start : start + 40], NOW)
+    left = everything(tmp_path)
+    assert not [n for n in range(1, through + 1) if b"<%04d>" % n in left]
+    assert b"<%04d>" % (through + 1) in left
 
 
 def test_where_no_line_runs_it_is_done_at_once_and_no_byte_is_left(data_dir: Path) -> None:
@@ -151,11 +233,11 @@ def test_a_crash_after_any_part_is_made_good_by_doing_it_again(data_dir: Path) -
     for parts in range(10):
         ask_erasure(data_dir, ids, NOW)
         with Ledger(data_dir / "ledger.db") as ledger:
-            one = waiting_requests(data_dir)[0]
+            one = next(waiting_requests(data_dir))
             for _ in zip(range(parts), erasing(ledger.upkeep, one, [elsewhere]), strict=False):
                 pass
     erase_in_ledger(data_dir, ids, NOW)
-    assert waiting_requests(data_dir) == []
+    assert list(waiting_requests(data_dir)) == []
     assert USER.encode() not in everything(data_dir)
     assert calls[-1] == (ids, [1, 2, 3])
 

@@ -161,9 +161,10 @@ def test_no_byte_of_what_was_erased_is_left(path: Path, seed: int) -> None:
                 ledger.upkeep.prune(start - 300, FOREVER)
         kept = order[ledger.upkeep.pruned() :]
         gone = set(rng.sample(kept, len(kept) // 3) + kept[:80])
-        seqs = ledger.upkeep.erase([f"{n:032x}" for n in gone], 7)
+        ids = [f"{n:032x}" for n in gone]
+        seqs = ledger.upkeep.erase(ids, 7)
         assert len(seqs) == len(gone)
-        assert ledger.upkeep.near_the_edge(seqs)
+        assert ledger.upkeep.near_the_edge(ids, seqs)
         scrubbed(ledger, anew=True)
         left = every_byte(path)
         assert ledger._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -175,10 +176,14 @@ def test_no_byte_of_what_was_erased_is_left(path: Path, seed: int) -> None:
 def test_only_alerts_next_to_what_was_pruned_need_the_file_written_anew(path: Path) -> None:
     with Ledger(path, now_ns=lambda: 5) as ledger:
         ledger.append([record(n, copies=1) for n in range(1, 400)])
-        assert not ledger.upkeep.near_the_edge([1, 2, 3])
+        assert not ledger.upkeep.near_the_edge([], [1, 2, 3])
         ledger.upkeep.prune(20, FOREVER)
-        assert ledger.upkeep.near_the_edge([21, 390])
-        assert not ledger.upkeep.near_the_edge([390])
+        assert ledger.upkeep.near_the_edge([], [21, 390])
+        assert not ledger.upkeep.near_the_edge([record(390).event_id], [390])
+        assert ledger.upkeep.near_the_edge([record(1).event_id], [])
+        ledger.upkeep.prune(120, FOREVER)
+        assert not ledger.upkeep.near_the_edge([record(20).event_id], [])
+        assert ledger.upkeep.near_the_edge([record(21).event_id], [])
 
 
 def test_only_what_is_old_and_read_by_all_is_pruned_and_positions_go_on(path: Path) -> None:
@@ -249,6 +254,59 @@ def test_a_sink_that_is_new_begins_behind_what_was_pruned(
         position, count = store.position("new"), store.conservation("new", reader)
         assert (position.cursor, position.missed) == (6, 5)
         assert (count.accepted, count.queued, count.holds) == (4, 4, True)
+
+
+def test_a_sink_that_has_not_begun_behind_what_was_pruned_is_owed_nothing_of_it(
+    tmp_path: Path, path: Path, record_of: Callable[..., LedgerRecord]
+) -> None:
+    with (
+        Ledger(path, now_ns=lambda: 5) as ledger,
+        LedgerReader(path) as reader,
+        CursorStore(tmp_path / "deliver.db", ledger_id=reader.ledger_id) as store,
+    ):
+        ledger.append([record_of(n) for n in range(1, 11)])
+        ledger.upkeep.prune(6, FOREVER)
+        store.register(["new"])
+        count = store.conservation("new", reader)
+        assert (count.accepted, count.queued, count.holds) == (4, 4, True)
+
+
+def test_what_is_settled_and_pruned_between_two_looks_does_not_break_conservation(
+    tmp_path: Path, path: Path, record_of: Callable[..., LedgerRecord]
+) -> None:
+    """A sink that catches up with old alerts: the line prunes right behind it."""
+
+    class Between(LedgerReader):
+        def count_deliverable(self, seq: int = 0) -> tuple[int, int]:
+            if seq == 3:
+                store.settle("s", cursor=8, delivered=5, dead=[], now_ns=1)
+                ledger.upkeep.prune(8, FOREVER)
+            return super().count_deliverable(seq)
+
+    with (
+        Ledger(path, now_ns=lambda: 5) as ledger,
+        Between(path) as reader,
+        CursorStore(tmp_path / "deliver.db", ledger_id=reader.ledger_id) as store,
+    ):
+        ledger.append([record_of(n) for n in range(1, 11)])
+        store.settle("s", cursor=3, delivered=3, dead=[], now_ns=1)
+        count = store.conservation("s", reader)
+        assert (count.accepted, count.delivered, count.queued) == (10, 8, 2)
+        assert count.holds
+
+
+def test_a_file_that_is_written_anew_is_left_as_it_was_for_one_in_a_hurry(path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger.append([record(n) for n in range(1, 400)])
+        ledger._db.set_progress_handler(ledger.upkeep.hurry, 100)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            ledger.upkeep.scrub(anew=True)
+        ledger._db.set_progress_handler(None, 0)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            ledger.upkeep.scrub(anew=True)
+        assert ledger.append([record(400)]).accepted == 1
+        with LedgerReader(path) as reader:
+            assert reader.count() == 400
 
 
 def version_1(path: Path, records: list[LedgerRecord], gap: int = 0) -> None:

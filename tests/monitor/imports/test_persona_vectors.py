@@ -249,7 +249,7 @@ REAL = io.BytesIO()
 torch.save(torch.arange(20.0).reshape(5, 4) + 1, REAL)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -267,7 +267,7 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     assert np.isfinite(found.weights).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 153), st.integers(0, 153))
 def test_a_damaged_program_is_read_or_refused_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, start: int, end: int

@@ -300,7 +300,7 @@ def test_a_label_is_shown_safely_and_only_for_its_latent(tmp_path: Path) -> None
         label_of(labels, 3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_weights_are_read_or_refused_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -168,7 +168,7 @@ def test_two_gigabytes_of_nothing_are_refused_at_once(tmp_path: Path) -> None:
         assert time.perf_counter() - started < 0.5
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

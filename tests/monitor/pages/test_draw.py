@@ -82,3 +82,11 @@ def test_a_histogram_counts_what_lies_beyond_the_level() -> None:
 
 def test_no_requests_make_no_histogram() -> None:
     assert draw.histogram(replace(BACKTEST, bins=())) == ""
+
+
+def test_the_thresholds_words_stand_where_the_bars_are_low() -> None:
+    calm_first = [0.1] * 10 + [3.0] * 10
+    for values, anchor in ((calm_first, "start"), (calm_first[::-1], "end"), ([], "end")):
+        svg = draw.scores(values, 1.0, 0, (0, 1), "x")
+        (words,) = [e for e in ElementTree.fromstring(svg).iter("text") if "threshold" in str(e.text)]  # fmt: skip
+        assert words.attrib["text-anchor"] == anchor

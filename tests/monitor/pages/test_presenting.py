@@ -10,7 +10,9 @@ from dosimeter.monitor.pages.presenting import (
     invisible,
     outward,
     precision,
+    rough,
     share,
+    short_ids,
     strips,
     token_text,
     trace_link,
@@ -104,3 +106,17 @@ def test_no_other_scheme_is_followed(url: str) -> None:
 
 def test_invisible_characters_are_named_by_line() -> None:
     assert invisible("a: 1\nb: \u202e2\r\n") == [r"line 2: \u202e"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0.0, "0"), (0.012345, "0.0123"), (3.0, "3"), (99.96, "100"), (19_421.5, "19,400"), (139.0, "139")],
+)  # fmt: skip
+def test_an_estimate_is_said_with_three_figures(number: float, said: str) -> None:
+    assert rough(number) == said
+
+
+def test_ids_in_a_cell_are_cut_and_hashes_are_not() -> None:
+    id_, sha = "01a22a69fd4d8cc5372d7e91eea5e600", "ab" * 32
+    assert short_ids(f"alert {id_}, tenant x") == "alert 01a22a69fd4d, tenant x"
+    assert short_ids(sha) == sha

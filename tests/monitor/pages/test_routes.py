@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.source import Reader
 
 from .conftest import Visit
@@ -301,3 +303,21 @@ def test_every_looking_is_recorded_with_who_and_what(local: Visit) -> None:
 def test_now_of_the_site_is_the_one_it_was_given(local: Visit) -> None:
     assert NOW_NS == 1_772_625_600_000_000_000
     assert "2026-03-04 12:00:00 UTC" in local.client.get("/").text
+
+
+def test_a_gap_of_positions_has_no_time_and_one_of_all_no_source(
+    local: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = local.history.overview(Reader("me"), "UTC")
+    gaps = (
+        shown.Gap("pod-7", 0, 0, "positions 5 to 9 never came"),
+        shown.Gap("", NOW_NS - 7200 * 10**9, NOW_NS, "nothing was watching"),
+    )
+    changed = replace(found, log=replace(found.log, gaps=gaps), taps=(), unasked="not known: why")
+    monkeypatch.setattr(local.history, "overview", lambda *_: changed)
+    page = local.client.get("/").text.replace("</li>", "\n")
+    text = re.sub(r"<[^>]+>", "", page)
+    assert "! pod-7: positions 5 to 9 never came\n" in text
+    assert "! nothing was watching for 2 h, from 2026-03-04 10:00:00 UTC" in text
+    assert "1970" not in text
+    assert "No tap has reported" not in text

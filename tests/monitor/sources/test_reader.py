@@ -20,7 +20,7 @@ from dosimeter.monitor.sources.reader import (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(1, 5000))
 def test_every_token_stands_in_one_or_two_windows_and_the_last_ends_with_the_text(n: int) -> None:
     starts = window_starts(n)

@@ -45,7 +45,7 @@ SEQUENCES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SEQUENCES, st.sampled_from([1, 3, 4, 8, 16]), st.integers(0, 6))
 def test_what_is_returned_is_what_this_prefix_had(
     sequences: list[tuple[list[int], bytes, list[int], int]], page: int, room: int
@@ -72,7 +72,7 @@ def test_what_is_returned_is_what_this_prefix_had(
         assert len(cache) <= max(1, room) * block
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.integers(0, 2), min_size=1, max_size=60),
     st.lists(st.integers(1, 17), min_size=60, max_size=60),

@@ -367,6 +367,7 @@ def test_positions_in_a_cache_that_the_caller_brought_are_named(small: Small) ->
     assert only(seen)["cached"] == 4
 
 
+@pytest.mark.parts  # for its length: it imports the compiler
 def test_forwards_that_a_compiled_graph_runs_are_unscored_with_a_reason(small: Small) -> None:
     model = small.model()
     options = CompileConfig(backend="eager", fullgraph=True, mode=None)

@@ -92,14 +92,14 @@ def test_a_message_that_is_not_version_1_says_what_is_wrong(change, complaint) -
         wire.unpack(change(step_message()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 def test_bytes_from_anywhere_raise_nothing_but_wire_error(data: bytes) -> None:
     with contextlib.suppress(WireError):
         wire.unpack(data)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_message_raises_nothing_but_wire_error(data: st.DataObject) -> None:
     message = bytearray(step_message())
@@ -124,7 +124,7 @@ COUNTED = "errors last_error cut emitted cached opened_ns closed_ns again prompt
 fields = st.sampled_from([*CONTROL.split(), *COUNTED.split()])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([Hello, Open, Close]),
     st.dictionaries(fields, json_values, max_size=8),

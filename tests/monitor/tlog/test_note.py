@@ -189,3 +189,20 @@ def test_a_text_that_a_note_cannot_carry_is_not_signed() -> None:
         Signer.generate("a").sign("text")
     with pytest.raises(NoteError, match="control"):
         Signer.generate("a").sign("te\x1b[31mxt\n")
+
+
+def test_a_key_that_could_not_be_written_whole_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, signer = tmp_path / "signing.key", Signer.generate("log")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            signer.save(path)
+    assert list(tmp_path.iterdir()) == []
+    signer.save(path)
+    assert Signer.load(path).verifier == signer.verifier

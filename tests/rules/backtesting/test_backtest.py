@@ -57,7 +57,8 @@ def stored(t: Traffic) -> tuple[list[Codes], npt.NDArray[np.int64], int]:
             runs[-1][2] += 1
             before = position, scope
             rows.append(t.codes[key][position])
-    codes = np.array(rows, np.int16).reshape(len(rows), -1)
+    width = max((codes.shape[1] for codes in t.codes.values()), default=0)
+    codes = np.array(rows, np.int16).reshape(len(rows), width)
     return list(codes.T.copy()), np.array(runs, np.int64).reshape(-1, 4), len(t.scopes)
 
 

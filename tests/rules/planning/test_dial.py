@@ -180,7 +180,7 @@ def test_a_feature_that_nothing_scores_is_said() -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.floats(1, 1e11))
 def test_two_digits_say_it_within_five_per_cent(value: float) -> None:
     said = two_digits(value)

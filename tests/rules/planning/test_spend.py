@@ -44,7 +44,7 @@ def test_a_limit_is_the_smallest_that_is_reached_so_seldom(mean: float, chance: 
     assert limit == 1 or at_least(limit - 1, mean) > chance
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.integers(1, 300),
     st.floats(0.1, 400),

@@ -60,7 +60,7 @@ SHAPES = (
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(RUN, min_size=1, max_size=4), min_size=1, max_size=3),
     st.sampled_from(SHAPES),
@@ -130,7 +130,7 @@ def test_conditions_that_were_met_too_far_apart_say_how_far(
 HEAT = st.lists(st.booleans(), min_size=1, max_size=14)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(HEAT, min_size=2, max_size=4), st.sampled_from(["all", "sequence"]), st.integers(4, 8)
 )

@@ -412,3 +412,16 @@ def test_the_log_is_left_to_a_running_history(run: Run, scene: Whole) -> None:
         code, _, err = run("query", *TIME)
     assert (code, err) == (0, "")
     assert "not signed yet: 1 entries" in run("verify")[1]
+
+
+def test_an_erasure_that_is_not_signed_yet_says_why_evidence_is_gone(
+    run: Run, scene: Whole
+) -> None:
+    from dosimeter.monitor.tlog.note import Signer
+    from dosimeter.monitor.tlog.writer import LogWriter
+
+    who = ["--tenant", "tenant-1", "--user", "user-1"]
+    with LogWriter(scene.folder.log, Signer.load(scene.folder.signing_key)):
+        assert run("erase", *who, "--reason", "ticket 2", "--yes")[0] == 0
+    code, out, _ = run("verify", "--evidence")
+    assert (code, "not signed yet" in out, "no entry says why" in out) == (0, True, False)

@@ -1,0 +1,149 @@
+"""The overview and the audit page of a real history: what was watched, what the sidecar says, who looked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dosimeter.monitor.answers.asking import Asked
+from dosimeter.monitor.answers.source import HistorySource
+from dosimeter.monitor.config import HttpConfig
+from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.history.cursors import CursorStore
+from dosimeter.monitor.history.ledger import Ledger
+from dosimeter.monitor.history.reader import LedgerReader
+from dosimeter.monitor.pages import shown
+from dosimeter.monitor.sinks.config import KafkaConfig
+from tests.monitor.answers.answers_scene import ALL, NOW_NS, Answers, answers
+from tests.monitor.audit.audit_scene import HOUR_NS, T0
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Answers]:
+    with answers(tmp_path / "data") as found:
+        yield found
+
+
+@contextmanager
+def sidecar(scene: Answers, body: bytes) -> Iterator[HistorySource]:
+    """The source, where something answers at the sidecar's address with this."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/status" else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield HistorySource(asked_at(scene.asked, server.server_address[1]))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def asked_at(asked: Asked, port: int) -> Asked:
+    return replace(asked, config=replace(asked.config, http=HttpConfig(port=port)))
+
+
+def test_coverage_is_of_the_last_day_by_the_hour(scene: Answers) -> None:
+    """Hours of the scene: 1000 of 1000, 900 of 1000, 500 of 500."""
+    found = scene.source.overview(ALL, "UTC")
+    assert found.coverage == shown.Coverage(2500, 2400, {"dropped": 100}, 0)
+    assert len(found.hours) == 24
+    known = [(one.start_ns, one.served, one.scored) for one in found.hours if one.known]
+    assert known == [
+        (T0, 1000, 1000),
+        (T0 + HOUR_NS, 1000, 900),
+        (T0 + 2 * HOUR_NS, 500, 500),
+    ]
+    assert found.unlabelled == 11
+    (day,) = found.days
+    assert (day.day, day.counts) == ("2026-03-01", {"high": 11})
+    (day,) = scene.source.overview(ALL, "America/New_York").days
+    assert day.day == "2026-02-28"
+
+
+def test_the_log_says_what_no_anchor_has_and_what_never_came(scene: Answers) -> None:
+    scene.now_ns = NOW_NS + 30 * 10**9  # the scene was taken in at NOW_NS
+    scene.said = {"log": {"anchors": {"file": {"outside": False, "at_ns": NOW_NS, "entries": 5}}}}
+    log = scene.source.overview(ALL, "UTC").log
+    assert log.anchors == (shown.Anchor("file", False, NOW_NS, 5),)
+    assert log.unanchored_entries == log.size - 5
+    assert log.unanchored_s == 30.0
+    positions = [gap for gap in log.gaps if gap.source]
+    assert positions == [shown.Gap("pod-7", 0, 0, "positions 5 to 5 never came")]
+    before = [gap for gap in log.gaps if not gap.source]
+    assert before[0].end_ns == T0  # from when on it was counted
+
+
+def test_sinks_are_as_the_sidecar_reports_them(scene: Answers, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    with (
+        LedgerReader(tmp_path / "ledger.db") as reader,
+        CursorStore(tmp_path / "deliver.db", ledger_id=reader.ledger_id) as store,
+    ):
+        store.register(["kafka"])
+    status: dict[str, Any] = {
+        "delivery": delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0),
+        "taps": [
+            {"state": "live", "reason": None, "model": {"name": "lab"}},
+            {"state": "silent", "reason": "connected, and says nothing", "model": {}},
+        ],
+    }
+    ledger.close()
+    with sidecar(scene, json.dumps(status).encode()) as source:
+        found = source.overview(ALL, "UTC")
+    assert found.sinks == (shown.Sink("kafka", "ok", 0, 0.0, 0),)
+    assert found.taps == (
+        shown.Tap("lab", "ok", "live"),
+        shown.Tap("model server", "bad", "connected, and says nothing"),
+    )
+    assert found.unasked == ""
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b"[1]", b"\xff\xfe"])
+def test_what_does_not_answer_as_a_sidecar_is_not_known(scene: Answers, body: bytes) -> None:
+    with sidecar(scene, body) as source:
+        found = source.overview(ALL, "UTC")
+    assert (found.sinks, found.taps) == ((), ())
+    assert found.unasked.startswith("not known: no sidecar answers at 127.0.0.1:")
+
+
+def test_a_fleets_sidecars_are_not_asked(scene: Answers) -> None:
+    settings = replace(scene.asked.settings, kafka=KafkaConfig())
+    found = HistorySource(replace(scene.asked, settings=settings)).overview(ALL, "UTC")
+    assert found.unasked == "not known here: each sidecar of the fleet says it of itself"
+
+
+def test_who_looked_is_said_with_what_and_why_and_without_names_of_persons(scene: Answers) -> None:
+    row = scene.alert(1)
+    scene.source.record_access("query", ALL, "queue?tenant=tenant-1&rule=scam-written", "")
+    scene.source.record_access("view", ALL, f"evidence {row['id']}", "ticket 12")
+    view, query = scene.source.audit(ALL).access[:2]
+    assert (view.who, view.kind, view.reason) == ("rita (reviewer)", "view", "ticket 12")
+    whose = f"subject {row['subject']}, tenant {row['tenant']}"
+    assert view.what == f"evidence {row['id']}, {whose}"
+    assert (query.who, query.kind) == ("rita (viewer)", "query")
+    assert query.what == f"queue, rule scam-written, tenant {row['tenant']}"
+
+
+def test_the_last_verification_is_shown_in_its_own_words(scene: Answers) -> None:
+    assert scene.source.audit(ALL).verified is None
+    said = ["NOT VERIFIED", "  entry 3: another"]
+    scene.said = {"verified": {"ok": False, "said": said, "at_ns": 7, "entries": 3, "took_s": 0.5}}
+    found = scene.source.audit(ALL).verified
+    assert found == shown.Verified("bad", "NOT VERIFIED\n  entry 3: another", 7, 3, 0.5)
