@@ -41,6 +41,7 @@ from dosimeter.monitor.recounting import recount
 from dosimeter.monitor.restoring import restored
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.standing import Standing
+from dosimeter.monitor.stopping import set_from_handler
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules import native
 from dosimeter.rules.language.counting import Count
@@ -261,7 +262,7 @@ def stop_on_signals() -> Event:
     """An event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
+        signal.signal(name, lambda *_: set_from_handler(stop))
     return stop
 
 

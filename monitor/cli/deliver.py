@@ -26,6 +26,7 @@ from dosimeter.monitor.sinks.config import (
     SinkConfig,
     StdoutConfig,
 )
+from dosimeter.monitor.stopping import set_from_handler
 
 if TYPE_CHECKING:
     from dosimeter.monitor.telemetry import Telemetry
@@ -123,7 +124,7 @@ def stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def on_signal(number: int, _: object) -> None:
-        stop.set()
+        set_from_handler(stop)
         signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGTERM, signal.SIGINT):
