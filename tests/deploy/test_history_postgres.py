@@ -208,7 +208,7 @@ def test_loading_again_adds_only_what_was_sealed_since(empty: Database, store: S
 
 
 def test_entries_lie_in_the_months_of_their_events(empty: Database, store: Store) -> None:
-    times = (-(2**63), 0, BEGIN - 1, BEGIN, BEGIN + 31 * DAY - 1, BEGIN + 31 * DAY, 2**63 - 1)
+    times = (-(2**63) + 1, 0, BEGIN - 1, BEGIN, BEGIN + 31 * DAY - 1, BEGIN + 31 * DAY, 2**63 - 1)
     store.put([made(n, time_ns=at, id=n.to_bytes(16, "big")) for n, at in enumerate(times)])
     store.seal_to(7)
     assert load(empty, store)[0] == 0
