@@ -204,7 +204,10 @@ def run_history(
     once: bool = False,
     ready: Callable[[str], None] = lambda url: None,
 ) -> dict[str, Any]:
-    """Until `stop` is set; with `once`, until all that is there is taken in and signed. Returns what was done."""
+    """Until `stop` is set; with `once`, until all that is there is taken in and signed. Returns what was done.
+
+    Raises what `History` does, ServeError, and with `once` FeedAway: nobody can say then that it was all.
+    """
     settings = config.history or HistoryConfig()
     history = History(config, settings)
     served = None
@@ -221,7 +224,7 @@ def run_history(
         )
         with closing(feed):
             while not stop.is_set():
-                worked = _turn(history, feed, stop)
+                worked = _turn(history, feed, stop, wait=not once)
                 if once and not worked and not feed.owes:
                     break
                 if not worked:
@@ -246,11 +249,13 @@ def _rest(history: History, feed: Feed, stop: threading.Event) -> None:
             _turn(history, feed, stop)
 
 
-def _turn(history: History, feed: Feed, stop: threading.Event) -> bool:
-    """One look at the feed. Whether there was anything."""
+def _turn(history: History, feed: Feed, stop: threading.Event, *, wait: bool = True) -> bool:
+    """One look at the feed. Whether there was anything. Raises FeedAway where it is not to be waited for."""
     try:
         batch = feed.read()
     except FeedAway as error:
+        if not wait:
+            raise
         log.warning("%s", error)
         stop.wait(RETRY_S)
         history.unheard()

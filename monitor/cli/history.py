@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.audit.hot import StoreError, StoreStalled
     from dosimeter.monitor.audit.keys import KeysError
     from dosimeter.monitor.audit.service import run_history
+    from dosimeter.monitor.feed.items import FeedAway
     from dosimeter.monitor.history.lock import AlreadyWriting
     from dosimeter.monitor.pages.serve import ServeError
     from dosimeter.monitor.tlog.note import NoteError
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         done = run_history(config, stop_on_signals(), once=args.once, ready=ready)
-    except (StoreStalled, AlreadyWriting, ServeError, OSError) as error:
+    except (StoreStalled, AlreadyWriting, FeedAway, ServeError, OSError) as error:
         print(f"dosimeter history: {error}", file=sys.stderr)
         return ENVIRONMENT
     except (StoreError, KeysError, LogError, NoteError) as error:
