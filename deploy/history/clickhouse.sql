@@ -3,7 +3,7 @@
 
 CREATE DATABASE dosimeter;
 
--- The columns of monitor/audit/columns.py after the position in the log. The same row twice becomes one.
+-- The columns of monitor/audit/store/columns.py after the position in the log. The same row twice becomes one.
 CREATE TABLE dosimeter.entry (
   idx             Int64,
   id              FixedString(16),

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from dosimeter.monitor.audit.columns import NAMES, Value
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore, Segment, StoreError, StoreStalled
-from dosimeter.monitor.audit.sealed_file import hash_of
+from dosimeter.monitor.audit.store.columns import NAMES, Value
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore, Segment, StoreError, StoreStalled
+from dosimeter.monitor.audit.store.sealed_file import hash_of
 
 COLUMNS = ("idx", *NAMES)
 _FIRST = b"SET client_encoding = 'UTF8'; SET bytea_output = 'hex';\n"

@@ -15,7 +15,7 @@ END $$;
 CREATE SCHEMA dosimeter;
 SET LOCAL search_path = dosimeter;
 
--- The columns of monitor/audit/columns.py after the position in the log. Texts sort by their bytes, as they do there.
+-- The columns of monitor/audit/store/columns.py after the position in the log. Texts sort by their bytes, as they do there.
 CREATE TABLE entry (
   idx             bigint NOT NULL CHECK (idx >= 0),
   id              bytea  NOT NULL,
@@ -106,7 +106,7 @@ BEGIN
     'CREATE TRIGGER entry_stays BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse()', name);
 END $$;
 
--- What the named queries of monitor/audit/queries.sql read.
+-- What the named queries of monitor/audit/queries/queries.sql read.
 CREATE VIEW label AS SELECT * FROM entry WHERE kind = 'label' AND about IS NOT NULL;
 CREATE VIEW judged AS
 SELECT about, verdict, actor, idx, disagreed FROM (

@@ -18,12 +18,12 @@ import numpy as np
 from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD
 from dosimeter.monitor.answers.asking import Asked, actor, refused
 from dosimeter.monitor.answers.queue import drawn, reviewer, row_of, severity
-from dosimeter.monitor.audit import labels
-from dosimeter.monitor.audit.box import CannotOpen
-from dosimeter.monitor.audit.evidence_body import Body, decode_body
+from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
 from dosimeter.monitor.audit.history import Found, NoSuchEntry, dicts
-from dosimeter.monitor.audit.keeper import signed_ns
-from dosimeter.monitor.audit.sample import Sampled
+from dosimeter.monitor.audit.people import labels
+from dosimeter.monitor.audit.people.sample import Sampled
+from dosimeter.monitor.audit.store.box import CannotOpen
+from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.explaining import explain
 from dosimeter.monitor.history.evidence import Evidence, EvidenceError
 from dosimeter.monitor.pages import shown

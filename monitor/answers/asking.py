@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.audit import access
-from dosimeter.monitor.audit.access import ROLES, Actor, Right
 from dosimeter.monitor.audit.history import History, dicts
+from dosimeter.monitor.audit.people import access
+from dosimeter.monitor.audit.people.access import ROLES, Actor, Right
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.pages.source import AccessRefused, Reader

@@ -15,8 +15,8 @@ from typing import Any, get_args
 
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.answers.asking import Asked, actor
-from dosimeter.monitor.audit.access import UNKNOWN, actor_id, resolved
-from dosimeter.monitor.audit.sample import Sampled, queue_sample
+from dosimeter.monitor.audit.people.access import UNKNOWN, actor_id, resolved
+from dosimeter.monitor.audit.people.sample import Sampled, queue_sample
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.source import NotPossible, QueueFilter, Reader
 from dosimeter.rules.alert import in_sd, value_text

@@ -16,8 +16,8 @@ from dosimeter.detectors.findings import Finding
 from dosimeter.detectors.registry import UnknownFeature, load_features
 from dosimeter.monitor.answers import alert, queue, rules, summaries
 from dosimeter.monitor.answers.asking import Asked, actor, refused
-from dosimeter.monitor.audit.access import Right, resolved
-from dosimeter.monitor.audit.named_queries import QUERIES, QueryError
+from dosimeter.monitor.audit.people.access import Right, resolved
+from dosimeter.monitor.audit.queries.named_queries import QUERIES, QueryError
 from dosimeter.monitor.feature_card import Card, card_of, known_calibrations, known_packs
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.source import Kind, NotPossible, QueueFilter, Reader

@@ -18,7 +18,7 @@ from typing import Any
 from dosimeter.monitor.answers.alert import days
 from dosimeter.monitor.answers.asking import Asked
 from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
-from dosimeter.monitor.audit.keeper import signed_ns
+from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.source import NotPossible, Reader
 from dosimeter.monitor.tlog.note import Checkpoint, Note, NoteError

@@ -19,19 +19,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dosimeter.detectors.findings import visible
-from dosimeter.monitor.audit import box
-from dosimeter.monitor.audit.access import Access, Actor
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.columns import COLUMNS, NAMES
-from dosimeter.monitor.audit.evidence_body import Body, decode_body
-from dosimeter.monitor.audit.evidence_files import read_evidence
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore, StoreError
-from dosimeter.monitor.audit.keys import KeyStore
-from dosimeter.monitor.audit.query import Queries, Rows
-from dosimeter.monitor.audit.reproduce import claim_of
-from dosimeter.monitor.audit.sealed_file import CORE
-from dosimeter.monitor.audit.watched import KINDS, LATE_NS, Watched, weigh
+from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
+from dosimeter.monitor.audit.evidence.evidence_files import read_evidence
+from dosimeter.monitor.audit.evidence.reproduce import claim_of
+from dosimeter.monitor.audit.people.access import Access, Actor
+from dosimeter.monitor.audit.queries.query import Queries, Rows
+from dosimeter.monitor.audit.queries.watched import KINDS, LATE_NS, Watched, weigh
+from dosimeter.monitor.audit.store import box
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.columns import COLUMNS, NAMES
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore, StoreError
+from dosimeter.monitor.audit.store.keys import KeyStore
+from dosimeter.monitor.audit.store.sealed_file import CORE
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
 from dosimeter.monitor.tlog.tiles import WIDTH
 
@@ -91,7 +91,7 @@ class History:
 
     def settle(self) -> bool:
         """Write out and sign what is stored, unless a running history does so itself. Whether it was done here."""
-        from dosimeter.monitor.audit.keeper import Keeper
+        from dosimeter.monitor.audit.store.keeper import Keeper
         from dosimeter.monitor.history.lock import AlreadyWriting
 
         try:

@@ -15,17 +15,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from dosimeter.monitor.audit.anchoring import build_anchors
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.entries import Entry, own_id
-from dosimeter.monitor.audit.erase import Eraser
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore, StoreStalled
-from dosimeter.monitor.audit.ingest import FEED, Ingest
-from dosimeter.monitor.audit.keeper import Keeper
-from dosimeter.monitor.audit.keys import KeysError, KeyStore
-from dosimeter.monitor.audit.retention import Retention
-from dosimeter.monitor.audit.tidying import Tidying
+from dosimeter.monitor.audit.erasure.erase import Eraser
+from dosimeter.monitor.audit.store.anchoring import build_anchors
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.entries import Entry, own_id
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore, StoreStalled
+from dosimeter.monitor.audit.store.ingest import FEED, Ingest
+from dosimeter.monitor.audit.store.keeper import Keeper
+from dosimeter.monitor.audit.store.keys import KeysError, KeyStore
+from dosimeter.monitor.audit.store.retention import Retention
+from dosimeter.monitor.audit.store.tidying import Tidying
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.feed import life

@@ -15,13 +15,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.ingest import Ingest
-from dosimeter.monitor.audit.keeper import Keeper
-from dosimeter.monitor.audit.keys import KeyStore
-from dosimeter.monitor.audit.sealing import Sealer
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.audit.store.keeper import Keeper
+from dosimeter.monitor.audit.store.keys import KeyStore
+from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.bench.audit_feed import Traffic
 from dosimeter.monitor.bench.audit_verify import with_store
 from dosimeter.monitor.bench.figures import Figure

@@ -17,10 +17,10 @@ from random import Random
 import numpy as np
 
 from dosimeter.monitor.answers.serve import Pages
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.keeper import KEY
-from dosimeter.monitor.audit.keys import KeyStore
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.keeper import KEY
+from dosimeter.monitor.audit.store.keys import KeyStore
 from dosimeter.monitor.bench.audit_queries import sample
 from dosimeter.monitor.bench.audit_rows import BEGIN_NS, DAY_NS, DAYS
 from dosimeter.monitor.bench.audit_verify import write_log
@@ -93,7 +93,7 @@ def _paths(folder: HistoryFolder, tenants: Mapping[str, str]) -> dict[str, Seque
 
 
 def _subjects(folder: HistoryFolder, ids: Sequence[bytes]) -> list[str]:
-    from dosimeter.monitor.audit.query import Queries
+    from dosimeter.monitor.audit.queries.query import Queries
 
     with Queries(folder) as queries:
         rows = [queries.run("alert_by_id", prefix=one.hex()).dicts()[0] for one in ids]

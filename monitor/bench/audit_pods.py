@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.ingest import Ingest
-from dosimeter.monitor.audit.keeper import Keeper
-from dosimeter.monitor.audit.keys import KeyStore
-from dosimeter.monitor.audit.watched import weigh
+from dosimeter.monitor.audit.queries.watched import weigh
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.audit.store.keeper import Keeper
+from dosimeter.monitor.audit.store.keys import KeyStore
 from dosimeter.monitor.bench.audit_feed import BEGIN_NS, Traffic
 from dosimeter.monitor.bench.figures import Figure
 from dosimeter.monitor.feed.items import Alive, Batch, Bye, Hello, Item

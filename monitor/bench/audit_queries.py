@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from dosimeter.monitor.audit.beside import THREADS
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.query import Queries
+from dosimeter.monitor.audit.queries.beside import THREADS
+from dosimeter.monitor.audit.queries.query import Queries
+from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.bench.audit_rows import BEGIN_NS, DAY_NS, DAYS
 from dosimeter.monitor.bench.figures import Figure
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import SQL, HotStore, Segment
-from dosimeter.monitor.audit.sealed_file import CORE, GROUP, hash_of, written
-from dosimeter.monitor.audit.sealing import MAX_ROWS
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import SQL, HotStore, Segment
+from dosimeter.monitor.audit.store.sealed_file import CORE, GROUP, hash_of, written
+from dosimeter.monitor.audit.store.sealing import MAX_ROWS
 from dosimeter.monitor.bench import audit_feed
 from dosimeter.rules.canonical import canonical
 

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.keeper import KEY
-from dosimeter.monitor.audit.verifying import verify_history
+from dosimeter.monitor.audit.checks.verifying import verify_history
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.keeper import KEY
 from dosimeter.monitor.bench.child import BenchError
 from dosimeter.monitor.bench.figures import Figure
 from dosimeter.monitor.tlog import standalone, tiles

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from dosimeter.monitor.audit.erase import Eraser
-from dosimeter.monitor.audit.erase_scope import CannotErase
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.holds import release_hold
-from dosimeter.monitor.audit.keeper import KEY
+from dosimeter.monitor.audit.erasure.erase import Eraser
+from dosimeter.monitor.audit.erasure.erase_scope import CannotErase
+from dosimeter.monitor.audit.people.holds import release_hold
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.keeper import KEY
 from dosimeter.monitor.bench.audit_feed import BEGIN_NS, SOURCE, Traffic
 from dosimeter.monitor.chaos.audit_history import AUDITOR, OPERATOR, Writer, people, writing
 from dosimeter.monitor.feed.items import Alive, Batch, Coverage, Evidence, Hello, Item

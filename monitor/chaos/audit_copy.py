@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dosimeter.monitor.audit.columns import NAMES, row_of
-from dosimeter.monitor.audit.folder import HistoryFolder
+from dosimeter.monitor.audit.store.columns import NAMES, row_of
+from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.chaos.audit_history import Made
 from dosimeter.monitor.tlog import tiles
 from dosimeter.monitor.tlog.note import Checkpoint, Note, Signer

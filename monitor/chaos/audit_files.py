@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from dosimeter.monitor.audit.columns import NAMES
+from dosimeter.monitor.audit.store.columns import NAMES
 from dosimeter.monitor.chaos.audit_attack import Manipulation, Where
 from dosimeter.monitor.chaos.audit_copy import Copy
 from dosimeter.monitor.tlog import tiles

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from dosimeter.monitor.audit.access import Access, Actor
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.holds import put_hold
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.ingest import Ingest
-from dosimeter.monitor.audit.keeper import KEY, Keeper
-from dosimeter.monitor.audit.keys import KeyStore
-from dosimeter.monitor.audit.labels import VERDICTS, About, label
-from dosimeter.monitor.audit.sealing import Sealer
+from dosimeter.monitor.audit.people.access import Access, Actor
+from dosimeter.monitor.audit.people.holds import put_hold
+from dosimeter.monitor.audit.people.labels import VERDICTS, About, label
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.audit.store.keeper import KEY, Keeper
+from dosimeter.monitor.audit.store.keys import KeyStore
+from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.bench.audit_feed import BEGIN_NS, Traffic
 from dosimeter.monitor.feed.items import Alert, Batch, Blob, Hello
 from dosimeter.monitor.tlog.anchors import FileAnchor

@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from dosimeter.monitor.audit.access import Access, AccessRefused, Actor
-from dosimeter.monitor.audit.erase import Eraser
-from dosimeter.monitor.audit.free_sql import SqlRefused, run_sql
-from dosimeter.monitor.audit.holds import put_hold, release_hold
-from dosimeter.monitor.audit.sealed_file import hash_of
+from dosimeter.monitor.audit.erasure.erase import Eraser
+from dosimeter.monitor.audit.people.access import Access, AccessRefused, Actor
+from dosimeter.monitor.audit.people.holds import put_hold, release_hold
+from dosimeter.monitor.audit.queries.free_sql import SqlRefused, run_sql
+from dosimeter.monitor.audit.store.sealed_file import hash_of
 from dosimeter.monitor.chaos.audit_attack import Manipulation, NotAllowed, Where
 from dosimeter.monitor.chaos.audit_copy import Copy
 from dosimeter.monitor.chaos.audit_files import (

@@ -15,14 +15,14 @@ from datetime import UTC
 from pathlib import Path
 from random import Random
 
-from dosimeter.monitor.audit.anchored import read_anchors
-from dosimeter.monitor.audit.evidence_check import check_evidence
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.keys import KeyStore
-from dosimeter.monitor.audit.store_check import Difference
-from dosimeter.monitor.audit.verdict import verdict_lines
-from dosimeter.monitor.audit.verifying import Verified, verify_history
+from dosimeter.monitor.audit.checks.anchored import read_anchors
+from dosimeter.monitor.audit.checks.evidence_check import check_evidence
+from dosimeter.monitor.audit.checks.store_check import Difference
+from dosimeter.monitor.audit.checks.verdict import verdict_lines
+from dosimeter.monitor.audit.checks.verifying import Verified, verify_history
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.keys import KeyStore
 from dosimeter.monitor.chaos import audit_files, audit_others
 from dosimeter.monitor.chaos.audit_attack import Manipulation, NotAllowed, Where
 from dosimeter.monitor.chaos.audit_clean import Day

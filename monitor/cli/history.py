@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
     os.nice(NICE)
     if settings.ship is not None:
         return _ship(config, settings)
-    from dosimeter.monitor.audit.hot import StoreError, StoreStalled
-    from dosimeter.monitor.audit.keys import KeysError
     from dosimeter.monitor.audit.service import run_history
+    from dosimeter.monitor.audit.store.hot import StoreError, StoreStalled
+    from dosimeter.monitor.audit.store.keys import KeysError
     from dosimeter.monitor.feed.items import FeedAway
     from dosimeter.monitor.history.lock import AlreadyWriting
     from dosimeter.monitor.pages.serve import ServeError

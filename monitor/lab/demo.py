@@ -18,8 +18,8 @@ from typing import Any
 from kafka.errors import KafkaError
 
 import dosimeter.rules as rules
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore, StoreError, StoreStalled
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore, StoreError, StoreStalled
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.lab import CALIBRATION, MODEL, PACK, traffic
 from dosimeter.monitor.lab.clients import Exchanged, Traffic

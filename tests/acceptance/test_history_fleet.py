@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dosimeter.monitor.audit.hot import HotStore, StoreError, StoreStalled
+from dosimeter.monitor.audit.store.hot import HotStore, StoreError, StoreStalled
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.records import Account, LedgerRecord
 from dosimeter.monitor.lab.broker import EmbeddedBroker

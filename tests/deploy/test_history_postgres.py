@@ -19,17 +19,17 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from tests.monitor.audit.test_query import asked
 
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.columns import COLUMNS
-from dosimeter.monitor.audit.entries import Entry, from_record
-from dosimeter.monitor.audit.keys import KeyStore
-from dosimeter.monitor.audit.named_queries import QUERIES
-from dosimeter.monitor.audit.query import Queries, Rows
+from dosimeter.monitor.audit.queries.named_queries import QUERIES
+from dosimeter.monitor.audit.queries.query import Queries, Rows
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.columns import COLUMNS
+from dosimeter.monitor.audit.store.entries import Entry, from_record
+from dosimeter.monitor.audit.store.keys import KeyStore
 from tests.deploy.postgres_scene import OWNER, ROOT, Database, server
 from tests.monitor.audit.audit_scene import SOURCE, alert, event_id
 from tests.monitor.audit.store_scene import BEGIN, DAY, Store, made, some, store_in
-from tests.monitor.audit.test_query import asked
 
 pytestmark = pytest.mark.parts
 

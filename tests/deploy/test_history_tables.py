@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.audit.columns import COLUMNS
-from dosimeter.monitor.audit.named_queries import JUDGED
+from dosimeter.monitor.audit.queries.named_queries import JUDGED
+from dosimeter.monitor.audit.store.columns import COLUMNS
 
 FOLDER = Path(__file__).parents[2] / "deploy/history"
 NEVER_NULL = {"id", "kind", "time_ns", "ingested_ns"}

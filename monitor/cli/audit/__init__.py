@@ -69,18 +69,18 @@ def _worth(error: Exception) -> int | None:
     import sqlite3
 
     from dosimeter.detectors.findings import InputError
-    from dosimeter.monitor.audit.access import AccessRefused
-    from dosimeter.monitor.audit.box import CannotOpen
-    from dosimeter.monitor.audit.erase_scope import CannotErase
-    from dosimeter.monitor.audit.exporting import NotSigned, StoreDiffers
-    from dosimeter.monitor.audit.free_sql import SqlRefused, SqlStopped
+    from dosimeter.monitor.audit.erasure.erase_scope import CannotErase
+    from dosimeter.monitor.audit.exports.exporting import NotSigned, StoreDiffers
+    from dosimeter.monitor.audit.exports.outfile import OutError
     from dosimeter.monitor.audit.history import NoSuchEntry
-    from dosimeter.monitor.audit.holds import CannotHold
-    from dosimeter.monitor.audit.hot import StoreError, StoreStalled
-    from dosimeter.monitor.audit.keys import KeysError
-    from dosimeter.monitor.audit.named_queries import QueryError
-    from dosimeter.monitor.audit.outfile import OutError
-    from dosimeter.monitor.audit.times import TimeError
+    from dosimeter.monitor.audit.people.access import AccessRefused
+    from dosimeter.monitor.audit.people.holds import CannotHold
+    from dosimeter.monitor.audit.queries.free_sql import SqlRefused, SqlStopped
+    from dosimeter.monitor.audit.queries.named_queries import QueryError
+    from dosimeter.monitor.audit.queries.times import TimeError
+    from dosimeter.monitor.audit.store.box import CannotOpen
+    from dosimeter.monitor.audit.store.hot import StoreError, StoreStalled
+    from dosimeter.monitor.audit.store.keys import KeysError
     from dosimeter.monitor.cli.audit.arguments import Usage
     from dosimeter.monitor.history.evidence import EvidenceError
     from dosimeter.monitor.tlog.anchors import AnchorFailed

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from dosimeter.rules.decide import Word
 
 if TYPE_CHECKING:
-    from dosimeter.monitor.audit.access import Actor
     from dosimeter.monitor.audit.history import History
-    from dosimeter.monitor.audit.times import Range
+    from dosimeter.monitor.audit.people.access import Actor
+    from dosimeter.monitor.audit.queries.times import Range
 
 ROLES = ("viewer", "reviewer", "author", "approver", "auditor", "operator")
 SEVERITIES = ("low", "medium", "high", "critical")
@@ -89,7 +89,7 @@ def filters_of(args: argparse.Namespace) -> dict[str, str]:
 
 
 def range_of(args: argparse.Namespace) -> Range:
-    from dosimeter.monitor.audit import times
+    from dosimeter.monitor.audit.queries import times
 
     first = "--from" if args.since is None else "--since"
     written = args.from_ if args.since is None else args.since
@@ -98,7 +98,7 @@ def range_of(args: argparse.Namespace) -> Range:
 
 def actor_of(args: argparse.Namespace) -> Actor:
     """The user of this machine, not what the environment says."""
-    from dosimeter.monitor.audit.access import Actor
+    from dosimeter.monitor.audit.people.access import Actor
 
     return Actor(user_name(), args.role)
 
@@ -130,7 +130,7 @@ def opened(args: argparse.Namespace) -> Iterator[History]:
 def settled(history: History) -> bool:
     """As `History.settle`; what keeps it from that is said and does not undo what was done."""
     from dosimeter.detectors.findings import visible
-    from dosimeter.monitor.audit.hot import StoreError, StoreStalled
+    from dosimeter.monitor.audit.store.hot import StoreError, StoreStalled
     from dosimeter.monitor.tlog.note import NoteError
     from dosimeter.monitor.tlog.writer import LogError
 

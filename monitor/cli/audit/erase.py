@@ -1,6 +1,6 @@
 """`dosimeter audit erase`: the keys and names of somebody, destroyed for good.
 
-It owns the arguments, the question before it and what is said after; the order is `monitor/audit/erase`.
+It owns the arguments, the question before it and what is said after; the order is `monitor/audit/erasure/erase`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dosimeter.monitor.cli.audit.arguments import Usage
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
-    from dosimeter.monitor.audit.erase import Erased, Eraser
+    from dosimeter.monitor.audit.erasure.erase import Erased, Eraser
 
 WHOM = ("user", "conversation", "request")
 SELFTEST = 10_000
@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and not (args.reason or "").strip():
         raise Usage('--reason: it is needed\n  hint: --reason "ticket 4411"')
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit.access import Actor, require
-        from dosimeter.monitor.audit.erase import Eraser
+        from dosimeter.monitor.audit.erasure.erase import Eraser
+        from dosimeter.monitor.audit.people.access import Actor, require
 
         actor = arguments.actor_of(args)
         require(actor, "erase")
@@ -117,7 +117,7 @@ def _selftest(args: argparse.Namespace) -> int:
     import tempfile
     from pathlib import Path
 
-    from dosimeter.monitor.audit.erase_selftest import selftest
+    from dosimeter.monitor.audit.erasure.erase_selftest import selftest
 
     with tempfile.TemporaryDirectory(prefix="dosimeter-erase-") as folder:
         found = selftest(Path(folder), SELFTEST)

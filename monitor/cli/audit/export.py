@@ -1,6 +1,6 @@
 """`dosimeter audit export`: alerts as a zip that somebody else can check, and open in a spreadsheet.
 
-It owns the arguments and what is said; what is in the zip is `monitor/audit/exporting`.
+It owns the arguments and what is said; what is in the zip is `monitor/audit/exports/exporting`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dosimeter.monitor.cli.audit.arguments import Usage
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
-    from dosimeter.monitor.audit.exporting import By
+    from dosimeter.monitor.audit.exports.exporting import By
 
 CODES = {"found": 0, "none": 1, "no data": 5}
 
@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: written. 1: written, without an alert in it. 5: the same, and nothing was watching."""
-    from dosimeter.monitor.audit.outfile import check, new_file
+    from dosimeter.monitor.audit.exports.outfile import check, new_file
     from dosimeter.monitor.progress import Progress
 
     if args.evidence and not (args.reason or "").strip():
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     arguments.notes(within.notes)
     check(args.out, args.force)
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit.asking import ask, question
-        from dosimeter.monitor.audit.exporting import export_alerts
+        from dosimeter.monitor.audit.exports.exporting import export_alerts
+        from dosimeter.monitor.audit.queries.asking import ask, question
         from dosimeter.monitor.cli.audit.query import summary
 
         actor = arguments.actor_of(args)
@@ -85,6 +85,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def by(args: argparse.Namespace, entry: str, zone: Any) -> By:
-    from dosimeter.monitor.audit.exporting import By
+    from dosimeter.monitor.audit.exports.exporting import By
 
     return By(arguments.user_name(), args.role, args.reason, entry, zone, args.tz)

@@ -1,6 +1,6 @@
 """`dosimeter audit hold` and `release`: what may neither be erased nor run out, and what may again.
 
-It owns the arguments; a hold is `monitor/audit/holds`.
+It owns the arguments; a hold is `monitor/audit/people/holds`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
     from dosimeter.monitor.audit.history import History
-    from dosimeter.monitor.audit.holds import On
+    from dosimeter.monitor.audit.people.holds import On
 
 
 def add(commands: Any) -> None:
@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
         hint = "give an alert's id, or --tenant, or --tenant and --user"
         raise Usage(f"{args.audit_command}: on what?\n  hint: {hint}")
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit.access import require
-        from dosimeter.monitor.audit.holds import put_hold, release_hold
+        from dosimeter.monitor.audit.people.access import require
+        from dosimeter.monitor.audit.people.holds import put_hold, release_hold
 
         actor = arguments.actor_of(args)
         require(actor, "hold")
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _about(args: argparse.Namespace, history: History) -> tuple[On, str]:
-    from dosimeter.monitor.audit.access import UNKNOWN, resolved
+    from dosimeter.monitor.audit.people.access import UNKNOWN, resolved
 
     if args.id:
         return "alert", str(history.alert(args.id).entry["id"])

@@ -1,6 +1,6 @@
 """`dosimeter audit incident-pack`: one alert with all that belongs to it, as a zip that somebody else can check.
 
-It owns the arguments and what is said; what is in the zip is `monitor/audit/exporting`.
+It owns the arguments and what is said; what is in the zip is `monitor/audit/exports/exporting`.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: written. 1: no such alert."""
-    from dosimeter.monitor.audit.outfile import check, new_file
-    from dosimeter.monitor.audit.times import zone_of
+    from dosimeter.monitor.audit.exports.outfile import check, new_file
+    from dosimeter.monitor.audit.queries.times import zone_of
 
     zone = zone_of(args.tz)
     check(args.out, args.force)
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit.exporting import export_incident
-        from dosimeter.monitor.audit.reproduce_history import from_history
+        from dosimeter.monitor.audit.evidence.reproduce_history import from_history
+        from dosimeter.monitor.audit.exports.exporting import export_incident
         from dosimeter.monitor.cli.audit.export import by
         from dosimeter.monitor.cli.audit.reproduce import because
 

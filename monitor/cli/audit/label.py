@@ -1,6 +1,6 @@
 """`dosimeter audit label`: what a reviewer says of an alert.
 
-It owns the arguments; a label is `monitor/audit/labels`.
+It owns the arguments; a label is `monitor/audit/people/labels`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: done. 1: no such alert."""
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit.access import require
-        from dosimeter.monitor.audit.labels import About, label
+        from dosimeter.monitor.audit.people.access import require
+        from dosimeter.monitor.audit.people.labels import About, label
 
         actor = arguments.actor_of(args)
         require(actor, "label")

@@ -1,7 +1,7 @@
 """`dosimeter audit labels`: what reviewers said, as the file that rules are judged and promoted by, and how often rules
 are right.
 
-It owns the arguments and the table; the figures are `monitor/audit/precision`.
+It owns the arguments and the table; the figures are `monitor/audit/people/precision`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dosimeter.monitor.cli.screen import Screen, plain, table
 
 if TYPE_CHECKING:
     from dosimeter.monitor.audit.history import History
-    from dosimeter.monitor.audit.labels import Label
-    from dosimeter.monitor.audit.precision import Judged
+    from dosimeter.monitor.audit.people.labels import Label
+    from dosimeter.monitor.audit.people.precision import Judged
 
 HEAD = ("rule", "group", "right", "of", "precision", "95 % interval", "unsure", "disputed")
 
@@ -43,8 +43,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: there are labels. 1: none."""
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit.outfile import check, new_file
-        from dosimeter.monitor.audit.precision import agreement, labels_csv, precision
+        from dosimeter.monitor.audit.exports.outfile import check, new_file
+        from dosimeter.monitor.audit.people.precision import agreement, labels_csv, precision
 
         if args.out is not None:
             check(args.out, args.force)
@@ -78,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _judged(history: History, rule: str | None) -> tuple[list[Label], list[Judged]]:
-    from dosimeter.monitor.audit.known import KnownEntries
-    from dosimeter.monitor.audit.labels import Label
-    from dosimeter.monitor.audit.precision import judged
+    from dosimeter.monitor.audit.erasure.known import KnownEntries
+    from dosimeter.monitor.audit.people.labels import Label
+    from dosimeter.monitor.audit.people.precision import judged
 
     leaves = KnownEntries(history.hot, history.folder).of_kind("label")
     labels = [Label.of_leaf(leaf) for leaf in leaves]

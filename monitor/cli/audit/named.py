@@ -1,6 +1,6 @@
 """`dosimeter audit query --name`: a named query with its parameters, and the list of them.
 
-It owns how parameters are written on a command line. The queries are `monitor/audit/queries.sql`.
+It owns how parameters are written on a command line. The queries are `monitor/audit/queries/queries.sql`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dosimeter.monitor.cli.screen import Screen, plain, table
 
 
 def show_list(args: argparse.Namespace) -> int:
-    from dosimeter.monitor.audit.named_queries import QUERIES
+    from dosimeter.monitor.audit.queries.named_queries import QUERIES
 
     if args.json:
         each = [
@@ -34,11 +34,11 @@ def show_list(args: argparse.Namespace) -> int:
 
 def run_named(args: argparse.Namespace) -> int:
     """0: rows. 1: none."""
-    from dosimeter.monitor.audit import tables
-    from dosimeter.monitor.audit.access import UNKNOWN, resolved
+    from dosimeter.monitor.audit.exports import tables
+    from dosimeter.monitor.audit.exports.outfile import check, new_file
     from dosimeter.monitor.audit.history import dicts
-    from dosimeter.monitor.audit.named_queries import query_named
-    from dosimeter.monitor.audit.outfile import check, new_file
+    from dosimeter.monitor.audit.people.access import UNKNOWN, resolved
+    from dosimeter.monitor.audit.queries.named_queries import query_named
 
     query = query_named(args.name)
     within = arguments.range_of(args)

@@ -1,6 +1,7 @@
 """`dosimeter audit query`: alerts by filters and time, and what the answer is worth.
 
-It owns the arguments, the table and the exit code; reading is `monitor/audit/asking`, forms are `monitor/audit/tables`.
+It owns the arguments, the table and the exit code; reading is `monitor/audit/queries/asking`, forms are
+`monitor/audit/exports/tables`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dosimeter.monitor.cli.audit.arguments import Usage
 from dosimeter.monitor.cli.screen import Screen, plain, table
 
 if TYPE_CHECKING:
-    from dosimeter.monitor.audit.asking import Answer, Question
     from dosimeter.monitor.audit.history import History
+    from dosimeter.monitor.audit.queries.asking import Answer, Question
 
 ON_SCREEN = 50
 SHORT_ID = 16
@@ -61,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
         raise Usage(f"--limit: `{args.limit}` is no number of rows\n  hint: 1 or more")
     filters, within = arguments.filters_of(args), arguments.range_of(args)
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit.asking import ask, question
-        from dosimeter.monitor.audit.outfile import check
+        from dosimeter.monitor.audit.exports.outfile import check
+        from dosimeter.monitor.audit.queries.asking import ask, question
 
         if args.parquet is not None:
             check(args.parquet, args.force)
@@ -76,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, history: History, asked: Question, found: Answer) -> None:
-    from dosimeter.monitor.audit import tables
-    from dosimeter.monitor.audit.asking import table_of
+    from dosimeter.monitor.audit.exports import tables
+    from dosimeter.monitor.audit.queries.asking import table_of
 
     arguments.notes(asked.within.notes)
     if args.json:
@@ -90,7 +91,7 @@ def _show(args: argparse.Namespace, history: History, asked: Question, found: An
     elif args.jsonl:
         tables.write_jsonl(columns, rows, sys.stdout)
     elif args.parquet is not None:
-        from dosimeter.monitor.audit.outfile import new_file
+        from dosimeter.monitor.audit.exports.outfile import new_file
 
         with new_file(args.parquet, force=args.force) as part:
             tables.write_parquet(columns, rows, tables.kinds_of(columns, rows), part)
@@ -110,7 +111,7 @@ HEAD = ("id", "time", "severity", "feature", "rule", "tenant", "decision", "verd
 
 
 def _cells(history: History, rows: Sequence[Mapping[str, Any]], asked: Question) -> list[list[str]]:
-    from dosimeter.monitor.audit.times import shown
+    from dosimeter.monitor.audit.queries.times import shown
 
     names = {row["tenant"]: history.name_of(row["tenant"]) or "" for row in rows if row["tenant"]}
     return [
@@ -133,7 +134,7 @@ def _cells(history: History, rows: Sequence[Mapping[str, Any]], asked: Question)
 
 def summary(asked: Question, found: Answer) -> list[str]:
     """What was asked, how many there are, what that is worth."""
-    from dosimeter.monitor.audit.watched import lines, short
+    from dosimeter.monitor.audit.queries.watched import lines, short
 
     lines_ = [f"{arguments.said_filters(asked.filters)}, {asked.within}"]
     for name in asked.unknown:

@@ -1,7 +1,7 @@
 """`dosimeter audit reproduce`: stored alerts decided again by the stored program on the stored scores.
 
-It owns the arguments and what is said; deciding again is `monitor/audit/reproduce`. No text is shown, so no reason is
-asked for; where a text differs, only that it does is said.
+It owns the arguments and what is said; deciding again is `monitor/audit/evidence/reproduce`. No text is
+shown, so no reason is asked for; where a text differs, only that it does is said.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dosimeter.monitor.cli.audit.arguments import Usage
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
+    from dosimeter.monitor.audit.evidence.reproduced import Reproduced
     from dosimeter.monitor.audit.history import Found, History
-    from dosimeter.monitor.audit.reproduced import Reproduced
 
 KINDS = ("alert", "count", "digest")
 PERSONAL = ("summary:", "labels")
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     within = arguments.range_of(args)
     arguments.notes(within.notes)
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit.reproduce_history import from_history
+        from dosimeter.monitor.audit.evidence.reproduce_history import from_history
         from dosimeter.monitor.progress import Progress
 
         actor = arguments.actor_of(args)

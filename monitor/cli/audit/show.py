@@ -16,7 +16,7 @@ from dosimeter.monitor.cli.audit.arguments import Usage
 from dosimeter.monitor.cli.screen import Screen, plain
 
 if TYPE_CHECKING:
-    from dosimeter.monitor.audit.evidence_body import Body
+    from dosimeter.monitor.audit.evidence.evidence_body import Body
     from dosimeter.monitor.audit.history import Found, History
 
 
@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: shown. 1: no such entry."""
-    from dosimeter.monitor.audit.times import zone_of
+    from dosimeter.monitor.audit.queries.times import zone_of
 
     if args.reason and not args.text:
         raise Usage("--reason: without --text nothing needs one\n  hint: add --text")
@@ -66,7 +66,7 @@ def _lines(
     screen: Screen,
     zone: Any,
 ) -> list[str]:
-    from dosimeter.monitor.audit.times import shown
+    from dosimeter.monitor.audit.queries.times import shown
     from dosimeter.monitor.cli.alert_view import evidence_lines, record_lines
     from dosimeter.monitor.history.evidence import Evidence
     from dosimeter.monitor.history.records import StoredAlert
@@ -108,7 +108,7 @@ def _lines(
 
 
 def _about(row: Mapping[str, Any], zone: Any) -> str:
-    from dosimeter.monitor.audit.times import shown
+    from dosimeter.monitor.audit.queries.times import shown
 
     who = str(row["actor"] or "").partition(":")[0]
     said = f" {row['verdict']}" if row["verdict"] else ""

@@ -1,6 +1,6 @@
 """`dosimeter audit sql`: one SELECT over the views of history.
 
-It owns the arguments and the forms; what such a statement may do is `monitor/audit/free_sql`.
+It owns the arguments and the forms; what such a statement may do is `monitor/audit/queries/free_sql`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def run(args: argparse.Namespace) -> int:
     if args.limit < 1 or args.seconds <= 0:
         raise Usage("--limit and --seconds: more than 0 is needed\n  hint: leave them out")
     with arguments.opened(args) as history:
-        from dosimeter.monitor.audit import tables
-        from dosimeter.monitor.audit.free_sql import run_sql
-        from dosimeter.monitor.audit.outfile import check, new_file
-        from dosimeter.monitor.audit.times import zone_of
+        from dosimeter.monitor.audit.exports import tables
+        from dosimeter.monitor.audit.exports.outfile import check, new_file
+        from dosimeter.monitor.audit.queries.free_sql import run_sql
+        from dosimeter.monitor.audit.queries.times import zone_of
         from dosimeter.monitor.cli.audit.named import draw
 
         zone = zone_of(args.tz).key

@@ -1,7 +1,7 @@
 """`dosimeter audit verify`: whether the log only grew and the store is the same, and what that does not show.
 
-It owns the arguments and the exit code; the pass and its words are `monitor/audit/verifying`. It writes nothing, and so
-runs on a copy, by somebody else, and on a disk that is read-only.
+It owns the arguments and the exit code; the pass and its words are `monitor/audit/checks/verifying`. It writes nothing,
+and so runs on a copy, by somebody else, and on a disk that is read-only.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dosimeter.monitor.cli.audit import arguments
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
-    from dosimeter.monitor.audit.folder import HistoryFolder
-    from dosimeter.monitor.audit.hot import HotStore
-    from dosimeter.monitor.audit.store_check import Difference
+    from dosimeter.monitor.audit.checks.store_check import Difference
+    from dosimeter.monitor.audit.store.folder import HistoryFolder
+    from dosimeter.monitor.audit.store.hot import HotStore
     from dosimeter.monitor.tlog.note import Checkpoint, Verifier
 
 FAILED = 4
@@ -50,11 +50,11 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: verified, or consistent with what was at hand. 4: not."""
-    from dosimeter.monitor.audit.folder import HistoryFolder
-    from dosimeter.monitor.audit.hot import HotStore
-    from dosimeter.monitor.audit.times import zone_of
-    from dosimeter.monitor.audit.verdict import as_json, verdict_lines
-    from dosimeter.monitor.audit.verifying import verify_history
+    from dosimeter.monitor.audit.checks.verdict import as_json, verdict_lines
+    from dosimeter.monitor.audit.checks.verifying import verify_history
+    from dosimeter.monitor.audit.queries.times import zone_of
+    from dosimeter.monitor.audit.store.folder import HistoryFolder
+    from dosimeter.monitor.audit.store.hot import HotStore
     from dosimeter.monitor.progress import Progress
 
     if args.evidence and args.log_only:
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     since = None if args.since is None else _since(args.since, verifier)
     anchors = None
     if args.anchors:
-        from dosimeter.monitor.audit.anchored import configured, read_anchors
+        from dosimeter.monitor.audit.checks.anchored import configured, read_anchors
 
         anchors = read_anchors(configured(args.config, folder.root), verifier)
     hot = None if args.log_only else HotStore(folder.hot, read_only=True)
@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _evidence(folder: HistoryFolder, hot: HotStore) -> list[Difference]:
     """Raises StoreError, KeysError, LogUnreadable."""
-    from dosimeter.monitor.audit.evidence_check import check_evidence
-    from dosimeter.monitor.audit.hot import StoreError
-    from dosimeter.monitor.audit.keys import KeyStore
+    from dosimeter.monitor.audit.checks.evidence_check import check_evidence
+    from dosimeter.monitor.audit.store.hot import StoreError
+    from dosimeter.monitor.audit.store.keys import KeyStore
     from dosimeter.monitor.tlog.reader import LogReader
 
     if not folder.keys.exists():
@@ -111,8 +111,8 @@ def _evidence(folder: HistoryFolder, hot: HotStore) -> list[Difference]:
 
 def _key(given: Path | None, folder: HistoryFolder) -> Verifier:
     """Raises NoteError, StoreError."""
-    from dosimeter.monitor.audit.hot import StoreError
-    from dosimeter.monitor.audit.keeper import KEY
+    from dosimeter.monitor.audit.store.hot import StoreError
+    from dosimeter.monitor.audit.store.keeper import KEY
     from dosimeter.monitor.tlog.note import NoteError, Verifier
 
     path = folder.log / KEY if given is None else given

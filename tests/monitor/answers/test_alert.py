@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from dosimeter.monitor.audit.access import Actor
-from dosimeter.monitor.audit.erase import Eraser
+from dosimeter.monitor.audit.erasure.erase import Eraser
 from dosimeter.monitor.audit.history import History
-from dosimeter.monitor.audit.hot import StoreStalled
+from dosimeter.monitor.audit.people.access import Actor
+from dosimeter.monitor.audit.store.hot import StoreStalled
 from dosimeter.monitor.config_pages import PagesConfig
 from dosimeter.monitor.pages.app import make_app
 from dosimeter.monitor.pages.source import AccessRefused, QueueFilter, Reader

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dosimeter.monitor.audit.named_queries import QUERIES
+from dosimeter.monitor.audit.queries.named_queries import QUERIES
 from dosimeter.monitor.pages.source import AccessRefused, NotPossible, QueueFilter, Reader, Source
 from tests.monitor.answers.answers_scene import (
     ALL,

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.keys import KeyStore
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.keys import KeyStore
 from dosimeter.monitor.feed.items import Alert
 from dosimeter.monitor.history.evidence import Evidence, encode_evidence
 

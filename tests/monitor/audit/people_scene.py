@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dosimeter.monitor.audit.access import Actor
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.entries import Entry
-from dosimeter.monitor.audit.erase_selftest import seal
-from dosimeter.monitor.audit.evidence_body import encode_body
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.keys import KeyStore
+from dosimeter.monitor.audit.erasure.erase_selftest import seal
+from dosimeter.monitor.audit.evidence.evidence_body import encode_body
+from dosimeter.monitor.audit.people.access import Actor
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.entries import Entry
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.keys import KeyStore
 
 MARCH_NS = 1_772_366_400_000_000_000  # 2026-03-01 12:00 UTC
 SECOND_NS = 10**9

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from dosimeter.detectors.frames import CODE_UNSCORED, Codes
-from dosimeter.monitor.audit.archived import Archived
-from dosimeter.monitor.audit.evidence_body import Body, decode_body, encode_body
-from dosimeter.monitor.audit.reproduce import reproduce
-from dosimeter.monitor.audit.reproduced import Reproduced
+from dosimeter.monitor.audit.evidence.archived import Archived
+from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body, encode_body
+from dosimeter.monitor.audit.evidence.reproduce import reproduce
+from dosimeter.monitor.audit.evidence.reproduced import Reproduced
 from dosimeter.monitor.history.evidence import Evidence
 from dosimeter.rules.alert import AlertContext, build_alert
 from dosimeter.rules.decide import Decision

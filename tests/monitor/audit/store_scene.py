@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.audit.columns import NAMES
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import Batch, HotStore, Sealed, Segment
-from dosimeter.monitor.audit.sealing import Sealer
+from dosimeter.monitor.audit.store.columns import NAMES
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import Batch, HotStore, Sealed, Segment
+from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.rules.alert import record_id
 from dosimeter.rules.canonical import canonical
 

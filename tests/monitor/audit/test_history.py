@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.audit.access import AccessRefused, Actor
-from dosimeter.monitor.audit.appending import Appender
-from dosimeter.monitor.audit.entries import Entry
-from dosimeter.monitor.audit.evidence_body import Body
+from dosimeter.monitor.audit.evidence.evidence_body import Body
 from dosimeter.monitor.audit.history import History, NoSuchEntry
-from dosimeter.monitor.audit.hot import StoreError
-from dosimeter.monitor.audit.sealing import Sealer
+from dosimeter.monitor.audit.people.access import AccessRefused, Actor
+from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.entries import Entry
+from dosimeter.monitor.audit.store.hot import StoreError
+from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.tlog.note import Signer
 from dosimeter.monitor.tlog.writer import LogWriter
 from dosimeter.rules.canonical import canonical, digest

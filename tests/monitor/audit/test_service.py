@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from dosimeter.monitor.audit.keys import KeysError
 from dosimeter.monitor.audit.service import Feed, FromLedger, History, _turn, run_history
+from dosimeter.monitor.audit.store.keys import KeysError
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.feed.items import Batch, FeedAway

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.ingest import Ingest
-from dosimeter.monitor.audit.keeper import Keeper
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.audit.store.keeper import Keeper
 from dosimeter.monitor.feed.items import Alive, Batch, Blob, Coverage, Hello, Item
 from dosimeter.rules.canonical import canonical, digest
 from tests.monitor.audit.audit_scene import HOUR_NS, SOURCE, T0, alert, evidence, opened

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.bench import (
     audit_ingest,
     audit_pods,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dosimeter.monitor.audit.entries import from_record
+from dosimeter.monitor.audit.store.entries import from_record
 from dosimeter.monitor.bench.audit_feed import FEATURES, SOURCE, Traffic
 from dosimeter.monitor.history.evidence import decode_evidence
 

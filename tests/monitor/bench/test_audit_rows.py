@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.audit.folder import HistoryFolder
-from dosimeter.monitor.audit.hot import HotStore
-from dosimeter.monitor.audit.query import Queries
+from dosimeter.monitor.audit.queries.query import Queries
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.bench import audit_rows
 from dosimeter.monitor.bench.audit_rows import write_history
 

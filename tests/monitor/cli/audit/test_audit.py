@@ -159,7 +159,7 @@ def test_every_query_is_an_entry_and_refused_where_none_can_be_written(
 ) -> None:
     run("query", *TIME)
     assert scene.kinds()[-1] == "query"
-    from dosimeter.monitor.audit.appending import Appender
+    from dosimeter.monitor.audit.store.appending import Appender
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -272,7 +272,7 @@ def test_verify_reads_a_disk_that_nothing_can_be_written_to(
     assert run("verify", "--log-only")[0] == 0
     assert {p: p.read_bytes() for p in scene.folder.log.rglob("*") if p.is_file()} == before
     assert "query" not in scene.kinds()
-    monkeypatch.setattr("dosimeter.monitor.audit.hot.os.access", lambda *_: False)
+    monkeypatch.setattr("dosimeter.monitor.audit.store.hot.os.access", lambda *_: False)
     names = sorted(path.name for path in scene.folder.root.iterdir())
     assert run("verify")[0] == 0
     assert sorted(path.name for path in scene.folder.root.iterdir()) == names

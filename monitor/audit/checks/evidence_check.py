@@ -1,0 +1,105 @@
+"""Whether the evidence that entries have committed to is there and opens, or an entry says why it is not.
+
+Owns that one pass over every ciphertext: it takes the keys, so it is for whoever holds them, and it decodes nothing. It
+keeps a commitment of every entry in memory, about 300 B each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dosimeter.monitor.audit.checks.store_check import Difference
+from dosimeter.monitor.audit.store import box
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.keys import KeyStore, month_of
+from dosimeter.monitor.audit.store.sealed_file import EVIDENCE
+
+_WHOSE = ("subject", "tenant", "conversation")
+_GONE = "and no entry says why"
+
+
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    index: int
+    commitment: str
+    whose: frozenset[str]
+    month: int
+
+
+def check_evidence(
+    folder: HistoryFolder, hot: HotStore, keys: KeyStore, leaves: Iterable[tuple[int, bytes]]
+) -> list[Difference]:
+    """leaves: (index, entry) of all, as the log has them. Raises OSError, LogUnreadable of whoever gives them."""
+    owed: dict[bytes, _Committed] = {}
+    erased: set[str] = set()
+    over: set[str] = set()  # files whose time is over
+    before = 0
+    for index, leaf in leaves:
+        try:
+            said = json.loads(leaf)
+            kind = said["kind"]
+            if kind == "erase":
+                erased.add(str(said.get("subject")))
+            elif kind == "retention":
+                before = max(before, int(said["keys_before"]))
+                over.update(map(str, said["evidence_files"]))
+            if "evidence" in said:
+                id_ = bytes.fromhex(said["about"] if kind == "evidence" else said["id"])
+                whose = frozenset(str(said[name]) for name in _WHOSE if name in said)
+                first = owed.get(id_)
+                month = month_of(said["time_ns"])
+                owed[id_] = _Committed(
+                    index, said["evidence"], first.whose if first else whose, month
+                )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # not an entry of ours: the log's own verification says so
+    found: list[Difference] = []
+    for id_, subject, month, shut in _ciphertexts(folder, hot, over, found):
+        one = owed.pop(id_, None)
+        if one is None:
+            continue  # of an older sealing, completed since
+        key = keys.key(subject, month)
+        if key is None:
+            if not (subject.hex() in erased or one.whose & erased or month < before):
+                found.append(Difference(one.index, f"the key of its evidence is gone, {_GONE}"))
+            continue
+        try:
+            box.opened(shut, key, id_, one.commitment)
+        except box.CannotOpen as error:
+            found.append(Difference(one.index, str(error)))
+    for one in owed.values():
+        if not (one.whose & erased or one.month < before):
+            found.append(Difference(one.index, f"its evidence is gone, {_GONE}"))
+    return sorted(found, key=lambda one: -1 if one.index is None else one.index)
+
+
+def _ciphertexts(
+    folder: HistoryFolder, hot: HotStore, over: set[str], found: list[Difference]
+) -> Iterator[tuple[bytes, bytes, int, bytes]]:
+    """Of an entry the last that was stored first; files that cannot be read are added to `found`."""
+    query = (
+        "SELECT CAST(id AS BLOB), CAST(subject AS BLOB), month, CAST(sealed AS BLOB) FROM evidence"
+    )
+    yield from hot.db.execute(query).fetchall()
+    for segment in reversed(hot.segments()):
+        if segment.evidence is None:
+            continue
+        path, name = folder.evidence / segment.evidence, f"evidence/{segment.evidence}"
+        if not path.exists():
+            if name not in over:
+                found.append(Difference(segment.first, f"{name} is gone, {_GONE}"))
+            continue
+        try:
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, use_threads=False)
+                    columns = [table[name].to_pylist() for name in EVIDENCE.names]
+                    yield from zip(*columns, strict=True)
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            found.append(Difference(segment.first, f"{name} cannot be read: {error}"))

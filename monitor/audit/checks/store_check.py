@@ -1,0 +1,336 @@
+"""Whether the store says the same as its log, entry by entry: while the log is read, each leaf with its stored row.
+
+Owns the comparison of rows, labels, holds, blobs and sealed files with what the log says of them, as of one moment. It
+changes nothing, needs no key, and never learns whether the log itself is sound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dosimeter.monitor.audit.queries.watched import KINDS
+from dosimeter.monitor.audit.store.columns import NAMES, Value, row_of
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore, Segment
+from dosimeter.monitor.audit.store.sealed_file import hash_of
+from dosimeter.monitor.tlog.merkle import leaf_hash
+from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
+
+_BLOB = "SELECT CAST(body AS BLOB) FROM blob WHERE sha256 = ?"
+MOST = 1000
+"""Findings that are listed; the rest is counted."""
+Row = tuple[Value, ...]
+_ALERT = b'"kind":"alert","position":'
+"""Only in a leaf of that kind: keys are in order, and quotes in texts are escaped."""
+_KIND, _ABOUT = NAMES.index("kind"), NAMES.index("about")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """log, store: hashes of what each has for this entry, in hex; empty where it has nothing."""
+
+    index: int | None
+    what: str
+    log: str = ""
+    store: str = ""
+
+
+@dataclass
+class StoreCheck:
+    """Give `look` every leaf in order, then call `close`. The store's connection is of no use to others after.
+
+    A sealed file that is, to the bit, what its `seal` entry in the log says was made of its leaves is not read row by
+    row again. compared: entries held against their rows; vouched: entries in such files.
+    """
+
+    hot: HotStore
+    folder: HistoryFolder
+    differences: list[Difference] = field(default_factory=list)
+    more: int = 0
+    compared: int = 0
+    vouched: int = 0
+    blobs: int = 0
+    files: int = 0
+    size: int = 0  # entries of the store, signed or not
+    stretches: list[Mapping[str, Any]] = field(default_factory=list)  # births, deaths, gaps
+
+    def __post_init__(self) -> None:
+        # Whoever changed a text may have left what is none: that is a difference, and no reason to stop.
+        self.hot.db.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        self._terms: dict[str, Mapping[str, Any]] = {}
+        self._unknown: set[str] = set()
+        self._gone: set[str] = set()  # files whose time is over, as the log says
+        # first -> of the core file and of the leaves it was made of, as the log says
+        self._sealed_hash: dict[int, tuple[str, str]] = {}
+        self._leaves: dict[int, Any] = {}  # first -> hash over the log's leaves of that file
+        self._holds: dict[str, str] = {}  # on whom -> by which entry, as the log says; empty: none
+        self._hashes: dict[Path, str] = {}
+        self._beside: set[int] = set()  # labels that were compared although their file is believed
+        self._looked = 0
+        self._believed: list[Segment] = []
+        self._missing: list[Segment] = []  # files that are not there or cannot be read
+        self._begun = False
+
+    def _begin(self) -> None:
+        """From here on the store is seen as of one moment, after the log's checkpoint was read: all signed is in."""
+        if not self._begun:
+            self._begun = True
+            self.hot.db.execute("BEGIN")
+            self._segments = self.hot.segments()
+            for segment in self._segments:
+                path = self._path(segment)
+                if path is not None and self._hash(path) == segment.sha256:
+                    self._believed.append(segment)  # until the log says what was sealed
+                    self._leaves[segment.first] = hashlib.sha256()
+            self._believing = iter(self._believed)
+            self._within = next(self._believing, None)
+            self._sealed = self._sealed_rows(
+                [one for one in self._segments if one not in self._believed]
+            )
+            self._ahead: tuple[int, Row] | None = next(self._sealed, None)
+
+    def look(self, first: int, leaves: Sequence[bytes]) -> None:
+        """Leaves first .. first + len(leaves) as the log has them."""
+        self._begin()
+        past = self._looked = first + len(leaves)
+        names = ", ".join(NAMES)
+        found: dict[int, tuple[bytes | None, Row]] = {}
+        query = f"SELECT idx, CAST(leaf AS BLOB), {names} FROM entry WHERE idx >= ? AND idx < ?"
+        for idx, leaf, *row in self.hot.db.execute(query, (first, past)):
+            found[idx] = (bytes(leaf), tuple(row))
+        for idx in found:
+            if self._is_sealed(idx):
+                self._add(idx, "is sealed and not sealed at once")
+        query = f"SELECT idx, {names} FROM sealed_label WHERE idx >= ? AND idx < ?"
+        labels = {idx: tuple(row) for idx, *row in self.hot.db.execute(query, (first, past))}
+        while self._ahead is not None and self._ahead[0] < past:
+            idx, row_ = self._ahead
+            if idx in found:
+                self._add(idx, "is sealed and not sealed at once")
+            elif (beside := labels.pop(idx, None if _is_label(row_) else row_)) != row_:
+                what = "the label beside the sealed file is not the one in it"
+                self._add(idx, what, row_hash(row_), "" if beside is None else row_hash(beside))
+            found[idx] = (None, row_)
+            self._ahead = next(self._sealed, None)
+        for idx, row_ in labels.items():
+            if self._is_sealed(idx):
+                found.setdefault(idx, (None, row_))  # its file is believed: held against its leaf
+                self._beside.add(idx)
+            else:
+                what = "a label stands beside the sealed files and in none"
+                self._add(idx, what, "", row_hash(row_))
+        for index, leaf in enumerate(leaves, first):
+            believed = self._is_believed(index)
+            if believed and self._within is not None:
+                self._leaves[self._within.first].update(leaf_hash(leaf))
+            if believed and index not in found:
+                if _ALERT not in leaf:
+                    self._read(index, leaf)
+            else:
+                self._compare(index, leaf, found.get(index))
+
+    def _is_believed(self, index: int) -> bool:
+        while self._within is not None and index >= self._within.past:
+            self._within = next(self._believing, None)
+        return self._within is not None and index >= self._within.first
+
+    def _read(self, index: int, leaf: bytes) -> None:
+        """Of an entry in a file that is believed. A label must stand beside it too, and then was compared."""
+        try:
+            said = json.loads(leaf)
+            self._learn(said)
+            if said["kind"] == "label" and "about" in said:
+                self._add(
+                    index, "the label beside the sealed file is missing", leaf_hash(leaf).hex()
+                )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._add(index, f"the log's entry cannot be read: {error}", leaf_hash(leaf).hex())
+
+    def _compare(self, index: int, leaf: bytes, found: tuple[bytes | None, Row] | None) -> None:
+        try:
+            said = json.loads(leaf)
+            self._learn(said)
+            terms = self._terms_of(said)
+            expected = None if terms is None else row_of(said, terms)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._add(index, f"the log's entry cannot be read: {error}", leaf_hash(leaf).hex())
+            return
+        if found is None:
+            if not any(one.first <= index < one.past for one in self._missing):
+                self._add(index, "is not in the store", leaf_hash(leaf).hex())
+            return
+        stored, row = found
+        self.compared += 1
+        if stored is not None and stored != leaf:
+            what = "the store has another entry than the log"
+            self._add(index, what, leaf_hash(leaf).hex(), leaf_hash(stored).hex())
+        elif expected is not None and row != expected:
+            columns = [n for n, a, b in zip(NAMES, expected, row, strict=True) if a != b]
+            what = f"stored columns are not what the log says: {', '.join(columns)}"
+            self._add(index, what, row_hash(expected), row_hash(row))
+
+    def _learn(self, said: Mapping[str, Any]) -> None:
+        kind = said["kind"]
+        if kind in KINDS and kind != "coverage":
+            self.stretches.append(said)
+        elif kind == "retention":
+            self._gone.update(str(name) for name in said.get("core", ()))
+        elif kind in ("hold", "release"):
+            about = str(said.get("about") or said.get("subject"))
+            self._holds[about] = str(said["id"]) if kind == "hold" else ""
+        elif kind == "seal" and isinstance(said.get("first"), int):
+            told = str(said.get("core_sha256")), str(said.get("leaves_sha256"))
+            if (
+                self._sealed_hash.setdefault(said["first"], told) != told
+            ):  # sealing never says two things
+                what = f"entry {said['id']} says anew what was sealed from {said['first']} on"
+                self._add(
+                    said["first"],
+                    what,
+                    *(one[0] for one in (self._sealed_hash[said["first"]], told)),
+                )
+
+    def _terms_of(self, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """None where they are not there, which is said once."""
+        sha = said.get("terms")
+        if sha is None:
+            return {}
+        if sha not in self._terms:
+            found = self.hot.db.execute(_BLOB, (bytes.fromhex(sha),)).fetchone()
+            body = found[0] if found else b""
+            if hashlib.sha256(body).hexdigest() != sha:
+                if sha not in self._unknown:
+                    self._unknown.add(sha)
+                    self._add(None, f"the rule's terms are not in the store: blob {sha}", sha)
+                return None
+            self._terms[sha] = json.loads(body)
+        return self._terms[sha]
+
+    def _is_sealed(self, index: int) -> bool:
+        return any(one.first <= index < one.past for one in self._believed)
+
+    def _sealed_rows(self, segments: Sequence[Segment]) -> Iterator[tuple[int, Row]]:
+        for segment in segments:
+            path = self._path(segment)
+            if path is None:
+                self._missing.append(segment)
+                continue
+            try:
+                yield from self._rows_of(path)
+            except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+                self._missing.append(segment)
+                self._add(segment.first, f"core/{segment.core} cannot be read: {error}")
+
+    @staticmethod
+    def _rows_of(path: Path) -> Iterator[tuple[int, Row]]:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, use_threads=False)
+                columns = [table[name].to_pylist() for name in ("idx", *NAMES)]
+                for idx, *row in zip(*columns, strict=True):
+                    yield idx, tuple(row)
+
+    def close(self) -> None:
+        """What can only be said at the end: blobs, sealed files, what lies beyond the log."""
+        self._begin()
+        for sha, body in self.hot.db.execute(
+            "SELECT sha256, CAST(body AS BLOB) FROM blob ORDER BY sha256"
+        ):
+            self.blobs += 1
+            found = hashlib.sha256(body).digest()
+            if found != sha:
+                named = sha.hex() if isinstance(sha, bytes) else str(sha)
+                self._add(None, "a blob is not what its hash names", named, found.hex())
+        self._doubted()
+        expected = 0
+        for segment in self._segments:
+            if segment.first != expected:
+                self._add(expected, f"no sealed file has entries {expected} to {segment.first - 1}")
+            expected = segment.past
+            self._file(segment)
+        self._hold()
+        size = self.size = self.hot.size
+        unsealed = "SELECT count(*), max(idx) FROM entry WHERE idx >= ?"
+        rows, most = self.hot.db.execute(unsealed, (expected,)).fetchone()
+        if expected + rows != size or (rows and most != size - 1):
+            self._add(None, f"the store says it has {size} entries, and {expected + rows} are here")
+        self.hot.db.execute("COMMIT")
+
+    def _doubted(self) -> None:
+        """Files that were believed and that no entry of the log vouches for are read row by row after all."""
+        for segment in self._believed:
+            read = self._leaves[segment.first].hexdigest()
+            if self._sealed_hash.get(segment.first) == (segment.sha256, read):
+                rows = sum(segment.first <= at < segment.past for at in self._beside)
+                self.vouched += segment.past - segment.first - rows
+                continue
+            stored = dict(self._sealed_rows([segment]))
+            past = min(segment.past, self._looked)
+            with suppress(LogUnreadable):
+                for index, leaf in LogReader(self.folder.log).leaves(segment.first, past):
+                    row = stored.get(index)
+                    if index not in self._beside:
+                        self._compare(index, leaf, None if row is None else (None, row))
+
+    def _hold(self) -> None:
+        """Whoever takes a hold away unseen can have erased what it was put on."""
+        rest, stored = self.hot.leaves(self._looked, self.hot.size), self.hot.holds()
+        whole = self._looked + len(rest) >= self.hot.size
+        for _, leaf in rest:  # accepted, and not signed yet
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
+                self._learn(json.loads(leaf))
+        told = {about: by for about, by in self._holds.items() if by}
+        kept = {about.hex(): by.hex() for about, by in stored.items()}
+        for about in sorted(told.keys() | kept.keys()) if whole else ():
+            if told.get(about) != kept.get(about):
+                what = f"the hold on {about} is not what its entries say"
+                self._add(None, what, told.get(about, ""), kept.get(about, ""))
+
+    def _hash(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = hash_of(path)
+        return self._hashes[path]
+
+    def _path(self, segment: Segment) -> Path | None:
+        path = self.folder.core / segment.core
+        return path if path.exists() else None
+
+    def _file(self, segment: Segment) -> None:
+        path = self._path(segment)
+        if path is None:
+            if segment.core not in self._gone:
+                what = f"core/{segment.core} is gone, and no entry says that its time was over"
+                self._add(segment.first, what, segment.sha256)
+            return
+        self.files += 1
+        found = self._hash(path)
+        logged = self._sealed_hash.get(segment.first, (None,))[0]
+        for claimed in {segment.sha256, logged or segment.sha256}:
+            if found != claimed:
+                what = f"core/{segment.core} is not the file that was sealed"
+                self._add(segment.first, what, claimed, found)
+
+    def _add(self, index: int | None, what: str, log: str = "", store: str = "") -> None:
+        if len(self.differences) < MOST:
+            self.differences.append(Difference(index, what, log, store))
+        else:
+            self.more += 1
+
+
+def _is_label(row: Row) -> bool:
+    return row[_KIND] == "label" and row[_ABOUT] is not None
+
+
+def row_hash(row: Row) -> str:
+    """Of a row's values, for naming a difference."""
+    plain = [v.hex() if isinstance(v, bytes) else v for v in row]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()

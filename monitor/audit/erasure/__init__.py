@@ -1,0 +1,1 @@
+"""How somebody is erased, and the proof of it."""

@@ -1,0 +1,1 @@
+"""What an alert was decided on: the encrypted body, and the record decided again."""

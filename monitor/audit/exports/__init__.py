@@ -1,0 +1,1 @@
+"""What leaves history as files, and what checks it without us."""

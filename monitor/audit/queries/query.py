@@ -1,0 +1,248 @@
+"""Answers to the named queries over the whole of history: what is sealed, and what is not yet.
+
+Owns the snapshot: the list of sealed files and the rows beside them are read in one transaction of SQLite, so an entry
+that is being sealed is seen once. What can only be in SQLite is answered there; all else by DuckDB, over the files that
+may hold it and the rows of SQLite kept beside them in memory. It never writes, and knows no names and no evidence.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from dosimeter.monitor.audit.queries.beside import ENTRY, LABEL, Beside, Rows, Snapshot
+from dosimeter.monitor.audit.queries.day_periods import periods
+from dosimeter.monitor.audit.queries.named_queries import (
+    JUDGED,
+    QUERIES,
+    Asked,
+    QueryError,
+    query_named,
+)
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore, Segment
+
+__all__ = ["Queries", "Rows"]
+
+_BY_IDX, _BY_TIME, _NEWEST = (
+    (("idx",), False),
+    (("time_ns", "idx"), False),
+    (("time_ns", "idx"), True),
+)
+_APART: Mapping[str, tuple[tuple[str, ...], bool]] = {
+    **dict.fromkeys(
+        ("alert_by_id", "entries_about", "subject_entries", "neighbours", "watched"), _BY_IDX
+    ),
+    **dict.fromkeys(("coverage", "gaps"), _BY_TIME),
+    **dict.fromkeys(("alerts", "access"), _NEWEST),
+}
+"""Queries that show entries: the rows of the two halves, in this order (and whether it is reversed), are the answer."""
+_WIDER = (2, 8, 32)
+_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Where what is asked for can be: times [from_ns, to_ns), positions [first, past)."""
+
+    from_ns: int = -_MAX
+    to_ns: int = _MAX
+    first: int = 0
+    past: int = _MAX
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> _Bounds:
+        return _Bounds(
+            values.get("from_ns", -_MAX),
+            min(values.get("to_ns", _MAX), values.get("before_ns", _MAX - 1) + 1),
+            values.get("first", 0),
+            values.get("past", _MAX),
+        )
+
+    def may_hold(self, s: Segment) -> bool:
+        in_time = s.to_ns >= self.from_ns and s.from_ns < self.to_ns
+        return in_time and s.past > self.first and s.first < self.past
+
+
+class Queries:
+    """Several threads may ask at once."""
+
+    def __init__(self, folder: HistoryFolder) -> None:
+        """Raises StoreError, StoreStalled."""
+        self.folder = folder
+        self._hot = HotStore(folder.hot, read_only=True)
+        self._lock = threading.Lock()
+        for view, text in (("entry", ENTRY), ("label", LABEL), ("judged", JUDGED)):
+            self._hot.db.execute(f"CREATE TEMP VIEW {view} AS {text}")
+        self._beside = Beside()
+
+    def run(self, name: str, **given: Any) -> Rows:
+        """Raises QueryError for what there is not. Ids may be bytes or hex; None is as good as not given."""
+        asked = query_named(name).asked(given)
+        found = self._found(asked)
+        if name == "alert_by_id" and not found.rows:
+            # Its time is not in its id, which only some entry of another release can do: look everywhere.
+            found = self._found(asked.but(from_ns=None, to_ns=None))
+        return found
+
+    def by_day(self, name: str, zone: ZoneInfo, **given: Any) -> Rows:
+        """One of the queries that count by day, by days of a zone: their clocks may change on the way."""
+        if "offset_ns" not in QUERIES[name].parameters:
+            raise QueryError(f"query `{name}` does not count by day")
+        first, last = self._times()
+        low = given.pop("from_ns", None)
+        high = given.pop("to_ns", None)
+        low = first if low is None else max(low, first)
+        high = last + 1 if high is None else min(high, last + 1)
+        counts: Counter[tuple[Any, ...]] = Counter()
+        columns = self._columns_of(name, given)
+        for one in periods(zone, low, high):
+            part = {"from_ns": one.from_ns, "to_ns": one.to_ns, "offset_ns": one.offset_ns}
+            for row in self.run(name, **given, **part).rows:
+                counts[row[:-1]] += row[-1]
+        ordered = sorted(counts, key=lambda key: [(v is not None, v) for v in key])
+        return Rows(columns, [(*key, counts[key]) for key in ordered])
+
+    def sealed_ids(self, ids: Collection[bytes]) -> set[bytes]:
+        """Which of these ids are entries that are sealed already: SQLite no longer knows them."""
+        if not ids:
+            return set()
+        times = [int.from_bytes(one[:6], "big") * 1_000_000 for one in ids]
+        bounds = [_Bounds(t, t + 1_000_000) for t in times]
+        with self._lock, self._reading():
+            files = [s for s in self._sealed() if any(b.may_hold(s) for b in bounds)]
+        if not files:
+            return set()
+        cursor = self._beside.cursor()
+        try:
+            among = ", ".join("?" * len(ids))
+            text = (
+                f"SELECT id FROM read_parquet({self._paths(files)!r}) WHERE id IN ({among}) "
+                f"AND time_ns >= {min(times)} AND time_ns < {max(times) + 1_000_000}"
+            )
+            return {row[0] for row in cursor.execute(text, list(ids)).fetchall()}
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._hot.close()
+            self._beside.close()
+
+    def __enter__(self) -> Queries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _found(self, asked: Asked) -> Rows:
+        try:
+            return self._once(asked)
+        except duckdb.IOException:
+            return self._once(asked)  # retention has removed a file after it was listed
+
+    def _once(self, asked: Asked) -> Rows:
+        bounds, query = _Bounds.of(asked.values), asked.query
+        order = _APART.get(query.name)
+        here = None
+        with self._lock:
+            with self._reading():
+                segments = self._hot.segments()
+                files = [s for s in segments if not s.gone and bounds.may_hold(s)]
+                if not query.reads("entry"):
+                    files = []  # labels are never only in files
+                if order or not files:
+                    here = self._in_sqlite(asked)
+                if not files:
+                    return here or Rows((), [])
+                beside = not order and self._any_hot(bounds)
+                self._beside.follow(
+                    self._hot, segments, entries=beside, labels=query.reads("label", "judged")
+                )
+            snapshot = Snapshot(self._beside, beside=beside)
+        try:
+            if order is None or here is None:
+                return snapshot.run(asked, self._paths(files))
+            if "limit" in asked.values:
+                return self._newest(snapshot, asked, files, here)
+            return _merged(here, snapshot.run(asked, self._paths(files)), order)
+        finally:
+            snapshot.close()
+
+    def _any_hot(self, bounds: _Bounds) -> bool:
+        """So that a question about last March reads nothing of today's rows."""
+        found = self._hot.db.execute(
+            "SELECT 1 FROM entry WHERE time_ns >= ? AND time_ns < ? LIMIT 1",
+            (bounds.from_ns, bounds.to_ns),
+        )
+        return found.fetchone() is not None
+
+    def _newest(
+        self, snapshot: Snapshot, asked: Asked, files: Sequence[Segment], here: Rows
+    ) -> Rows:
+        """Of the files with the newest events first, as long as an older one may hold a newer row."""
+        limit, floor = asked.values["limit"], asked.values.get("from_ns", -_MAX)
+        if len(here.rows) >= limit > 0:
+            floor = max(floor, here.dicts()[-1]["time_ns"])
+        newest = sorted((s for s in files if s.to_ns >= floor), key=lambda s: -s.to_ns)
+        if not newest:
+            return here
+        for count in (*_WIDER, len(newest)):
+            some = newest[:count]
+            past = newest[count].to_ns + 1 if count < len(newest) else floor
+            found = snapshot.run(asked.but(from_ns=max(past, floor)), self._paths(some))
+            if len(found.rows) >= limit or len(some) == len(newest):
+                break
+        merged = _merged(here, found, _APART[asked.query.name])
+        return Rows(merged.columns, merged.rows[:limit])
+
+    def _in_sqlite(self, asked: Asked) -> Rows:
+        text, values = asked.sqlite()
+        cursor = self._hot.db.execute(text, values)
+        return Rows(tuple(column[0] for column in cursor.description), cursor.fetchall())
+
+    def _columns_of(self, name: str, given: Mapping[str, Any]) -> tuple[str, ...]:
+        with self._lock, self._reading():
+            return self._in_sqlite(query_named(name).asked({**given, "to_ns": -_MAX})).columns
+
+    def _times(self) -> tuple[int, int]:
+        """The first and the last event of all; (0, 0) of none."""
+        with self._lock, self._reading():
+            low, high = self._hot.db.execute(
+                "SELECT min(time_ns), max(time_ns) FROM entry"
+            ).fetchone()
+            sealed = self._sealed()
+        lows = [s.from_ns for s in sealed] + ([] if low is None else [low])
+        highs = [s.to_ns for s in sealed] + ([] if high is None else [high])
+        return (min(lows), max(highs)) if lows else (0, 0)
+
+    def _sealed(self) -> list[Segment]:
+        return [s for s in self._hot.segments() if not s.gone]
+
+    def _paths(self, segments: Sequence[Segment]) -> list[str]:
+        return [str(self.folder.core / s.core) for s in segments]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What is read in here is of one moment."""
+        self._hot.db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._hot.db.execute("ROLLBACK")
+
+
+def _merged(one: Rows, other: Rows, order: tuple[tuple[str, ...], bool]) -> Rows:
+    names, newest_first = order
+    places = [one.columns.index(name) for name in names]
+    rows = sorted(
+        one.rows + other.rows, key=lambda row: [row[i] for i in places], reverse=newest_first
+    )
+    return Rows(one.columns, rows)

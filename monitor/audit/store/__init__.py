@@ -1,0 +1,1 @@
+"""Where entries lie and how they get there: accepted, logged, sealed, kept, let go."""

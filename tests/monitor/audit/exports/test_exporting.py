@@ -1,0 +1,212 @@
+"""What an auditor takes away: three forms of the same rows, proofs that hold, and what they do not show in words."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from dosimeter.monitor.audit.exports import exporting, tables
+from dosimeter.monitor.audit.exports.exporting import (
+    By,
+    NotSigned,
+    StoreDiffers,
+    export_alerts,
+    export_incident,
+)
+from dosimeter.monitor.audit.history import History
+from dosimeter.monitor.audit.people.access import Actor
+from dosimeter.monitor.audit.people.labels import About, label
+from dosimeter.monitor.audit.queries.asking import ask, question
+from dosimeter.monitor.audit.queries.times import range_of
+from dosimeter.monitor.tlog import standalone
+from dosimeter.monitor.tlog.note import Signer
+from dosimeter.monitor.tlog.writer import LogWriter
+from tests.monitor.audit.audit_scene import T0
+from tests.monitor.audit.whole_scene import RULE, Whole, whole
+
+AUDITOR = Actor("aldo", "auditor")
+MARCH = range_of("2026-03-01", "2026-03-01T03:00", "Europe/Berlin", T0)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Whole:
+    return whole(tmp_path / "data")
+
+
+@pytest.fixture
+def history(scene: Whole) -> Iterator[History]:
+    with History.open(scene.folder.root) as found:
+        yield found
+
+
+def by(entry: str, reason: str | None = None) -> By:
+    return By("aldo", "auditor", reason, entry, MARCH.zone, "Europe/Berlin")
+
+
+def exported(
+    history: History, path: Path, *, evidence: bool = False, **filters: str
+) -> dict[str, bytes]:
+    one = question(history, filters, MARCH, AUDITOR)
+    answer = ask(history, one, AUDITOR, limit=None, kind="export", reason="ticket 1", text=evidence)
+    export_alerts(history, one, answer, path, by(answer.entry), evidence=evidence)
+    with zipfile.ZipFile(path) as found:
+        return {name: found.read(name) for name in found.namelist()}
+
+
+def test_csv_json_and_parquet_hold_equal_rows(history: History, tmp_path: Path) -> None:
+    files = exported(history, tmp_path / "x.zip")
+    kinds = {one["name"]: one["type"] for one in json.loads(files["columns.json"])}
+    columns, rows = tables.read_csv(io.StringIO(files["alerts.csv"].decode(), newline=""), kinds)
+    assert len(rows) == 11
+    jsonl = tables.read_jsonl(io.StringIO(files["alerts.jsonl"].decode()))
+    assert [tuple(one[c] for c in columns) for one in jsonl] == rows
+    (tmp_path / "a.parquet").write_bytes(files["alerts.parquet"])
+    parquet = pq.read_table(tmp_path / "a.parquet")
+    assert parquet.column_names == columns
+    assert list(zip(*(parquet[c].to_pylist() for c in columns), strict=True)) == rows
+
+
+def test_every_row_label_and_hour_is_proven_by_the_verifier_in_it(
+    scene: Whole, history: History, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label(
+        history.appender, About(scene.ids()[0]), "true",
+        actor=Actor("rita", "reviewer"), reason_code="seen", now_ns=T0,
+    )  # fmt: skip
+    files = exported(history, tmp_path / "x.zip")
+    vkey = (scene.folder.log / "key").read_text()
+    assert standalone.main([str(tmp_path / "x.zip"), "--vkey", vkey]) == 0
+    # 11 alerts, the label, 3 hours of coverage, a birth and a gap
+    assert "all 17 records are entries of the log" in capsys.readouterr().out
+    proven = {json.loads(line)["index"] for line in files["proofs.jsonl"].splitlines()}
+    shown = [
+        json.loads(line)["idx"]
+        for name in ("alerts.jsonl", "about.jsonl", "coverage.jsonl")
+        for line in files[name].splitlines()
+    ]
+    assert set(shown) == proven
+    assert b'"verdict":"true"' in files["about.jsonl"]
+    terms = {json.loads(line)["terms"] for line in files["alerts.jsonl"].splitlines()}
+    assert {f"blobs/{sha}.json" for sha in terms} <= set(files)
+    assert RULE in files.values()
+
+
+@pytest.mark.parametrize("change", ["decision = 'silenced'", "severity = 'low'", "value_sum = 1"])
+def test_a_store_that_was_changed_is_not_exported_beside_proofs_of_something_else(
+    history: History, tmp_path: Path, change: str
+) -> None:
+    """2026-11-30: such an export verified, and showed what nobody had signed."""
+    history.hot.db.execute("DROP TRIGGER entry_is_immutable")
+    history.hot.db.execute(f"UPDATE entry SET {change} WHERE idx = 3")
+    with pytest.raises(StoreDiffers, match=f"entry 3.*{change.split()[0]}"):
+        exported(history, tmp_path / "x.zip")
+    assert not list(tmp_path.glob("*.zip"))
+
+
+def test_without_evidence_nothing_personal_is_in_it(history: History, tmp_path: Path) -> None:
+    files = exported(history, tmp_path / "x.zip")
+    assert "evidence.jsonl" not in files
+    assert not any(word in data for data in files.values() for word in (b"user-", b"chat-"))
+    assert json.loads(files["manifest.json"])["redacted"]
+
+
+def test_with_evidence_it_is_decrypted_or_says_why_not(
+    scene: Whole, history: History, tmp_path: Path
+) -> None:
+    gone = history.alert(scene.ids()[0]).entry["subject"]
+    history.keys.destroy(bytes.fromhex(gone))
+    files = exported(history, tmp_path / "x.zip", evidence=True)
+    found: list[dict[str, Any]] = [json.loads(line) for line in files["evidence.jsonl"].splitlines()]  # fmt: skip
+    assert [one.get("labels", {}).get("user") for one in found] == [
+        *(f"user-{n}" for n in (11, 10, 9, 8, 7, 6, 5, 3, 2, 1)), None,
+    ]  # fmt: skip
+    assert found[-1]["none"] == "gone: the key of its subject was destroyed"
+    assert b"handle it as personal data" in files["README.txt"]
+
+
+def test_the_manifest_says_who_asked_what_when_and_how_much_was_seen(
+    history: History, tmp_path: Path
+) -> None:
+    files = exported(history, tmp_path / "x.zip", tenant="tenant-1")
+    manifest = json.loads(files["manifest.json"])
+    assert manifest["by"]["name"] == "aldo"
+    assert manifest["timezone"] == "Europe/Berlin"
+    assert manifest["filter"]["from_ns"] == MARCH.from_ns
+    assert manifest["coverage"]["served"] == 2000
+    assert manifest["by"]["entry"] in {row["id"] for row in history.rows("access")}
+    assert b"the filter left nothing out" in files["README.txt"]
+
+
+def test_an_export_of_nothing_verifies_too(history: History, tmp_path: Path) -> None:
+    files = exported(history, tmp_path / "x.zip", rule="nothing")
+    assert files["alerts.jsonl"] == b""
+    assert standalone.main([str(tmp_path / "x.zip")]) == 0
+
+
+def test_what_is_in_no_checkpoint_yet_is_waited_for_and_then_refused(
+    scene: Whole, history: History, tmp_path: Path
+) -> None:
+    id_ = scene.ids()[0]
+    waits: list[float] = []
+    with LogWriter(scene.folder.log, Signer.load(scene.folder.signing_key)):  # history runs
+        label(
+            history.appender, About(id_), "true",
+            actor=Actor("rita", "reviewer"), reason_code="seen", now_ns=T0,
+        )  # fmt: skip
+        with pytest.raises(NotSigned, match=r"1 of the entries are in no checkpoint yet\n  hint"):
+            export_incident(
+                history, history.alert(id_), tmp_path / "x.zip", by("e"),
+                reproduced={}, wait=waits.append,
+            )  # fmt: skip
+    assert sum(waits) == exporting.PATIENCE_S
+
+
+def test_an_incident_holds_the_alert_with_all_that_belongs_to_it(
+    scene: Whole, history: History, tmp_path: Path
+) -> None:
+    found = history.alert(scene.ids()[1])
+    history.evidence(found, AUDITOR, "ticket 2")
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "card.yaml").write_text("v: 1\n")
+    export_incident(
+        history, found, tmp_path / "x.zip", by("e", "INC-1"),
+        reproduced={"status": "same"}, calibrations=[tmp_path / "lab"],
+    )  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "x.zip") as made:
+        files = {name: made.read(name) for name in made.namelist()}
+    assert json.loads(files["record.json"]) == json.loads(json.dumps(found.record))
+    assert json.loads(files["evidence.json"])["labels"]["user"] == "user-1"
+    assert json.loads(files["access.jsonl"])["reason"] == "ticket 2"
+    assert json.loads(files["reproduced.json"]) == {"status": "same"}
+    assert files["calibration/lab/card.yaml"] == b"v: 1\n"
+    assert RULE in files.values()
+    assert standalone.main([str(tmp_path / "x.zip")]) == 0
+
+
+def test_hostile_names_stay_inert_in_every_text_of_an_export(tmp_path: Path) -> None:
+    scene = whole(tmp_path / "data", count=0)
+    from dosimeter.monitor.audit.store.entries import from_record
+    from tests.monitor.audit.audit_scene import core, event_id
+
+    hostile = "=cmd|' /C calc'!A0<script>\x1b[31m\u202e"
+    record = core(0, time_ns=T0, rule=hostile, event_id=event_id(0))
+    with History.open(scene.folder.root) as history:
+        entry = from_record(json.dumps(record).encode(), "5e" * 16, 1).entry
+        history.appender.append([entry])
+        files = exported(history, tmp_path / "x.zip")
+        for name in ("alerts.csv", "alerts.jsonl", "about.jsonl", "README.txt", "manifest.json"):
+            text = files[name].decode()
+            assert "\x1b" not in text
+            assert "\u202e" not in text
+        assert "<script>" not in files["alerts.jsonl"].decode()
+        kinds = {one["name"]: one["type"] for one in json.loads(files["columns.json"])}
+        csv_ = io.StringIO(files["alerts.csv"].decode(), newline="")
+        columns, rows = tables.read_csv(csv_, kinds)
+        assert dict(zip(columns, rows[0], strict=True))["rule"] == hostile
