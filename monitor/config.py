@@ -16,6 +16,7 @@ from typing import TypeVar
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node, load_file
+from dosimeter.monitor.config_fleet import FleetConfig, read_fleet
 from dosimeter.monitor.config_history import HistoryConfig, read_history
 from dosimeter.monitor.config_outward import read_confirmers, read_sinks, read_url
 from dosimeter.monitor.confirm.config import ConfirmerConfig
@@ -68,6 +69,8 @@ class Config:
     archive: ArchiveConfig | None = None  # None: scores are not kept
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     history: HistoryConfig | None = None  # None: kept nowhere but in the ledger
+    counted_by: str = "sidecar"  # or `fleet`: then no `count` rule runs here
+    fleet: FleetConfig | None = None  # of `dosimeter fleet`
 
     @property
     def socket_path(self) -> Path:
@@ -112,7 +115,10 @@ KEYS = (
     "archive",
     "ledger",
     "history",
+    "counted-by",
+    "fleet",
 )
+COUNTED_BY = ("sidecar", "fleet")
 
 
 def load_config(path: Path) -> Config:
@@ -161,6 +167,10 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
         archive=_archive(top["archive"], reader) if "archive" in top else None,
         ledger=_ledger(top["ledger"], reader) if "ledger" in top else LedgerConfig(),
         history=read_history(top["history"], reader, path) if "history" in top else None,
+        counted_by=given(
+            "counted-by", lambda node: reader.one_of(node, COUNTED_BY, "counted-by"), "sidecar"
+        ),
+        fleet=read_fleet(top["fleet"], reader) if "fleet" in top else None,
     )
 
 

@@ -43,9 +43,11 @@ def without_secrets(config: Config) -> Config:
                 otlp=hidden(anchors.otlp) if anchors.otlp else None,
             ),
         )
+    fleet = config.fleet
     return replace(
         config,
         history=history,
+        fleet=replace(fleet, kafka=hidden(fleet.kafka)) if fleet is not None else None,
         sinks=tuple(hidden(sink) for sink in config.sinks),
         confirmers=tuple(
             replace(one, headers=dict.fromkeys(one.headers, HIDDEN)) for one in config.confirmers
@@ -95,6 +97,18 @@ def as_yaml(config: Config) -> str:
             "expect": config.expect,
             "ledger": {"keep": f"{config.ledger.days} days"},
         }
+        | ({"counted-by": config.counted_by} if config.counted_by != "sidecar" else {})
+        | (
+            {
+                "fleet": {
+                    "kafka": sink(config.fleet.kafka)[1],
+                    "hits": config.fleet.hits,
+                    "group": config.fleet.group,
+                }
+            }
+            if config.fleet
+            else {}
+        )
         | ({"telemetry": {"endpoint": config.telemetry}} if config.telemetry else {})
         | ({"archive": archive(config.archive)} if config.archive else {})
         | (

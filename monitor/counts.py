@@ -66,11 +66,23 @@ class Counts:
             return []
         try:
             of = self._decisions.occurrence(hit, opened, epoch, model, time_ns)
+        except Exception:
+            self._failed(hit.rule)
+            return []
+        return self.add(of, event_id)
+
+    def add(self, of: Occurrence, event_id: str) -> list[Decided]:
+        """The same of a hit as decisions know it. Never raises."""
+        try:
             return [self._told(found) for found in self._correlator.add(of, event_id)]
         except Exception:
-            self.errors += 1
-            log.exception("a hit of rule `%s` could not be counted", hit.rule)
+            self._failed(of.rule)
             return []
+
+    def _failed(self, rule: str) -> None:
+        """Called while the error is handled."""
+        self.errors += 1
+        log.exception("a hit of rule `%s` could not be counted", rule)
 
     def _told(self, found: Exceeded) -> Decided:
         rule, labels = found.rule, dict(found.group)

@@ -49,6 +49,7 @@ class Pipeline:
     time_ns: Callable[[], int] = time.time_ns
     decisions: Decisions = field(default_factory=Decisions)
     recorder: Recorder = field(default_factory=Recorder)  # of what is scored
+    counted_here: bool = True  # False: a fleet counts the hits of all sidecars together
     servers: dict[int, Server] = field(default_factory=dict)
     alerts: Tally = field(default_factory=Counter)
     decision: Latency = field(default_factory=Latency)  # hook -> decision, every frame
@@ -159,7 +160,7 @@ class Pipeline:
 
     def _expect_second(self) -> None:
         rules, calibrations, day = self.rulebook.second
-        self.counts.expect(rules, day)
+        self.counts.expect(rules if self.counted_here else (), day)
         self.watching.expect(rules, calibrations, day)
         self.writer.put(blobs={rule.sha256: rule.canonical for rule in rules})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from dosimeter.monitor.counts import Counts
@@ -57,15 +58,48 @@ def _occurrence(
         for name, value in zip(LABELS, values, strict=True)
         if value is not None and name in trusted
     }
+
+    def policy_of(wanted: str) -> Policy | None:
+        if wanted not in policies:
+            policies[wanted] = _policy(reader, wanted)
+        return policies[wanted]
+
+    return stored_occurrence(
+        rule,
+        str(sha256),
+        str(status),
+        str(decision),
+        min(time_ns, latest_ns),
+        str(epoch),
+        str(key),
+        str(model),
+        labels,
+        policy_of,
+    )
+
+
+def stored_occurrence(
+    rule: str,
+    sha256: str,
+    status: str,
+    decision: str,
+    time_ns: int,
+    epoch: str,
+    key: str,
+    model: str,
+    labels: Mapping[str, str],
+    policy_of: Callable[[str], Policy | None],
+) -> Occurrence:
+    """A hit as it was counted when it was found, from its record.
+
+    labels: trusted ones. policy_of: of a rule, by the hash of its text; None where that is not known.
+    """
     exempt = decision == "exempt"
     if status == "shadow":  # its decision does not say so
-        if sha256 not in policies:
-            policies[str(sha256)] = _policy(reader, str(sha256))
-        policy = policies[str(sha256)]
+        policy = policy_of(sha256)
         day = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).date()
-        exempt = policy is not None and policy.on(day).exemption(labels, str(model)) is not None
-    request, at = request_name(str(epoch), str(key)), min(time_ns, latest_ns)
-    return Occurrence(rule, str(status), at, request, labels, str(model), exempt)
+        exempt = policy is not None and policy.on(day).exemption(labels, model) is not None
+    return Occurrence(rule, status, time_ns, request_name(epoch, key), labels, model, exempt)
 
 
 def _policy(reader: LedgerReader, sha256: str) -> Policy | None:

@@ -104,6 +104,11 @@ class Rulebook:
         rules: list[Rule | SecondRule] = [*self._ruleset.rules, *self._ruleset.second]
         return tuple(rule.policy for rule in rules)
 
+    @property
+    def texts(self) -> Mapping[str, bytes]:
+        """The rules in force over tokens, by hash."""
+        return {rule.sha256: rule.canonical for rule in self._ruleset.rules}
+
     def programs(self) -> list[Program]:
         """One for each bank that was met."""
         return [compiled.program for compiled in list(self._compiled.values())]

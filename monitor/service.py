@@ -78,10 +78,16 @@ def run_line(
             decisions = restored(reader, rulebook.policies, time.time_ns())
         receiver = Receiver(config.socket_path)
         standing = Standing(config.socket_path), Standing(config.ledger_path)
-        chores = _chores(config, ledger, rulebook)
+        chores = line_chores(config, ledger, rulebook)
         writer = Writer(ledger, Refused.beside(config.ledger_path), chores=chores)
         pipeline = Pipeline(
-            receiver, rulebook, writer, accounts, decisions=decisions, recorder=recorder
+            receiver,
+            rulebook,
+            writer,
+            accounts,
+            decisions=decisions,
+            recorder=recorder,
+            counted_here=config.counted_by == "sidecar",
         )
         with LedgerReader(config.ledger_path) as reader:
             recount(pipeline.counts, reader, time.time_ns())
@@ -96,7 +102,7 @@ def run_line(
                 confirmers=[one.name for one in config.confirmers],
                 kept=chores.kept,
             )
-            return found | {"delivery": _delivery(config)}
+            return found | {"delivery": sinks_status(config)}
 
         health = Health(config.http.host, config.http.port, lambda: status.alive(pipeline), read)
     except (SocketError, HealthError, AlreadyWriting, LedgerError, LedgerStalled, OSError) as error:
@@ -133,8 +139,8 @@ def run_line(
     return ENVIRONMENT
 
 
-def _chores(config: Config, ledger: Ledger, rulebook: Rulebook) -> Chores:
-    """It holds what a rule in force still needs after a restart, however old it is."""
+def line_chores(config: Config, ledger: Ledger, rulebook: Rulebook) -> Chores:
+    """What is done to a ledger between commits: it holds what a rule in force still needs, however old it is."""
     with LedgerReader(config.ledger_path) as reader:
         ledger_id = reader.ledger_id
 
@@ -234,7 +240,8 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def _delivery(config: Config) -> dict[str, Any]:
+def sinks_status(config: Config) -> dict[str, Any]:
+    """Where each sink stands; empty without any."""
     if not config.sinks:
         return {"sinks": {}, "confirm": {}}
     try:

@@ -24,6 +24,7 @@ COMMANDS = {
     "deliver": "send stored alerts to Kafka, OTLP, stdout",
     "audit": "query, verify, export and erase the history of all alerts",
     "history": "keep the history that auditors query, and show it",
+    "fleet": "count the hits of all sidecars together",
     "archive": "keep scores of past requests, as the sidecar's file says",
     "kafka": "prepare a Kafka cluster for alerts",
     "demo": "a server, traffic and alerts on this machine",

@@ -58,7 +58,7 @@ def _replicas(rule: SecondRule, count: Count, replicas: int, reader: Reader) -> 
         message = f"a count on {replicas} replicas: each counts the hits of its own server alone"
         hint = (
             "send one caller's requests to one replica and lint with `--replicas 1`, "
-            "or count where the alerts of all come together"
+            "or let `dosimeter fleet` count (`counted-by: fleet`) and lint with `--replicas 1`"
         )
         reader.error(count.places["count"], message, hint, "replicas")
 

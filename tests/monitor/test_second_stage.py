@@ -69,7 +69,9 @@ SHIFTED = """
 class Line:
     """A pipeline turned by hand over a ledger that outlives it."""
 
-    def __init__(self, folder: Path, rules: str, at_s: int = 0) -> None:
+    def __init__(
+        self, folder: Path, rules: str, at_s: int = 0, *, counted_here: bool = True
+    ) -> None:
         (folder / "rules.yaml").write_text("version: 1\nrules:" + rules)
         self.folder = folder
         self.now = SimpleNamespace(s=at_s)
@@ -85,6 +87,7 @@ class Line:
                 monotonic_ns=lambda: self.now.s * S,
                 time_ns=lambda: START + self.now.s * S,
                 decisions=restored(reader, rulebook.policies, START + at_s * S),
+                counted_here=counted_here,
             )
             self.recounted = recount(self.pipeline.counts, reader, START + at_s * S)
 
@@ -162,6 +165,15 @@ def lines(folder: Path) -> Iterator[list[Line]]:
     yield made
     for line in made:
         line.pipeline.receiver.close()
+
+
+def test_a_sidecar_whose_hits_a_fleet_counts_counts_none(folder: Path) -> None:
+    """Else the fleet and each sidecar would tell of the same burst."""
+    line = Line(folder, TOKENS + BURST, counted_here=False)
+    server = Server(line)
+    for key in range(1, 6):
+        server.request(key, HIGH, tenant="a")
+    assert {record["kind"] for record in line.end()} == {"alert"}
 
 
 def test_the_hit_that_is_one_too_many_is_recorded_with_the_count_that_it_exceeds(

@@ -1,0 +1,183 @@
+"""Hits by group to records of counts, in the ledger of this member: the second of the two stages of a fleet.
+
+What a hit made too many is committed to the ledger before the offset of the hit is, so a crash repeats and loses
+nothing: the record has the same id again. A partition that comes to this member is read again from where its windows
+begin, silently, up to what is committed. It knows nothing of who delivers the records.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from kafka import TopicPartition
+
+from dosimeter.monitor.alerts import Decided
+from dosimeter.monitor.fleet.hit import HitError, decode
+from dosimeter.monitor.fleet.member import Member
+from dosimeter.monitor.fleet.partition import PartitionCounts, reach_ns
+from dosimeter.monitor.history.ledger import Ledger
+from dosimeter.rules.language.second import SecondRule
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+Rules = tuple[tuple[SecondRule, ...], date]
+
+
+@dataclass(slots=True)
+class _Part:
+    """live_from: the first offset whose answers count; before it, hits are only read again."""
+
+    counts: PartitionCounts
+    live_from: int
+    next: int | None = None
+    live: bool = False
+    told: tuple[int, str] | None = field(default=None)  # as it was committed last
+
+
+class FleetCounter:
+    """Use it from one thread. alerts: records by decision; seen: hits that were counted, refused, of no rule here."""
+
+    def __init__(
+        self,
+        member: Member,
+        ledger: Ledger,
+        rules: Callable[[], Rules],
+        time_ns: Callable[[], int],
+        *,
+        group: str,
+    ) -> None:
+        """rules: that run, and the day. group: name of what all members share."""
+        self._member, self._ledger, self._rules, self._time_ns = member, ledger, rules, time_ns
+        self._group = group
+        self._in_force: Rules = ((), date.min)
+        self._parts: dict[TopicPartition, _Part] = {}
+        self._gone: Counter[str] = Counter()  # of partitions that others have now
+        self._refused = 0
+        self.alerts: Counter[str] = Counter()
+
+    def step(self, timeout_s: float) -> int:
+        """Count what came; how many hits were new. Raises FleetAway, LedgerStalled: the same comes again then."""
+        self._follow()
+        try:
+            return self._step(timeout_s)
+        except BaseException:
+            # What was counted and is not stored comes again: as new, therefore, to windows that have not seen it.
+            self._lose(frozenset())
+            self._member.close()
+            raise
+
+    def _step(self, timeout_s: float) -> int:
+        polled = self._member.poll(timeout_s, BATCH)
+        self._lose(self._member.assigned)
+        found: list[Decided] = []
+        new = 0
+        for at in sorted(self._member.assigned - self._parts.keys()):
+            self._begin(at)
+            polled.pop(at, None)
+        for at, rows in polled.items():
+            part = self._parts[at]
+            for row in rows:
+                decided = self._take(part, row)
+                if row.offset >= part.live_from:
+                    new += 1
+                    found += decided
+        now_ns = self._time_ns()
+        for part in self._parts.values():
+            if part.live:
+                found += part.counts.digests(now_ns)
+        self._keep(found)
+        self._commit()
+        return new
+
+    def close(self) -> None:
+        self._member.close()
+
+    def status(self) -> dict[str, Any]:
+        """For people: this member's share, what it counted, and what it could not."""
+        parts = list(self._parts.items())
+        seen = sum((part.counts.seen for _, part in parts), Counter(self._gone))
+        return {
+            "partitions": sorted(at.partition for at, part in parts if part.live),
+            "reading_again": sorted(at.partition for at, part in parts if not part.live),
+            "hits": seen["counted"],
+            "of_no_rule": seen["unknown"],
+            "late": sum(part.counts.late for _, part in parts),
+            "unattributed": sum(part.counts.unattributed for _, part in parts),
+            "refused": self._refused,
+            "records": dict(self.alerts),
+            "lag": self._member.lag(),
+        }
+
+    def _follow(self) -> None:
+        found = self._rules()
+        if found != self._in_force:
+            self._in_force = found
+            for part in self._parts.values():
+                part.counts.expect(*found)
+            self._ledger.append(blobs={rule.sha256: rule.canonical for rule in found[0]})
+
+    def _lose(self, kept: frozenset[TopicPartition]) -> None:
+        for at in self._parts.keys() - kept:
+            self._gone.update(self._parts.pop(at).counts.seen)
+
+    def _begin(self, at: TopicPartition) -> None:
+        """Where to read from, so that all windows are known by the first hit that is new."""
+        stored = self._member.committed(at)
+        counts = PartitionCounts(f"{self._group}/{at.topic}/{at.partition}")
+        counts.expect(*self._in_force)
+        offset, note = stored or (0, "")
+        needed = _needed(note, reach_ns(self._in_force[0]))
+        self._member.seek(at, needed if stored else None)
+        self._parts[at] = _Part(counts, offset, told=stored, live=needed == offset or not stored)
+
+    def _take(self, part: _Part, row: Any) -> Sequence[Decided]:
+        if not part.live and row.offset >= part.live_from:
+            self._go_live(part)
+        part.next = row.offset + 1
+        try:
+            decided = part.counts.take(row.offset, decode(row.value))
+        except HitError as error:
+            self._refused += 1
+            log.warning("%s-%d offset %d: %s", row.topic, row.partition, row.offset, error)
+            decided = []
+        if not part.live and part.next >= part.live_from:
+            self._go_live(part)
+        return decided
+
+    @staticmethod
+    def _go_live(part: _Part) -> None:
+        part.counts.told_before()
+        part.live = True
+
+    def _keep(self, found: Sequence[Decided]) -> None:
+        records = [one.record for one in found if one.record is not None]
+        if records:
+            self._ledger.append(records)
+        for one in found:
+            self.alerts[one.decision] += 1
+
+    def _commit(self) -> None:
+        due = {}
+        for at, part in self._parts.items():
+            if part.next is None or part.next <= part.live_from:
+                continue
+            needed = part.counts.needed()
+            first = part.next if needed is None else needed
+            told = part.next, f"{first}:{part.counts.reach_ns}"
+            if told != part.told:
+                due[at] = part.told = told
+        self._member.commit(due)
+
+
+def _needed(note: str, reach: int) -> int | None:
+    """The first offset that matters, by the note of who committed; None: unknown, so all that is there."""
+    first, _, reached = note.partition(":")
+    if not (first.isdecimal() and reached.isdecimal()) or int(reached) < reach:
+        return None
+    return int(first)

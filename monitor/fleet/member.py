@@ -1,0 +1,146 @@
+"""One member of a consumer group: what is its share, from where, and how far it has come.
+
+It owns the connection. Nothing is committed but by `commit`, with a note beside each offset; after any failure the
+connection is thrown away, and all partitions with it. It knows nothing of what the records hold.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaError
+
+from dosimeter.monitor.sinks.config import KafkaConfig
+from dosimeter.monitor.sinks.kafka import ClientRecorder
+
+log = logging.getLogger(__name__)
+
+SESSION_S = 15.0
+"""A member that is not heard of for so long has lost its share to the others."""
+Connect = Callable[[KafkaConfig, str], Any]
+
+
+class FleetAway(RuntimeError):
+    """The brokers cannot be read or told anything now; the same may be tried again later."""
+
+
+def build_member(config: KafkaConfig, group: str, *, session_s: float = SESSION_S) -> Any:
+    """A connected consumer that has joined nothing yet. Raises KafkaError."""
+    recorder = ClientRecorder()
+    try:
+        return KafkaConsumer(
+            bootstrap_servers=list(config.bootstrap),
+            client_id="dosimeter-fleet",
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            allow_auto_create_topics=False,
+            session_timeout_ms=int(session_s * 1000),
+            heartbeat_interval_ms=int(session_s * 200),
+            bootstrap_timeout_ms=int(config.connect_timeout_s * 1000),
+            reconnect_backoff_max_ms=1000,
+            kafka_client=recorder,
+            **config.security,
+        )
+    except BaseException:
+        recorder.close()
+        raise
+
+
+class Member:
+    """Used from one thread. assigned: its share, as of the last `poll`."""
+
+    def __init__(self, config: KafkaConfig, group: str, *, connect: Connect = build_member) -> None:
+        self._config, self._group, self._connect = config, group, connect
+        self._consumer: Any = None
+        self.assigned: frozenset[TopicPartition] = frozenset()
+
+    def poll(self, timeout_s: float, limit: int) -> dict[TopicPartition, list[Any]]:
+        """Records of the share, at most `limit`. Raises FleetAway."""
+        with self._trouble():
+            if self._consumer is None:
+                self._consumer = self._connect(self._config, self._group)
+                self._consumer.subscribe([self._config.topic], listener=_Listener(self))
+            found = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
+            return dict(found)
+        raise AssertionError("unreachable")
+
+    def committed(self, of: TopicPartition) -> tuple[int, str] | None:
+        """Offset and note; None: no member ever committed one. Raises FleetAway."""
+        with self._trouble():
+            found = self._consumer.committed(of, metadata=True)
+            return None if found is None else (int(found.offset), str(found.metadata))
+        raise AssertionError("unreachable")
+
+    def seek(self, of: TopicPartition, offset: int | None) -> None:
+        """None: to the first record that is there. Raises FleetAway."""
+        with self._trouble():
+            if offset is None:
+                self._consumer.seek_to_beginning(of)
+            else:
+                self._consumer.seek(of, offset)
+
+    def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        """Raises FleetAway, also where the share went to another member meanwhile."""
+        if not offsets:
+            return
+        with self._trouble():
+            told = {of: OffsetAndMetadata(at, note, -1) for of, (at, note) in offsets.items()}
+            self._consumer.commit(told)
+
+    def lag(self) -> int:
+        """Records of the share that were not read yet, as far as the brokers have said."""
+        if self._consumer is None:
+            return 0
+        lag = 0
+        for one in self.assigned:
+            with suppress(KafkaError):
+                end = self._consumer.highwater(one)
+                if end is not None:
+                    lag += max(0, end - self._consumer.position(one))
+        return lag
+
+    def close(self) -> None:
+        """Leaves the group: its share goes to the others at once."""
+        consumer, self._consumer = self._consumer, None
+        self.assigned = frozenset()
+        if consumer is not None:
+            with suppress(KafkaError, OSError):
+                consumer.close(autocommit=False)
+
+    def _trouble(self) -> _Trouble:
+        return _Trouble(self)
+
+    def where(self) -> str:
+        return f"topic `{self._config.topic}` at `{','.join(self._config.bootstrap)}`"
+
+
+class _Trouble:
+    """Whatever the client raises ends the connection, and is a FleetAway."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, KafkaError | OSError | ValueError):
+            self._member.close()
+            raise FleetAway(f"{self._member.where()}: {error}") from error
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """What was taken in is committed already."""
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._member.assigned = frozenset(assigned)
+        log.info("this member's share: %s", sorted(p.partition for p in assigned) or "nothing")

@@ -1,0 +1,150 @@
+"""From what sidecars sent to history to hits by group: the first of the two stages of a fleet.
+
+A hit is sent on before its offset is committed, so a crash repeats and loses nothing; whoever counts knows a hit that
+comes twice. It reads the feed of history as a group of its own, and knows nothing of windows or of what was exceeded.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kafka.errors import KafkaError
+
+from dosimeter.monitor.feed.items import Alert, Blob, Refused
+from dosimeter.monitor.feed.topic import item_at
+from dosimeter.monitor.fleet.hit import record
+from dosimeter.monitor.fleet.member import FleetAway, Member
+from dosimeter.monitor.recounting import stored_occurrence
+from dosimeter.monitor.sinks.config import KafkaConfig
+from dosimeter.monitor.sinks.kafka import build_producer
+from dosimeter.rules.language.counting import Count
+from dosimeter.rules.language.second import SecondRule
+from dosimeter.rules.occurrence import Occurrence
+from dosimeter.rules.policy import Policy
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+TEXTS = 10_000
+"""Texts of rules that are kept, the latest."""
+
+
+class Router:
+    """Use it from one thread. seen: hits sent on, records refused."""
+
+    def __init__(
+        self,
+        member: Member,
+        hits: KafkaConfig,
+        rules: Callable[[], Sequence[SecondRule]],
+        texts: Callable[[], Mapping[str, bytes]],
+        *,
+        connect: Callable[[KafkaConfig], Any] = build_producer,
+    ) -> None:
+        """rules: that count now. texts: of the rules in force here, by hash."""
+        self._member, self._hits, self._rules, self._texts = member, hits, rules, texts
+        self._connect = connect
+        self._producer: Any = None
+        self._blobs: OrderedDict[str, bytes] = OrderedDict()
+        self.seen: Counter[str] = Counter()
+
+    def step(self, timeout_s: float) -> int:
+        """Send on what came; how many records that were. Raises FleetAway: the same comes again then."""
+        polled = self._member.poll(timeout_s, BATCH)
+        counted = _by_rule(self._rules())
+        found = [
+            (rule, of, event_id)
+            for rows in polled.values()
+            for row in rows
+            for of, event_id in self._hits_of(row)
+            for rule in counted.get(of.rule, ())
+        ]
+        self._send([record(*one) for one in found])
+        self._member.commit({of: (rows[-1].offset + 1, "") for of, rows in polled.items() if rows})
+        self.seen["sent"] += len(found)
+        return sum(map(len, polled.values()))
+
+    def lag(self) -> int:
+        return self._member.lag()
+
+    def close(self) -> None:
+        self._let_go()
+        self._member.close()
+
+    def _send(self, records: list[dict[str, Any]]) -> None:
+        if not records:
+            return
+        try:
+            if self._producer is None:
+                self._producer = self._connect(self._hits)
+            futures = [self._producer.send(self._hits.topic, **one) for one in records]
+            self._producer.flush(self._hits.delivery_timeout_s + 1)
+            for future in futures:
+                if not future.succeeded():
+                    raise future.exception or KafkaError("no acknowledgement in time")
+        except (KafkaError, OSError, ValueError) as error:
+            self.close()
+            hint = f"if it does not exist: `dosimeter kafka init --topic {self._hits.topic}`"
+            raise FleetAway(f"topic `{self._hits.topic}`: {error}\n  hint: {hint}") from error
+
+    def _let_go(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        try:
+            producer.close(timeout=1.0)
+        except KafkaError:
+            producer._sender.force_close()  # as in the sink
+
+    def _hits_of(self, row: Any) -> Iterator[tuple[Occurrence, str]]:
+        item = item_at(f"{row.topic}-{row.partition} offset {row.offset}", row.key, row.value)
+        if isinstance(item, Blob):
+            self._blobs[item.sha256] = item.body
+            while len(self._blobs) > TEXTS:
+                self._blobs.popitem(last=False)
+        elif isinstance(item, Refused):
+            self.seen["refused"] += 1
+        elif isinstance(item, Alert):
+            try:
+                of = self._occurrence(json.loads(item.core), row.timestamp)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self.seen["refused"] += 1
+                log.warning("a record of %s cannot be counted: %r", item.source, error)
+            else:
+                if of is not None:
+                    yield of, item.event_id
+
+    def _occurrence(self, core: Any, sent_ms: int) -> Occurrence | None:
+        """None: it is no hit."""
+        if core["kind"] != "alert":
+            return None
+        return stored_occurrence(
+            core["rule"],
+            core["rule_sha256"],
+            core["status"],
+            core["decision"],
+            # A server whose clock is ahead moves nothing; a record's own time is the same at a second reading.
+            min(core["time_ns"], (sent_ms + 1) * 1_000_000),
+            core["epoch"],
+            core["key"],
+            core["model"]["name"],
+            {n: v for n, v in core["labels"].items() if n in core["trusted"]},
+            self._policy,
+        )
+
+    def _policy(self, sha256: str) -> Policy | None:
+        body = self._texts().get(sha256) or self._blobs.get(sha256)
+        return None if body is None else Policy.from_json(json.loads(body))
+
+
+def _by_rule(rules: Sequence[SecondRule]) -> dict[str, list[SecondRule]]:
+    found: dict[str, list[SecondRule]] = {}
+    for rule in rules:
+        if isinstance(rule.when, Count):
+            for name in rule.when.of:
+                found.setdefault(name, []).append(rule)
+    return found
