@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
 from dosimeter.monitor.audit.history import Found, NoSuchEntry, dicts
 from dosimeter.monitor.audit.people import labels
 from dosimeter.monitor.audit.people.sample import Sampled
+from dosimeter.monitor.audit.queries.beside import LISTED
 from dosimeter.monitor.audit.store.box import CannotOpen
 from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.explaining import explain
@@ -32,6 +33,8 @@ from dosimeter.monitor.tlog.reader import LogUnreadable
 
 COLUMNS = {"user": "subject", "tenant": "tenant", "conversation": "conversation"}
 ROWS = 50
+COUNTED = ("idx", "id", "kind", "time_ns", "tenant", "subject", "conversation", "rule", "severity")
+"""What the counts of a case need."""
 DECIDED = ("alert", "digest", "count", "absent", "shift")
 HASHES = ("terms", "rule_sha256", "program_sha256", "pack_sha256", "calibration_sha256", "evidence")
 UNSTATED = "unstated"
@@ -89,11 +92,18 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None
 
 def find(asked: Asked, alert_id: str, reader: Reader) -> Found | None:
     """None where there is none for this reader, or the entry is of another kind: what people did is no alert."""
-    with asked.alone() as history:
-        try:
-            found = history.alert(alert_id)
-        except NoSuchEntry:
-            return None
+    found = asked.found.get(
+        alert_id
+    )  # an entry never changes, and a page asks for its own several times
+    if found is None:
+        with asked.alone() as history:
+            try:
+                found = history.alert(alert_id)
+            except NoSuchEntry:
+                return None
+        if alert_id == found.entry["id"]:
+            asked.found.clear()
+            asked.found[alert_id] = found
     seen = found.entry["kind"] in DECIDED and asked.sees(found.entry.get("tenant"), reader)
     return found if seen else None
 
@@ -194,7 +204,7 @@ def _labels(
     else:
         rows = [
             row
-            for row in reversed(asked.rows("alerts", kind="label", limit=10_000))
+            for row in asked.rows("sample_labels")
             if json.loads(row["more"] or "{}").get("request") == request
         ]
     return tuple(
@@ -292,11 +302,21 @@ def case(
 ) -> shown.CaseView | None:
     """By the random id of a user, tenant or conversation."""
     params = {"kind": "alert", COLUMNS[by]: subject_id, **asked.own(reader)}
-    total = asked.rows("totals", **params)[0]
-    if not total["n"]:
-        return None
-    people = asked.rows("people", **params)[0]
-    by_verdict = asked.rows("count_by_verdict", **params)
+    columns = (
+        COUNTED if by == "tenant" else LISTED
+    )  # the alerts of a tenant are many, and its newest found fast
+    with asked.history.queries.narrowed(columns, **params) as of:
+        (total,) = dicts(of.run("people"))
+        if not total["n"]:
+            return None
+        by_rule, by_verdict = dicts(of.run("count_by_rule")), dicts(of.run("count_by_verdict"))
+        by_day = dicts(of.by_day("per_day", ZoneInfo(zone)))
+        listed = [] if by == "tenant" else dicts(of.run("alerts", limit=ROWS))
+    if by == "tenant":
+        listed = asked.rows("alerts", **params, limit=ROWS)
+    by_severity: Counter[str] = Counter()
+    for row in by_day:
+        by_severity[row["severity"] or ""] += row["n"]
     return shown.CaseView(
         by=by,
         id=subject_id,
@@ -304,28 +324,27 @@ def case(
         alerts=total["n"],
         first_ns=total["first_ns"],
         last_ns=total["last_ns"],
-        conversations=people["conversations"],
-        by_rule={r["rule"] or "": r["n"] for r in asked.rows("count_by_rule", **params)},
-        by_severity={
-            r["severity"] or "": r["n"] for r in asked.rows("count_by_severity", **params)
-        },
+        conversations=total["conversations"],
+        by_rule={r["rule"] or "": r["n"] for r in by_rule},
+        by_severity=dict(by_severity.most_common()),
         verdicts={r["verdict"] or "none": r["n"] for r in by_verdict},
-        days=days(asked, zone, **params),
-        rows=tuple(row_of(asked, row) for row in asked.rows("alerts", **params, limit=ROWS)),
+        days=_days(by_day),
+        rows=tuple(row_of(asked, row) for row in listed),
     )
 
 
 def days(asked: Asked, zone: str, **params: Any) -> tuple[shown.Day, ...]:
     """Counts by severity and day of the zone; without days on which there was none."""
+    given = {name: value for name, value in params.items() if value is not None}
+    return _days(dicts(asked.history.queries.by_day("per_day", ZoneInfo(zone), **given)))
+
+
+def _days(rows: Iterable[Mapping[str, Any]]) -> tuple[shown.Day, ...]:
+    """rows: of the query `per_day`."""
     counts: dict[int, Counter[str]] = {}
-    for row in _by_day(asked, zone, params):
+    for row in rows:
         counts.setdefault(row["day"], Counter())[row["severity"] or "info"] += row["n"]
     return tuple(shown.Day(_date(day), dict(counts[day])) for day in sorted(counts))
-
-
-def _by_day(asked: Asked, zone: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    given = {name: value for name, value in params.items() if value is not None}
-    return dicts(asked.history.queries.by_day("per_day", ZoneInfo(zone), **given))
 
 
 @lru_cache(maxsize=4096)

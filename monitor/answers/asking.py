@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.audit.history import History, dicts
+from dosimeter.monitor.audit.history import Found, History, dicts
 from dosimeter.monitor.audit.people import access
 from dosimeter.monitor.audit.people.access import ROLES, Actor, Right
+from dosimeter.monitor.audit.queries.watched import Watched
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.pages.source import AccessRefused, Reader
@@ -34,6 +35,12 @@ class Asked:
     status: Status
     now_ns: Callable[[], int]
     lock: threading.RLock = field(default_factory=threading.RLock)
+    weeks: dict[int, Watched] = field(
+        default_factory=dict
+    )  # by the minute in which it was asked for
+    found: dict[str, Found] = field(
+        default_factory=dict
+    )  # the entry that was asked for last, by its whole id
 
     @property
     def archive(self) -> Path:

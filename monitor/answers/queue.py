@@ -12,11 +12,15 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.answers.asking import Asked, actor
+from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.people.access import UNKNOWN, actor_id, resolved
 from dosimeter.monitor.audit.people.sample import Sampled, queue_sample
+from dosimeter.monitor.audit.queries.names import UnknownName, check
+from dosimeter.monitor.audit.queries.worth import worth
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.source import NotPossible, QueueFilter, Reader
 from dosimeter.rules.alert import in_sd, value_text
@@ -33,9 +37,9 @@ def queue(
 ) -> shown.QueuePage:
     """Raises NotPossible for an `after` that is none."""
     params = parameters(asked, filters, reader)
-    watched = _watched(asked, filters) | {"reviewed_today": reviewed_today(asked, reader)}
+    today = reviewed_today(asked, reader)
     if params is None:
-        return shown.QueuePage((), None, 0, **watched)
+        return shown.QueuePage((), None, 0, reviewed_today=today, **_watched(asked, filters, 0))
     rows = asked.rows("alerts", **params, **_from(after), limit=limit + 1)
     more = len(rows) > limit
     found = [row_of(asked, row) for row in rows[:limit]]
@@ -46,13 +50,23 @@ def queue(
             [*found, *samples(asked, reader, low, high, filters)], key=lambda r: -r.time_ns
         )
     last = rows[limit - 1] if more else None
-    total = asked.rows("count", **params)[0]["n"]
+    total = _total(asked, params)
     return shown.QueuePage(
         tuple(found),
         f"{last['time_ns']}-{last['idx']}" if last else None,
-        int(total),
-        **watched,
+        total,
+        reviewed_today=today,
+        **_watched(asked, filters, total),
     )
+
+
+def _total(asked: Asked, params: Mapping[str, Any]) -> int:
+    """How many there are; of one rule alone as one of all rules, which are counted once."""
+    if params.keys() <= {"kind", "rule", "tenants"} and "rule" in params:
+        rest = {name: value for name, value in params.items() if name != "rule"}
+        each = asked.rows("count_by_rule", **rest)
+        return sum(int(row["n"]) for row in each if row["rule"] == params["rule"])
+    return int(asked.rows("count", **params)[0]["n"])
 
 
 def parameters(asked: Asked, filters: QueueFilter, reader: Reader) -> dict[str, Any] | None:
@@ -138,17 +152,27 @@ def reviewed_today(asked: Asked, reader: Reader) -> int:
     return int(found[0]["n"])
 
 
-def _watched(asked: Asked, filters: QueueFilter) -> dict[str, Any]:
+def _watched(asked: Asked, filters: QueueFilter, total: int) -> dict[str, Any]:
     """Of the time that is asked for, or of the last day where no beginning is."""
     now_ns = asked.now_ns()
     to_ns = now_ns if filters.to_ns is None else filters.to_ns
     from_ns = max(0, to_ns - DAY_OF_COVERAGE) if filters.from_ns is None else filters.from_ns
     with asked.alone() as history:
-        found = history.watched(from_ns, to_ns)
+        found = history.watched(from_ns, to_ns, now_ns=now_ns)
+        unread = () if total else _unread(history, filters)
     coverage = shown.Coverage(found.served, found.scored, dict(found.unscored), found.unaccounted)
     weak = tuple(shown.Hour(one.from_ns, one.served, one.scored) for one in found.weak)
-    unwatched_s = sum(end - begin for begin, end in found.unwatched) / 1e9
-    return {"coverage": coverage, "weak": weak, "unwatched_s": unwatched_s}
+    said = worth(found, ZoneInfo(filters.zone), total=total, unread=unread)
+    return {"coverage": coverage, "weak": weak, "worth": tuple(said)}
+
+
+def _unread(history: History, filters: QueueFilter) -> Sequence[str]:
+    """What of the names that are asked for no rule here ever looked for."""
+    named = {name: value for name in ("rule", "feature") if (value := getattr(filters, name))}
+    try:
+        return check(history, named)
+    except UnknownName as error:
+        return [error.said]
 
 
 def samples(
@@ -213,7 +237,7 @@ def said_of_samples(asked: Asked) -> Said:
     """What reviewers said of sampled requests of the last days."""
     since = asked.now_ns() - (DAYS + 1) * DAY_NS
     found: Said = {}
-    for row in reversed(asked.rows("alerts", kind="label", from_ns=since, limit=10_000)):
+    for row in asked.rows("sample_labels", from_ns=since):
         request = json.loads(row["more"] or "{}").get("request")
         if request:
             found.setdefault(request, []).append((row["actor"], row["verdict"]))

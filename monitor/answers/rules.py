@@ -116,7 +116,8 @@ def _verdicts(asked: Asked, reader: Reader) -> dict[str, dict[str, int]]:
 def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown.RuleView | None:
     file = find(asked, name)
     own = asked.own(reader)
-    seen = asked.rows("rules_seen", kind="alert", rule=name, **own)
+    each = asked.rows("rules_seen", kind="alert", **own)  # of all: that is counted once
+    seen = [row for row in each if row["rule"] == name]
     if file is None and not seen:
         return None
     said = _verdicts(asked, reader).get(name, {})

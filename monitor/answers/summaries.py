@@ -14,10 +14,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dosimeter.monitor.answers.alert import days
 from dosimeter.monitor.answers.asking import Asked
 from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
+from dosimeter.monitor.audit.queries.watched import Watched
+from dosimeter.monitor.audit.queries.worth import worth
 from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.source import NotPossible, Reader
@@ -34,7 +37,7 @@ STATUS_S = 1.0
 def overview(asked: Asked, reader: Reader, zone: str) -> shown.Overview:
     now_ns = asked.now_ns()
     with asked.alone() as history:
-        found = history.watched(now_ns - DAY_NS, now_ns)
+        found = history.watched(now_ns - DAY_NS, now_ns, now_ns=now_ns)
     served: Counter[int] = Counter()
     scored: Counter[int] = Counter()
     for one in found.windows:
@@ -61,6 +64,7 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown.Overview:
         unlabelled=int(unlabelled[0]["n"]),
         reviewed_today=reviewed_today(asked, reader),
         unasked=unasked,
+        worth=tuple(worth(found, ZoneInfo(zone), total=1)),
     )
 
 
@@ -116,7 +120,7 @@ def log_state(asked: Asked) -> shown.LogState:
     now_ns = asked.now_ns()
     with asked.alone() as history:
         size = history.hot.size
-        gaps = history.watched(now_ns - WEEKS_NS, now_ns)
+        gaps = _weeks(asked, now_ns)
         try:
             history.log.refresh()
             checkpoint: Checkpoint | None = history.log.checkpoint
@@ -142,13 +146,30 @@ def log_state(asked: Asked) -> shown.LogState:
             )
             for one in gaps.gaps
         )
-        + tuple(shown.Gap("", begin, end, "nothing was watching") for begin, end in gaps.unwatched),
+        + tuple(shown.Gap("", *span, "not known to be watched") for span in gaps.unwatched)
+        + tuple(
+            shown.Gap(
+                gaps.names.get(source, source), *span, "no sign of life, while others watched"
+            )
+            for source, span in gaps.silent
+        ),
     )
+
+
+def _weeks(asked: Asked, now_ns: int) -> Watched:
+    """How far the last weeks were watched, as of this minute: the list of gaps is long work, and grows by the hour."""
+    minute = now_ns // (60 * 10**9)
+    known = asked.weeks.get(minute)
+    if known is None:
+        known = asked.history.watched(now_ns - WEEKS_NS, now_ns, now_ns=now_ns)
+        asked.weeks.clear()
+        asked.weeks[minute] = known
+    return known
 
 
 def _age_of(asked: Asked, idx: int, now_ns: int) -> float:
     """Seconds since this entry came in."""
-    rows = asked.rows("neighbours", first=idx, past=idx + 1)
+    rows = asked.rows("ingested", first=idx, past=idx + 1)
     return max(0.0, (now_ns - rows[0]["ingested_ns"]) / 1e9) if rows else 0.0
 
 

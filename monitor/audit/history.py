@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -30,6 +31,7 @@ from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.columns import COLUMNS, NAMES
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, StoreError
+from dosimeter.monitor.audit.store.ingest import last_signs
 from dosimeter.monitor.audit.store.keys import KeyStore
 from dosimeter.monitor.audit.store.sealed_file import CORE
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
@@ -108,23 +110,25 @@ class History:
 
     def ids_like(self, beginning: str) -> list[str]:
         """Whole ids that begin so, as hex. Raises NoSuchEntry for what is no beginning of one."""
+        return [row["id"] for row in self._like(beginning)]
+
+    def _like(self, beginning: str) -> list[dict[str, Any]]:
         text = beginning.lower()
         if not _HEX.fullmatch(text):
             hint = f"give at least {SHORTEST} characters of an id, of 0-9 and a-f"
             raise NoSuchEntry(f"`{visible(beginning)[:60]}` is no id\n  hint: {hint}")
-        return [row["id"] for row in self.rows("alert_by_id", prefix=text)]
+        return self.rows("alert_by_id", prefix=text)
 
     def alert(self, id_: str) -> Found:
         """By its id, or by a beginning of it that no other has. Raises NoSuchEntry."""
-        ids = self.ids_like(id_)
-        if not ids:
+        rows = self._like(id_)
+        if not rows:
             hint = "`dosimeter audit query` shows the ids"
             raise NoSuchEntry(f"no entry `{id_}`\n  hint: {hint}")
-        if len(ids) > 1:
-            each = "\n".join(f"  {one}" for one in ids[:20])
+        if len(rows) > 1:
+            each = "\n".join(f"  {row['id']}" for row in rows[:20])
             raise NoSuchEntry(f"`{id_}` begins several ids, give more characters:\n{each}")
-        (row,) = self.rows("alert_by_id", prefix=ids[0])
-        return self.whole(row)
+        return self.whole(rows[0])
 
     def whole(self, row: Mapping[str, Any]) -> Found:
         """row: of a query that gives all columns, as `rows` returns it."""
@@ -158,8 +162,9 @@ class History:
         """Of a named query; ids and hashes as hex."""
         return dicts(self.queries.run(name, **params))
 
-    def watched(self, from_ns: int, to_ns: int) -> Watched:
-        """How far that range of time was watched."""
+    def watched(self, from_ns: int, to_ns: int, *, now_ns: int | None = None) -> Watched:
+        """How far that range of time was watched. now_ns: None: by this machine's clock."""
+        signs = last_signs(self.hot)  # first: what comes in meanwhile makes no life longer
         coverage = self.rows("coverage", from_ns=from_ns, to_ns=to_ns + LATE_NS)
         lives = self.rows("gaps", to_ns=to_ns + LATE_NS)
         each = [{**row, "kind": "coverage"} for row in coverage]
@@ -168,7 +173,8 @@ class History:
         for row in sorted(each, key=lambda one: int(one["idx"])):
             more = json.loads(row["more"]) if row["more"] else {}
             entries.append(more | {n: v for n, v in row.items() if v is not None})
-        return weigh(entries, from_ns, to_ns)
+        now_ns = time.time_ns() if now_ns is None else now_ns
+        return weigh(entries, from_ns, to_ns, now_ns=now_ns, signs=signs)
 
     def about(self, ids: Collection[str]) -> list[int]:
         """Positions of what was done with any of these entries: labels, holds, views, later evidence."""
@@ -222,8 +228,10 @@ class History:
 
     def _commitment(self, found: Found) -> str | None:
         """The last: evidence may have been completed after the alert."""
-        about = self.rows("entries_about", about=found.entry["id"])
-        later = [row["evidence"] for row in about if row["kind"] == "evidence" and row["evidence"]]
+        at = int(found.entry["time_ns"])  # theirs is that of the alert
+        span = {"from_ns": at, "to_ns": at + 1}
+        about = self.rows("entries_about", about=found.entry["id"], kind="evidence", **span)
+        later = [row["evidence"] for row in about if row["evidence"]]
         commitment = later[-1] if later else found.entry.get("evidence")
         return None if commitment is None else str(commitment)
 

@@ -163,7 +163,7 @@ class FromLedger:
 
     def end(self) -> None:
         """Where the sidecar has ended too, the rest of its coverage, and its last word."""
-        if not life.written(self._ledger):
+        if life.written(self._ledger) is False:
             self._feed.end(time.time_ns(), "ended")
 
     @property

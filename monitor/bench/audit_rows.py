@@ -32,7 +32,7 @@ SEVERITIES = ("critical", "high", "medium", "low", "info")
 KINDS = ("alert", "label", "view", "coverage")
 _SHARE = (0.98, 0.005, 0.005, 0.01)
 
-_LABEL = f"INSERT INTO sealed_label VALUES ({', '.join('?' * len(CORE))})"
+_FEW = f"INSERT INTO sealed_few VALUES ({', '.join('?' * len(CORE))})"
 
 Ints = npt.NDArray[np.int64]
 
@@ -53,12 +53,10 @@ def write_history(
         times = batch["time_ns"].to_numpy()
         low, high = int(times.min()), int(times.max())
         segment = Segment(first, past, low, high, name, hash_of(folder.core / name), None)
-        labels = batch.filter(pa.compute.equal(batch["kind"], "label"))
+        few = batch.filter(pa.compute.not_equal(batch["kind"], "alert"))
         with hot.writing() as db:
-            db.executemany(
-                _LABEL, zip(*(labels[name].to_pylist() for name in CORE.names), strict=True)
-            )
-            db.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, 0)", _row(segment))
+            db.executemany(_FEW, zip(*(few[name].to_pylist() for name in CORE.names), strict=True))
+            db.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, 0, 1)", _row(segment))
             db.execute("UPDATE meta SET value = ? WHERE name = 'size'", (str(past),))
 
 

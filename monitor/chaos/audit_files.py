@@ -277,17 +277,19 @@ def delete_segment(c: Copy) -> Where:
     return Where(start=first)
 
 
-def change_sealed_label(c: Copy) -> Where:
+def change_sealed_few(c: Copy) -> Where:
     """The verdict that lists show of what is sealed."""
-    ((index, verdict),) = c.dice.sample(c.rows("SELECT idx, verdict FROM sealed_label"), 1)
+    ((index, verdict),) = c.dice.sample(
+        c.rows("SELECT idx, verdict FROM sealed_few WHERE kind = 'label'"), 1
+    )
     other = "false" if verdict == "true" else "true"
-    c.sql(("UPDATE sealed_label SET verdict = ? WHERE idx = ?", (other, index)))
+    c.sql(("UPDATE sealed_few SET verdict = ? WHERE idx = ?", (other, index)))
     return Where(entries=(index,))
 
 
-def delete_sealed_label(c: Copy) -> Where:
-    index = c.dice.choice(c.rows("SELECT idx FROM sealed_label"))[0]
-    c.sql(("DELETE FROM sealed_label WHERE idx = ?", (index,)))
+def delete_sealed_few(c: Copy) -> Where:
+    index = c.dice.choice(c.rows("SELECT idx FROM sealed_few"))[0]
+    c.sql(("DELETE FROM sealed_few WHERE idx = ?", (index,)))
     return Where(entries=(index,))
 
 
@@ -470,8 +472,8 @@ TABLE = (
     Manipulation("delete the terms of a rule", "root", "located", delete_terms),
     Manipulation("change the row of a segment", "root", "located", change_segment),
     Manipulation("delete the row of a segment", "root", "located", delete_segment),
-    Manipulation("change a sealed label", "root", "located", change_sealed_label),
-    Manipulation("delete a sealed label", "root", "located", delete_sealed_label),
+    Manipulation("change an entry beside the sealed files", "root", "located", change_sealed_few),
+    Manipulation("delete an entry beside the sealed files", "root", "located", delete_sealed_few),
     Manipulation("lift a hold", "root", "located", lift_hold),
     Manipulation("flip a bit of evidence", "root", "located", flip_evidence),
     Manipulation("swap the evidence of two", "root", "located", swap_evidence),

@@ -28,7 +28,7 @@ from dosimeter.monitor.feed.items import (
 )
 from dosimeter.monitor.feed.wire import decode, encode
 from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
-from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.history.records import Account, StoredAlert
 
 CURSOR_VERSION = 1
 LOOK_NS = 10**9
@@ -67,6 +67,7 @@ class LedgerFeed:
         self._life: int | None = found.get("life")
         self._looked: int | None = None
         self._asked: int | None = None
+        self._stood: tuple[int, list[Account]] | None = None  # when it was asked last
         self._blobs: dict[str, None] = dict.fromkeys(found.get("blobs", ()))
         self._absent: set[str] = set()  # of this read: packs and calibrations are not in a ledger
         self._hours = Hours(self._source, found.get("hours"))
@@ -137,14 +138,22 @@ class LedgerFeed:
         if self._looked is None or not 0 <= now_ns - self._looked < LOOK_NS:
             self._looked = now_ns
             yield from self._growing.look(reader.evidence, now_ns)
-            self._owed += self._hours.look(reader.accounts(), now_ns)
+            accounts = list(reader.accounts())
+            self._owed += self._hours.look(accounts, now_ns)
             if self._asked is None or not 0 <= now_ns - self._asked < ALIVE_NS:
                 self._asked = now_ns
-                if life.written(self.ledger):
-                    self._owed.append(Alive(self._source, reader.last_seq(), now_ns))
+                last_seq = reader.last_seq()
+                if self._lives(last_seq, accounts):
+                    self._owed.append(Alive(self._source, last_seq, now_ns))
         for row in rows:
             if row.seq > self._seq:
                 yield from self._alert(row, reader, now_ns)
+
+    def _lives(self, last_seq: int, accounts: list[Account]) -> bool:
+        """Where the lock cannot be asked, a ledger that went on since is written by somebody."""
+        before, self._stood = self._stood, (last_seq, accounts)
+        said = life.written(self.ledger)
+        return before not in (None, self._stood) if said is None else said
 
     def _opened(self, now_ns: int) -> LedgerReader | None:
         """The reader of the file that is there now; None: there is none."""

@@ -18,8 +18,8 @@ def started_ns(ledger: Path) -> int:
         return 0
 
 
-def written(ledger: Path) -> bool:
-    """Whether a writer lives. True also where another user's lock cannot be asked.
+def written(ledger: Path) -> bool | None:
+    """Whether a writer lives. None: another user's lock cannot be asked, which says nothing of either.
 
     To ask is to hold the lock for some microseconds: ask seldom, a writer that begins just then finds it taken.
     """
@@ -28,7 +28,7 @@ def written(ledger: Path) -> bool:
     except FileNotFoundError:
         return False
     except PermissionError:
-        return True
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

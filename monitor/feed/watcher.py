@@ -1,8 +1,8 @@
 """Who is alive and what never came: births, deaths and gaps of every source, out of what history is told.
 
 It is pure: items and the time come in, findings go out, each once, and the state of a source is plain JSON for whoever
-stores it. Times of two machines are never compared: silence is measured by our own clock, what is newer by that of
-the source. It knows nothing of logs or ledgers.
+stores it. Silence is measured by our own clock, what is newer by that of the source; how long a source is known to
+have lived is said by the earlier of both, so that it is never too long. It knows nothing of logs or ledgers.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Death:
     said: str  # its own words, when it ended
     last_seq: int  # the last position it is known to have accepted
     received: int  # the last position that came
+    seen_ns: int  # its last sign of life, by its clock, or by ours where that is earlier; 0: there was none
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class _Source:
     born: bool = False
     alive: bool = False
     said_ns: int = 0  # of the newest sign of life
+    seen_ns: int = (
+        0  # the same, or when it came by our clock where that is earlier: never later than it was
+    )
     sign_ns: int = 0  # ours: when the newest sign of life came
     progress_ns: int = (
         0  # ours: when a position came that was not there, or one was claimed that has not come
@@ -172,6 +176,7 @@ class Watcher:
             if one.alive and one.started_ns:  # else it is the greeting of the life that we know of
                 found.append(self._died(item.source, one, "restarted"))
             one.name, one.started_ns = item.name, item.started_ns
+            one.seen_ns = max(one.seen_ns, min(item.started_ns, now_ns))
             one.exact_after = max(one.exact_after, item.exact_after)
             found += self._gap_before(item.source, one, item.first_seq)
             found.append(self._born(item.source, one, item.first_seq))
@@ -179,6 +184,8 @@ class Watcher:
             return []
         else:
             one.said_ns = item.at_ns
+            if isinstance(item, Alive):  # a last word may come from others, long after
+                one.seen_ns = max(one.seen_ns, min(item.at_ns, now_ns))
             if not one.alive and (isinstance(item, Alive) or not one.born):
                 found.append(self._born(item.source, one, one.high + 1))
         one.sign_ns = max(one.sign_ns, now_ns)
@@ -197,7 +204,8 @@ class Watcher:
 
     def _died(self, source: str, one: _Source, reason: Reason, said: str = "") -> Death:
         one.alive = False
-        return Death(source, one.name, reason, said, max(one.claimed, one.received), one.received)
+        last_seq = max(one.claimed, one.received)
+        return Death(source, one.name, reason, said, last_seq, one.received, one.seen_ns)
 
     def _gap_before(self, source: str, one: _Source, first_seq: int) -> list[Finding]:
         """What retention took before it was sent is missing; what it took before we were there is not."""

@@ -83,6 +83,7 @@ class Filters(BaseModel):
             to_ns=until,
             labelled=None if self.labelled is None else self.labelled == "yes",
             mine=bool(self.mine),
+            zone=there.key,
             samples=self.samples is not False,
         )
 

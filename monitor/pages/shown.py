@@ -114,6 +114,7 @@ class LogState:
 class Overview:
     """The last 24 hours, and the last days' alerts. reviews_a_day: the team's budget; None: not set.
 
+    worth: how far that time was watched, in words.
     unasked: why nothing is known of sinks and taps; empty: the sidecar has answered.
     """
 
@@ -128,6 +129,7 @@ class Overview:
     reviewed_today: int
     reviews_a_day: int | None = None
     unasked: str = ""
+    worth: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +160,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class QueuePage:
-    """Rows, newest first. coverage and weak: of the time that was asked for, so that "none" can be weighed.
+    """Rows, newest first. coverage, weak and worth: of the time that was asked for, so that "none" can be weighed.
 
     total: None: too many to count; next: where the following page begins
     weak: times under 99 % coverage, where absence is weak evidence
-    unwatched_s: how long nothing was watching in that time
+    worth: the same in words, as the command line has them, the figure first
     """
 
     rows: tuple[Row, ...]
@@ -172,7 +174,7 @@ class QueuePage:
     weak: tuple[Hour, ...] = ()
     reviewed_today: int = 0
     reviews_a_day: int | None = None
-    unwatched_s: float = 0.0
+    worth: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

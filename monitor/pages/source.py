@@ -48,6 +48,7 @@ class QueueFilter:
     to_ns: int | None = None
     labelled: bool | None = None
     mine: bool = False  # labelled by the reader
+    zone: str = "UTC"  # of the times in words
     samples: bool = True  # a marked random sample of requests on which nothing fired is mixed in
 
 

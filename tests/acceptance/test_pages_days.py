@@ -61,7 +61,7 @@ def test_who_runs_it_sees_what_was_watched_and_what_is_not_known(page: Watched) 
     assert re.search(r"served\s+1,539\s+scored\s+1,539\s+unaccounted for\s+✓ 0", said), said
     assert said.count("not known: no sidecar answers at 127.0.0.1:9464") == 2  # taps, sinks
     assert "No tap has reported" not in said
-    assert re.search(r"! nothing was watching for 2[78] d, from ", said), said
+    assert re.search(r"! not known to be watched for 2[78] d, from ", said), said
     assert re.search(r"unanchored\s+[✓!] \d+ entries, oldest ", said), said
     page.page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert re.search(r"\d\d:00\s+1,539\s+100.00 %", page.text())
@@ -117,12 +117,11 @@ def test_who_reviews_works_the_queue_by_keyboard_alone(page: Watched) -> None:
     assert page.page.evaluate("document.querySelector('tr.current').id") == id_
     assert "✕ false" in page.text(f"#{id_}")
     page.go("/queue?samples=false&tenant=old-library")
-    assert (
-        "Nothing matches. Of 1,539 tokens of the last 24 hours 100.00 % were scored" in page.text()
-    )
+    said = "Nothing matches. In the last 24 hours: coverage 100 % of 1,539 tokens · not known"
+    assert said in page.text()
     page.look("queue, none")
     page.go("/queue?from=2026-03-01&to=2026-04-01&samples=false")
-    assert "There is no data in that time" in page.text()
+    assert "Nothing matches. In that time: no data in that time; nothing follows" in page.text()
     page.look("queue, no data")
 
 

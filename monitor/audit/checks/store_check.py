@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from dosimeter.monitor.audit.queries.watched import KINDS
 from dosimeter.monitor.audit.store.columns import NAMES, Value, row_of
+from dosimeter.monitor.audit.store.entries import MANY
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
 from dosimeter.monitor.audit.store.sealed_file import hash_of
@@ -31,7 +32,7 @@ MOST = 1000
 Row = tuple[Value, ...]
 _ALERT = b'"kind":"alert","position":'
 """Only in a leaf of that kind: keys are in order, and quotes in texts are escaped."""
-_KIND, _ABOUT = NAMES.index("kind"), NAMES.index("about")
+_KIND = NAMES.index("kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class StoreCheck:
         self._leaves: dict[int, Any] = {}  # first -> hash over the log's leaves of that file
         self._holds: dict[str, str] = {}  # on whom -> by which entry, as the log says; empty: none
         self._hashes: dict[Path, str] = {}
-        self._beside: set[int] = set()  # labels that were compared although their file is believed
+        self._beside: set[int] = set()  # entries that were compared although their file is believed
         self._looked = 0
         self._believed: list[Segment] = []
         self._missing: list[Segment] = []  # files that are not there or cannot be read
@@ -110,23 +111,25 @@ class StoreCheck:
         for idx in found:
             if self._is_sealed(idx):
                 self._add(idx, "is sealed and not sealed at once")
-        query = f"SELECT idx, {names} FROM sealed_label WHERE idx >= ? AND idx < ?"
-        labels = {idx: tuple(row) for idx, *row in self.hot.db.execute(query, (first, past))}
+        query = f"SELECT idx, {names} FROM sealed_few WHERE idx >= ? AND idx < ?"
+        few = {idx: tuple(row) for idx, *row in self.hot.db.execute(query, (first, past))}
         while self._ahead is not None and self._ahead[0] < past:
             idx, row_ = self._ahead
             if idx in found:
                 self._add(idx, "is sealed and not sealed at once")
-            elif (beside := labels.pop(idx, None if _is_label(row_) else row_)) != row_:
-                what = "the label beside the sealed file is not the one in it"
+            elif (beside := few.pop(idx, None if self._is_due(idx, row_) else row_)) != row_:
+                what = "the entry beside the sealed file is not the one in it"
                 self._add(idx, what, row_hash(row_), "" if beside is None else row_hash(beside))
             found[idx] = (None, row_)
             self._ahead = next(self._sealed, None)
-        for idx, row_ in labels.items():
-            if self._is_sealed(idx):
-                found.setdefault(idx, (None, row_))  # its file is believed: held against its leaf
+        for idx, row_ in few.items():
+            if self._is_sealed(idx):  # its file is believed: held against its leaf
+                found.setdefault(idx, (None, row_))
                 self._beside.add(idx)
+            elif any(one.first <= idx < one.past for one in self._missing):
+                found.setdefault(idx, (None, row_))  # as much as there is
             else:
-                what = "a label stands beside the sealed files and in none"
+                what = "an entry stands beside the sealed files and in none"
                 self._add(idx, what, "", row_hash(row_))
         for index, leaf in enumerate(leaves, first):
             believed = self._is_believed(index)
@@ -138,20 +141,25 @@ class StoreCheck:
             else:
                 self._compare(index, leaf, found.get(index))
 
+    def _is_due(self, index: int, row: Row) -> bool:
+        """Whether this entry of a sealed file must stand beside it too."""
+        if row[_KIND] in MANY:
+            return False
+        return any(s.few and s.first <= index < s.past for s in self._segments)
+
     def _is_believed(self, index: int) -> bool:
         while self._within is not None and index >= self._within.past:
             self._within = next(self._believing, None)
         return self._within is not None and index >= self._within.first
 
     def _read(self, index: int, leaf: bytes) -> None:
-        """Of an entry in a file that is believed. A label must stand beside it too, and then was compared."""
+        """Of an entry in a file that is believed. A rare one must stand beside it too, and then was compared."""
         try:
             said = json.loads(leaf)
             self._learn(said)
-            if said["kind"] == "label" and "about" in said:
-                self._add(
-                    index, "the label beside the sealed file is missing", leaf_hash(leaf).hex()
-                )
+            if said["kind"] not in MANY and self._within is not None and self._within.few:
+                what = "the entry beside the sealed file is missing"
+                self._add(index, what, leaf_hash(leaf).hex())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._add(index, f"the log's entry cannot be read: {error}", leaf_hash(leaf).hex())
 
@@ -324,10 +332,6 @@ class StoreCheck:
             self.differences.append(Difference(index, what, log, store))
         else:
             self.more += 1
-
-
-def _is_label(row: Row) -> bool:
-    return row[_KIND] == "label" and row[_ABOUT] is not None
 
 
 def row_hash(row: Row) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dosimeter.monitor.audit.checks.verifying import Verified
 from dosimeter.monitor.audit.queries.times import lasting, shown
-from dosimeter.monitor.audit.queries.watched import Watched, short
+from dosimeter.monitor.audit.queries.worth import gaps
 from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.tlog.note import Checkpoint
 
@@ -35,7 +35,7 @@ def verdict_lines(found: Verified, zone: tzinfo) -> list[str]:
         if found.stored > newest.size:
             behind = found.stored - newest.size
             lines.append(f"  not signed yet: {behind:,} entries at the end of the store")
-        lines.append(f"  gaps: {_gaps(found.gaps)}")
+        lines.append(f"  gaps: {gaps(found.gaps)}")
     return [*lines, *(f"  {line}" for line in _risk(found, zone))]
 
 
@@ -52,7 +52,8 @@ def _risk(found: Verified, zone: tzinfo) -> list[str]:
         lines.append(f"anchor {one.name}: holds {_at(checkpoint, zone)}, {where}")
     if not held:
         why = "no anchor answered" if found.asked_anchors else "no anchor was compared (--anchors)"
-        lines.append(f"consistent; deletion of the newest entries cannot be excluded: {why}")
+        word = "consistent; " if found.ok else ""
+        lines.append(f"{word}deletion of the newest entries cannot be excluded: {why}")
     elif found.unanchored:
         age = lasting(max(0, found.now_ns - found.oldest_unanchored_ns) / 1e9)
         lines.append(f"unanchored: {age} ({found.unanchored:,} entries)")
@@ -89,12 +90,6 @@ def _at(checkpoint: Checkpoint, zone: tzinfo) -> str:
     at = signed_ns(checkpoint)
     when = "at a time it does not state" if at is None else shown(at, zone)
     return f"entry {checkpoint.size:,} ({when})"
-
-
-def _gaps(found: Watched) -> str:
-    if not found.gaps:
-        return "none"
-    return short(found).partition("gaps: ")[2]
 
 
 def _findings(found: Verified) -> list[str]:

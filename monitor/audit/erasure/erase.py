@@ -220,7 +220,7 @@ def _allowed(actor: Actor, approver: Actor | None, reason: str, value: str) -> s
         if approver.name == actor.name:
             said = f"`{visible(actor.name)[:80]}` erases, and cannot approve it too"
             raise CannotErase(f"{said}\n  hint: ask somebody else")
-    return reason_of(reason, iter([value]))
+    return reason_of(reason, [value])
 
 
 def _ask(data_dir: Path, event_ids: Sequence[str], now_ns: int) -> str:

@@ -36,6 +36,10 @@ class Known:
     subject: bytes | None
     conversation: bytes | None
 
+    def whom(self) -> list[bytes]:
+        """The ids of those it is about."""
+        return [id_ for id_ in (self.tenant, self.subject, self.conversation) if id_ is not None]
+
 
 _KNOWN = ("id", "kind", "time_ns", "tenant", "subject", "conversation")
 

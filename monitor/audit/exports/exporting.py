@@ -21,7 +21,8 @@ from dosimeter.monitor.audit.exports.bundle import Bundle
 from dosimeter.monitor.audit.history import Found, History
 from dosimeter.monitor.audit.queries.asking import Answer, Question, table_of
 from dosimeter.monitor.audit.queries.times import shown
-from dosimeter.monitor.audit.queries.watched import LATE_NS, lines
+from dosimeter.monitor.audit.queries.watched import LATE_NS
+from dosimeter.monitor.audit.queries.worth import worth
 from dosimeter.monitor.audit.store.box import CannotOpen
 from dosimeter.monitor.audit.store.columns import NAMES, row_of
 from dosimeter.monitor.history.evidence import EvidenceError
@@ -30,6 +31,8 @@ from dosimeter.monitor.tlog.reader import LogReader
 
 PATIENCE_S, LOOK_S = 75.0, 0.5
 """A running history signs at the latest every minute."""
+PARTICULARS = 1000
+"""Hours, times and gaps of each sort that README.txt lists."""
 TRAIL = ("view", "export", "hold", "release", "erase")
 Progress = Callable[[int, int], None]
 
@@ -315,10 +318,13 @@ _TEXT = """evidence.jsonl   labels, summaries and scores of {:,} alerts, decrypt
 
 def _readme(asked: Question, answer: Answer, by: By, opened: int, blobs: int) -> str:
     text = _TEXT.format(opened) if opened else ""
+    said = worth(
+        answer.watched, by.zone, total=answer.total, unread=answer.unread, most=PARTICULARS
+    )
     return f"""Alerts of a Dosimeter history, exported {shown(time.time_ns(), by.zone)}
 
 {answer.total:,} alerts in {asked.within}.
-{chr(10).join(lines(answer.watched, by.zone, most=1000))}
+{chr(10).join(said)}
 
 alerts.csv, .jsonl, .parquet   the same rows, newest first; ids of tenants and users are random
 about.jsonl      what was done with them: labels, holds, who looked

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,7 +52,13 @@ UNKNOWN = "unknown"
 MAX_REASON = 400
 MAX_WHAT = 16_384
 """Bytes of what was asked; a leaf has at most 65,535."""
+SHORT = 12
+"""Characters of an id that people read."""
+WITHHELD = "withheld"
+"""Instead of a text of what was asked that may name somebody."""
 _ID = re.compile(r"[0-9a-f]{32}")
+_BEGINS_ID = re.compile(r"[0-9a-f]{1,32}")
+_ADDRESS = re.compile(r"[^\s@]@[^\s@]")
 
 
 class AccessRefused(Exception):
@@ -97,7 +103,7 @@ class Access:
         self._own_tenants(actor, what, text=text)
         said = reason_of(reason, self._names_in(what)) if text or reason else None
         now_ns = self._now_ns()
-        fields: dict[str, Any] = {"what": dict(what)}
+        fields: dict[str, Any] = {"what": {n: self._plain(n, v) for n, v in what.items()}}
         fields |= {"reason": said} if said else {}
         fields |= {"about": about} if about else {}
         if text and ROLES[actor.role].every_tenant:
@@ -130,12 +136,19 @@ class Access:
             "  hint: ask somebody of that tenant, or an auditor"
         )
 
+    def _plain(self, name: str, value: Any) -> Any:
+        """As it stands in the leaf: a name that was put where none belongs would stay there for good.
+
+        The text of `sql` is the exception, and its command says so.
+        """
+        if not isinstance(value, str) or name == "sql":
+            return value
+        if name == "id":
+            return value if _BEGINS_ID.fullmatch(value) else WITHHELD
+        return WITHHELD if _ADDRESS.search(value) or self._keys.is_person(value) else value
+
     def _names_in(self, what: Mapping[str, Any]) -> Iterator[str]:
-        for field in IDS:
-            if _ID.fullmatch(str(what.get(field))):
-                found = self._keys.name(bytes.fromhex(what[field]))
-                if found is not None:
-                    yield found[1]
+        yield from names_of(self._keys, (what.get(field) for field in IDS))
 
 
 def require(actor: Actor, right: Right) -> None:
@@ -156,6 +169,21 @@ def actor_id(actor: Actor, keys: KeyStore) -> str:
     return f"{actor.role}:{keys.ids([name], {})[name].hex()}"
 
 
+def who(text: str | None, asks: Actor, keys: KeyStore) -> str:
+    """`text` is `role:id` of a leaf: the role and the beginning of the id, and the name for who may see it.
+
+    Names are for those whose role is for every tenant, and one's own is for oneself.
+    """
+    if not text:
+        return "history"
+    role, _, id_ = text.partition(":")
+    said = f"{role} {id_[:SHORT]}".strip()
+    found = keys.name(bytes.fromhex(id_)) if _ID.fullmatch(id_) else None
+    name = None if found is None else found[1]
+    may = ROLES[asks.role].every_tenant or name == asks.name
+    return f"{said} ({visible(name)[:80]})" if name is not None and may else said
+
+
 def resolved(filters: Mapping[str, Any], keys: KeyStore) -> dict[str, Any]:
     """Filters with ids instead of names, under the names of the columns, as entries and queries have them.
 
@@ -173,20 +201,36 @@ def resolved(filters: Mapping[str, Any], keys: KeyStore) -> dict[str, Any]:
     return found
 
 
-def reason_of(reason: str | None, names: Iterator[str]) -> str:
+def names_of(keys: KeyStore, ids: Iterable[Any]) -> Iterator[str]:
+    """The names that ids in hex stand for, and those of the conversations of a user; what is no id has none."""
+    for text in ids:
+        id_ = bytes.fromhex(text) if _ID.fullmatch(str(text)) else None
+        for one in (id_, *keys.leading_to(id_)) if id_ is not None else ():
+            found = keys.name(one)
+            if found is not None:
+                yield found[1]
+
+
+def reason_of(reason: str | None, names: Iterable[str]) -> str:
     """As it goes into the log, where it stays for good: so it may not say whom it is about. Raises AccessRefused."""
     said = visible(" ".join((reason or "").split()))
     if not said:
         raise AccessRefused("no reason is given\n  hint: say why, such as the number of the ticket")
     if len(said) > MAX_REASON:
         raise AccessRefused(f"the reason has {len(said)} characters, at most {MAX_REASON} are kept")
-    for name in names:
-        if len(name) > 2 and name.casefold() in said.casefold():
-            raise AccessRefused(
-                "the reason names whom it is about, and could never be erased\n"
-                "  hint: write the number of the ticket instead"
-            )
+    if names_somebody(said, names):
+        raise AccessRefused(
+            "the reason names whom it is about, and could never be erased\n"
+            "  hint: write the number of the ticket instead"
+        )
     return said
+
+
+def names_somebody(text: str, names: Iterable[str]) -> bool:
+    """Whether one of these names, or an e-mail address of anybody, stands in it."""
+    folded = text.casefold()
+    named = any(len(name) > 2 and name.casefold() in folded for name in names)
+    return named or _ADDRESS.search(text) is not None
 
 
 def _checked(what: Mapping[str, Any]) -> None:

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from dosimeter.monitor.audit.people.access import Actor, actor_id, reason_of, require
+from dosimeter.monitor.audit.erasure.known import KnownEntries
+from dosimeter.monitor.audit.people.access import (
+    Actor,
+    actor_id,
+    names_of,
+    reason_of,
+    require,
+)
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import Entry, own_id
+from dosimeter.monitor.audit.store.folder import HistoryFolder
 
 On = Literal["subject", "alert"]
 
@@ -55,8 +63,10 @@ def _said(appender: Appender, about: str, actor: Actor, reason: str) -> str:
         raise CannotHold(
             f"`{about[:40]}` is no id\n  hint: 32 hex characters, as queries show them"
         )
-    name = appender.keys.name(bytes.fromhex(about))
-    return reason_of(reason, iter([name[1]] if name else []))
+    folder = HistoryFolder(appender.hot.path.parent)
+    of = KnownEntries(appender.hot, folder).by("id", [bytes.fromhex(about)])
+    ids = [id_.hex() for one in of for id_ in one.whom()]
+    return reason_of(reason, names_of(appender.keys, [about, *ids]))
 
 
 def _fields(on: On, about: str) -> dict[str, Any]:

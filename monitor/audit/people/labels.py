@@ -13,7 +13,15 @@ from typing import Any, Literal
 
 from dosimeter.detectors.findings import visible
 from dosimeter.monitor.audit.evidence.evidence_body import encode_body
-from dosimeter.monitor.audit.people.access import Access, AccessRefused, Actor, actor_id, require
+from dosimeter.monitor.audit.people.access import (
+    Access,
+    AccessRefused,
+    Actor,
+    actor_id,
+    names_of,
+    names_somebody,
+    require,
+)
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import Entry, own_id
 
@@ -100,6 +108,11 @@ def label(
         raise ValueError(
             f"reason `{visible(reason_code)[:80]}` is no code: up to 40 of a-z, 0-9 and `-`\n"
             "  hint: a sentence goes into the note, which can be erased"
+        )
+    if names_somebody(reason_code, names_of(appender.keys, [about.tenant, about.subject])):
+        raise ValueError(
+            "the reason names whom it is about, and could never be erased\n"
+            "  hint: write a word for counting, such as fiction; a sentence goes into the note"
         )
     if len(note) > MAX_NOTE:
         raise ValueError(f"the note has {len(note)} characters, at most {MAX_NOTE} are kept")

@@ -13,11 +13,14 @@ from typing import Any, Literal
 
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.people.access import UNKNOWN, Actor, resolved
+from dosimeter.monitor.audit.queries.names import check
 from dosimeter.monitor.audit.queries.times import Range, shown
 from dosimeter.monitor.audit.queries.watched import Watched
 from dosimeter.monitor.audit.store.columns import NAMES
 
 PAGE = 10_000
+Standing = Literal["found", "none", "in part", "no data"]
+"""none: and that time was watched. in part: none, and not all of it was. no data: nobody is known to have watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """rows: newest first, at most as many as were asked for. total: all that there are. entry: of this access."""
+    """rows: newest first, at most as many as were asked for. total: all that there are. entry: of this access.
+
+    unread: what was asked for and no rule ever looked for, in words.
+    """
 
     entry: str
     rows: list[dict[str, Any]]
@@ -41,12 +47,15 @@ class Answer:
     live: int
     shadow: int
     watched: Watched
+    unread: tuple[str, ...] = ()
 
     @property
-    def standing(self) -> Literal["found", "none", "no data"]:
+    def standing(self) -> Standing:
         if self.total:
             return "found"
-        return "none" if self.watched.any_data else "no data"
+        if not self.watched.any_data:
+            return "no data"
+        return "none" if self.watched.whole and not self.unread else "in part"
 
 
 def question(history: History, filters: Mapping[str, str], within: Range, actor: Actor) -> Question:
@@ -88,13 +97,13 @@ def ask(
     reason: str | None = None,
     text: bool = False,
 ) -> Answer:
-    """limit None: all rows. Raises AccessRefused, and then nothing was read."""
+    """limit None: all rows. Raises AccessRefused, and then nothing was read; UnknownName."""
     what = {**asked.what, **({"text": True} if text else {})}
     entry = history.access.ask(actor, kind, what, reason)
     watched = history.watched(asked.within.from_ns, asked.within.to_ns)
-    if asked.unknown:
-        return Answer(entry, [], 0, 0, 0, watched)
-    total = int(history.rows("count", **asked.params)[0]["n"])
+    total = 0 if asked.unknown else int(history.rows("count", **asked.params)[0]["n"])
+    if not total:
+        return Answer(entry, [], 0, 0, 0, watched, tuple(check(history, asked.filters)))
     live, shadow = (_rules(history, asked.params, status) for status in ("live", "shadow"))
     rows = list(_pages(history, asked.params, total if limit is None else limit))
     return Answer(entry, rows, total, live, shadow, watched)

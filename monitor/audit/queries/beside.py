@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from dosimeter.monitor.audit.queries.named_queries import JUDGED, Asked
 from dosimeter.monitor.audit.store.columns import NAMES
@@ -22,17 +23,27 @@ THREADS = 2
 _COLUMNS = f"idx, {', '.join(NAMES)}"
 _COUNTED = (
     "idx, id, kind, time_ns, source, tenant, subject, conversation, decision, value_sum, value_n, terms, "
-    "rule, feature, status, severity"
+    "rule, feature, status, severity, shape, level, threshold_code"
 )
-"""What queries that count need of the rows of SQLite: reading them is most of the time of a first question."""
+"""What counts and lists need of the rows of SQLite: reading them is most of the time of a first question."""
+LISTED = tuple(_COUNTED.split(", "))
 _JUDGING = "idx, about, actor, verdict"
 ENTRY = f"SELECT {_COLUMNS} FROM main.entry"  # without the leaf
 LABEL = (
     f"SELECT {_COLUMNS} FROM main.entry INDEXED BY entry_label "
     "WHERE kind = 'label' AND about IS NOT NULL "
-    f"UNION ALL SELECT {_COLUMNS} FROM main.sealed_label"
+    f"UNION ALL SELECT {_COLUMNS} FROM main.sealed_few WHERE kind = 'label' AND about IS NOT NULL"
 )
+_NEW_LABELS = " UNION ALL ".join(
+    f"SELECT {_JUDGING} FROM main.{table} NOT INDEXED "
+    "WHERE idx >= ?1 AND kind = 'label' AND about IS NOT NULL"
+    for table in ("sealed_few", "entry")
+)
+_NEW_ENTRIES = f"SELECT {_COUNTED} FROM main.entry WHERE idx >= ?1"
+FEW = f"{ENTRY} UNION ALL SELECT {_COLUMNS} FROM main.sealed_few"
+"""All entries but sealed alerts and evidence."""
 _ROWS = 20_000
+_AT_ONCE = 500
 
 SETTINGS = (
     "SET python_enable_replacements = false",
@@ -66,6 +77,8 @@ class Beside:
         self._db.register("none", CORE.empty_table())
         self._db.execute(f"CREATE TABLE hot AS SELECT {_COUNTED} FROM none")
         self._db.execute(f"CREATE TABLE label AS SELECT {_JUDGING} FROM none")
+        self._db.execute(f"CREATE TABLE labelled AS SELECT {_COUNTED} FROM none")
+        self._db.execute("CREATE TABLE unfound (id BLOB)")
         self._db.execute(f"CREATE VIEW judged AS {JUDGED}")
         self._next, self._next_label, self._past, self._gone = 0, 0, 0, 0
 
@@ -73,23 +86,60 @@ class Beside:
         self, hot: HotStore, segments: Sequence[Segment], *, entries: bool, labels: bool
     ) -> None:
         """Call it inside a reading transaction of `hot`."""
-        past = segments[-1].past
+        past = segments[-1].past if segments else 0
         gone = max((s.past for s in segments if s.gone), default=0)
         if past != self._past:
             self._db.execute(f"CREATE OR REPLACE TABLE hot AS FROM hot WHERE idx >= {past}")
             self._past = past
         if gone != self._gone:
-            self._db.execute(f"CREATE OR REPLACE TABLE label AS FROM label WHERE idx >= {gone}")
+            for table in ("label", "labelled"):
+                kept = f"CREATE OR REPLACE TABLE {table} AS FROM {table} WHERE idx >= {gone}"
+                self._db.execute(kept)
             self._gone = gone
         if labels:
-            self._next_label = self._read(hot, "label", self._next_label, _JUDGING, into="label")
+            at = self._next_label
+            self._next_label = self._read(hot, _NEW_LABELS, at, _JUDGING, into="label")
         if entries:
-            self._next = self._read(hot, "entry", max(self._next, past), _COUNTED, into="hot")
+            at = max(self._next, past)
+            self._next = self._read(hot, _NEW_ENTRIES, at, _COUNTED, into="hot")
 
-    def _read(self, hot: HotStore, view: str, at: int, names: str, *, into: str) -> int:
+    def unknown(self) -> list[bytes]:
+        """Entries that have labels and were not learnt yet. Call it after `follow` with labels."""
+        text = (
+            "SELECT DISTINCT about FROM label WHERE about NOT IN (SELECT id FROM labelled) "
+            "AND about NOT IN (SELECT id FROM unfound)"
+        )
+        return [row[0] for row in self._db.execute(text).fetchall()]
+
+    def learn(self, hot: HotStore, ids: Sequence[bytes], paths: Sequence[str]) -> None:
+        """These entries, from SQLite or else from these files: an entry never changes, so each once."""
+        left = set(ids)
+        names = _COUNTED.split(", ")
+        for at in range(0, len(ids), _AT_ONCE):
+            some = ids[at : at + _AT_ONCE]
+            among = ", ".join("?" * len(some))
+            query = f"SELECT {_COUNTED} FROM main.entry WHERE id IN ({among})"
+            if rows := hot.db.execute(query, some).fetchall():
+                self._db.register("batch", core_batch(rows, names))
+                self._db.execute("INSERT INTO labelled FROM batch")
+                self._db.unregister("batch")
+                left -= {row[1] for row in rows}
+        if left and paths:
+            self._db.register("wanted", pa.table({"id": pa.array(sorted(left), pa.binary())}))
+            self._db.execute(
+                f"INSERT INTO labelled SELECT {_COUNTED} FROM read_parquet({list(paths)!r}) "
+                "WHERE id IN (SELECT id FROM wanted)"
+            )
+            self._db.unregister("wanted")
+        asked = [(id_,) for id_ in left]
+        if asked:
+            self._db.executemany(
+                "INSERT INTO unfound SELECT ?1 WHERE ?1 NOT IN (SELECT id FROM labelled)", asked
+            )
+
+    def _read(self, hot: HotStore, new: str, at: int, names: str, *, into: str) -> int:
         """The position after the last row read."""
-        query = f"SELECT {names} FROM {view} WHERE idx >= ? ORDER BY idx"
-        cursor = hot.db.execute(query, (at,))
+        cursor = hot.db.execute(f"{new} ORDER BY idx", (at,))
         while rows := cursor.fetchmany(_ROWS):
             self._db.register("batch", core_batch(rows, names.split(", ")))
             self._db.execute(f"INSERT INTO {into} FROM batch")
@@ -108,16 +158,37 @@ class Snapshot:
     """One moment of DuckDB's tables; made while nobody changes them, used after."""
 
     def __init__(self, of: Beside, *, beside: bool) -> None:
-        self._beside = beside
+        self.beside = beside
         self._cursor = of.cursor()
         self._cursor.execute("BEGIN")
         self._cursor.execute("SELECT idx FROM hot LIMIT 1")
 
-    def run(self, asked: Asked, paths: list[str]) -> Rows:
-        names = _COUNTED if self._beside else _COLUMNS
-        entries = f"SELECT {names} FROM read_parquet({paths!r})"
-        if self._beside:
-            entries += f" UNION ALL SELECT {names} FROM hot"
+    def run(self, asked: Asked, paths: Sequence[str]) -> Rows:
+        """Over these files, and the rows of SQLite where they were asked for."""
+        return self._over(asked, self._entries(paths))
+
+    def run_labelled(self, asked: Asked) -> Rows:
+        """Over the entries alone that have labels."""
+        return self._over(asked, "FROM labelled")
+
+    def narrow(self, asked: Asked, paths: Sequence[str], columns: Sequence[str]) -> None:
+        """Keep what is asked for, for `run_narrowed`: one look at the files for several questions."""
+        self._cursor.execute(f"CREATE OR REPLACE TEMP VIEW entry AS {self._entries(paths)}")
+        text, values = asked.duckdb()
+        narrowed = text.replace("SELECT *", f"SELECT {', '.join(columns)}", 1)
+        self._cursor.execute(f"CREATE OR REPLACE TEMP TABLE narrowed AS {narrowed}", values)
+
+    def run_narrowed(self, asked: Asked) -> Rows:
+        return self._over(asked, "FROM narrowed")
+
+    def _entries(self, paths: Sequence[str]) -> str:
+        names = _COUNTED if self.beside else _COLUMNS
+        each = [f"SELECT {names} FROM read_parquet({list(paths)!r})"] if paths else []
+        if self.beside or not paths:
+            each.append(f"SELECT {_COUNTED} FROM hot")
+        return " UNION ALL ".join(each)
+
+    def _over(self, asked: Asked, entries: str) -> Rows:
         self._cursor.execute(f"CREATE OR REPLACE TEMP VIEW entry AS {entries}")
         text, values = asked.duckdb()
         self._cursor.execute(text, values)

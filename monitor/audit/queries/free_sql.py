@@ -96,7 +96,7 @@ def _open(db: duckdb.DuckDBPyConnection, folder: HistoryFolder, zone: str) -> No
         hot.db.execute("BEGIN")
         files = [str(folder.core / s.core) for s in hot.segments() if not s.gone]
         _copy(db, hot, "entry", into="hot")
-        _copy(db, hot, "sealed_label", into="label")
+        _copy(db, hot, "sealed_few WHERE kind = 'label' AND about IS NOT NULL", into="label")
     db.unregister("none")
     db.execute("INSERT INTO label FROM hot WHERE kind = 'label' AND about IS NOT NULL")
     sealed = f"SELECT {_COLUMNS} FROM read_parquet({files!r}) UNION ALL " if files else ""

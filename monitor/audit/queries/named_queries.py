@@ -33,8 +33,10 @@ MIN_PREFIX = 8
 MAX_MS = 2**48 - 1
 
 _ONLY = "/* only */"
+_JUDGED_PAGE, _OF_PAGE = "/* judged, of page alone */", "/* of page */"
 _OPTIONAL = re.compile(r"^(.*?)\s+-- if (\w+)$")
 _PARAMETER = re.compile(r":([a-z_]\w*)")
+_ENTRY = re.compile(r"\b(FROM|JOIN) entry\b")
 _BETWEEN = ("low", "high")
 Value = int | str | bytes
 
@@ -56,13 +58,18 @@ class Asked:
     query: Query
     values: Mapping[str, Any]
 
-    def sqlite(self) -> tuple[str, dict[str, Value]]:
+    def sqlite(self, entries: str = "entry") -> tuple[str, dict[str, Value]]:
+        """entries: the view to ask in the place of all of them."""
         text, values = self._text()
-        return text.replace(" // ", " / "), values
+        return _ENTRY.sub(rf"\1 {entries}", text.replace(" // ", " / ")), values
 
     def duckdb(self) -> tuple[str, dict[str, Value]]:
         text, values = self._text()
         return _PARAMETER.sub(r"$\1", text), values
+
+    def reads(self, *relations: str) -> bool:
+        """Whether it stands on one of these: entry, label, judged."""
+        return re.search(rf"\b(FROM|JOIN) ({'|'.join(relations)})\b", self._text()[0]) is not None
 
     def but(self, **values: Any) -> Asked:
         """None takes a value away."""
@@ -95,11 +102,6 @@ class Query:
     parameters: tuple[str, ...] = field(default=())
     required: frozenset[str] = field(default=frozenset())
 
-    def reads(self, *relations: str) -> bool:
-        """Whether it stands on one of these: entry, label, judged."""
-        either = re.compile(rf"\b({'|'.join(relations)})\b")
-        return any(either.search(line.text) for line in self.lines)
-
     def asked(self, given: Mapping[str, Any]) -> Asked:
         """Raises QueryError. None is as good as not given."""
         there = {n: v for n, v in given.items() if v is not None}
@@ -127,7 +129,11 @@ def _queries(sql: NamedSql) -> Iterator[tuple[str, Query]]:
         if name in ("only", "judged"):
             continue
         said, body = [], []
-        for text in sql[name].replace(_ONLY, sql["only"]).splitlines():
+        whole = sql[name].replace(_ONLY, sql["only"])
+        whole = whole.replace(
+            _JUDGED_PAGE, sql["judged"].replace(_OF_PAGE, "AND about IN (SELECT id FROM page)")
+        )
+        for text in whole.splitlines():
             if text.startswith("-- about: "):
                 said.append(text.removeprefix("-- about: "))
             elif text.strip() and not text.startswith("--"):
@@ -195,7 +201,7 @@ def _between(prefix: str) -> dict[str, Any]:
 
 SQL = load_sql("dosimeter.monitor.audit.queries", "queries.sql")
 QUERIES: Mapping[str, Query] = dict(_queries(SQL))
-JUDGED = SQL["judged"]
+JUDGED = SQL["judged"].replace(_OF_PAGE, "")
 
 
 def query_named(name: str) -> Query:

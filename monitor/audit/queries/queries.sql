@@ -18,14 +18,23 @@ ORDER BY idx
 
 -- name: alerts
 -- about: alerts with the last verdict on each, the newest first; the next page begins below (before_ns, before_idx)
-SELECT e.*, j.verdict AS judged, j.actor AS judge, j.idx AS judged_idx, j.disagreed
-FROM (
-  SELECT idx FROM entry WHERE kind = :kind
+WITH page AS MATERIALIZED (
+  SELECT idx, id FROM entry WHERE kind = :kind
     /* only */
     AND time_ns <= :before_ns AND (time_ns < :before_ns OR idx < :before_idx) -- if before_ns
   ORDER BY time_ns DESC, idx DESC LIMIT :limit
-) AS page JOIN entry AS e ON e.idx = page.idx LEFT JOIN judged AS j ON j.about = e.id
+)
+SELECT e.*, j.verdict AS judged, j.actor AS judge, j.idx AS judged_idx, j.disagreed
+FROM page JOIN entry AS e ON e.idx = page.idx LEFT JOIN (
+  /* judged, of page alone */
+) AS j ON j.about = e.id
 ORDER BY e.time_ns DESC, e.idx DESC
+
+-- name: entries
+-- about: all entries of a kind, in the order of the log
+SELECT * FROM entry WHERE kind = :kind
+  /* only */
+ORDER BY idx
 
 -- name: totals
 -- about: how many, from when to when, over how many rules and tenants
@@ -35,8 +44,9 @@ FROM entry WHERE kind = :kind
   /* only */
 
 -- name: people
--- about: how many users and conversations
-SELECT count(DISTINCT subject) AS subjects, count(DISTINCT conversation) AS conversations
+-- about: how many, from when to when, of how many users and conversations
+SELECT count(*) AS n, min(time_ns) AS first_ns, max(time_ns) AS last_ns, count(DISTINCT subject) AS subjects,
+  count(DISTINCT conversation) AS conversations
 FROM entry WHERE kind = :kind
   /* only */
 
@@ -112,11 +122,23 @@ GROUP BY e.rule, j.verdict ORDER BY e.rule NULLS FIRST, j.verdict
 -- about: what was done with one entry, in order: labels, holds, views
 SELECT * FROM entry WHERE about = :about
   AND kind = :kind                                                           -- if kind
+  AND time_ns >= :from_ns                                                    -- if from_ns
+  AND time_ns < :to_ns                                                       -- if to_ns
 ORDER BY idx
 
 -- name: labels_of
 -- about: what reviewers have said of one entry, in order
 SELECT * FROM label WHERE about = :about ORDER BY idx
+
+-- name: sample_labels
+-- about: what reviewers have said of requests on which nothing fired, in order
+SELECT idx, id, time_ns, actor, tenant, verdict, more FROM entry WHERE kind = 'label' AND about IS NULL
+  AND time_ns >= :from_ns                                                    -- if from_ns
+ORDER BY idx
+
+-- name: ingested
+-- about: when the entries at positions [first, past) of the log came in
+SELECT idx, ingested_ns FROM entry WHERE idx >= :first AND idx < :past ORDER BY idx
 
 -- name: subject_entries
 -- about: everything of one subject, for erasure
@@ -188,6 +210,6 @@ SELECT about, verdict, actor, idx, disagreed FROM (
     CAST(min(verdict) OVER (PARTITION BY about) <> max(verdict) OVER (PARTITION BY about) AS INTEGER) AS disagreed
   FROM (
     SELECT about, verdict, actor, idx, row_number() OVER (PARTITION BY about, actor ORDER BY idx DESC) AS word
-    FROM label WHERE verdict IS NOT NULL
+    FROM label WHERE verdict IS NOT NULL /* of page */
   ) AS words WHERE word = 1
 ) AS places WHERE place = 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,15 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from dosimeter.monitor.audit.queries.beside import ENTRY, LABEL, Beside, Rows, Snapshot
+from dosimeter.monitor.audit.queries.beside import (
+    ENTRY,
+    FEW,
+    LABEL,
+    LISTED,
+    Beside,
+    Rows,
+    Snapshot,
+)
 from dosimeter.monitor.audit.queries.day_periods import periods
 from dosimeter.monitor.audit.queries.named_queries import (
     JUDGED,
@@ -26,6 +34,8 @@ from dosimeter.monitor.audit.queries.named_queries import (
     QueryError,
     query_named,
 )
+from dosimeter.monitor.audit.queries.remembered import Part, Remembered, added
+from dosimeter.monitor.audit.store.entries import MANY
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
 
@@ -38,12 +48,26 @@ _BY_IDX, _BY_TIME, _NEWEST = (
 )
 _APART: Mapping[str, tuple[tuple[str, ...], bool]] = {
     **dict.fromkeys(
-        ("alert_by_id", "entries_about", "subject_entries", "neighbours", "watched"), _BY_IDX
+        (
+            "alert_by_id",
+            "entries",
+            "entries_about",
+            "ingested",
+            "neighbours",
+            "sample_labels",
+            "subject_entries",
+            "watched",
+        ),
+        _BY_IDX,
     ),
     **dict.fromkeys(("coverage", "gaps"), _BY_TIME),
     **dict.fromkeys(("alerts", "access"), _NEWEST),
 }
 """Queries that show entries: the rows of the two halves, in this order (and whether it is reversed), are the answer."""
+_OF_FEW = frozenset({"coverage", "gaps", "watched", "access", "sample_labels"})
+"""Queries of rare kinds alone, whatever they are asked for."""
+_OF_LABELLED = frozenset({"count_by_verdict", "labels_by_rule"})
+"""Queries whose answer has entries with labels alone."""
 _WIDER = (2, 8, 32)
 _MAX = 2**63 - 1
 
@@ -79,9 +103,11 @@ class Queries:
         self.folder = folder
         self._hot = HotStore(folder.hot, read_only=True)
         self._lock = threading.Lock()
-        for view, text in (("entry", ENTRY), ("label", LABEL), ("judged", JUDGED)):
+        views = {"entry": ENTRY, "few": FEW, "label": LABEL, "judged": JUDGED}
+        for view, text in views.items():
             self._hot.db.execute(f"CREATE TEMP VIEW {view} AS {text}")
         self._beside = Beside()
+        self._remembered = Remembered()
 
     def run(self, name: str, **given: Any) -> Rows:
         """Raises QueryError for what there is not. Ids may be bytes or hex; None is as good as not given."""
@@ -94,21 +120,29 @@ class Queries:
 
     def by_day(self, name: str, zone: ZoneInfo, **given: Any) -> Rows:
         """One of the queries that count by day, by days of a zone: their clocks may change on the way."""
-        if "offset_ns" not in QUERIES[name].parameters:
-            raise QueryError(f"query `{name}` does not count by day")
-        first, last = self._times()
-        low = given.pop("from_ns", None)
-        high = given.pop("to_ns", None)
-        low = first if low is None else max(low, first)
-        high = last + 1 if high is None else min(high, last + 1)
-        counts: Counter[tuple[Any, ...]] = Counter()
         columns = self._columns_of(name, given)
-        for one in periods(zone, low, high):
-            part = {"from_ns": one.from_ns, "to_ns": one.to_ns, "offset_ns": one.offset_ns}
-            for row in self.run(name, **given, **part).rows:
-                counts[row[:-1]] += row[-1]
-        ordered = sorted(counts, key=lambda key: [(v is not None, v) for v in key])
-        return Rows(columns, [(*key, counts[key]) for key in ordered])
+        return _by_day(self.run, self._times(), columns, name, zone, given)
+
+    @contextmanager
+    def narrowed(self, columns: Sequence[str] = LISTED, /, **given: Any) -> Iterator[Narrowed]:
+        """Many questions about the same entries: `kind` and what else `entries` takes, looked for once.
+
+        columns: that these questions need; by default all that counts and lists do.
+        """
+        asked = query_named("entries").asked(given)
+        bounds = _Bounds.of(asked.values)
+        with self._lock:
+            with self._reading():
+                segments = self._hot.segments()
+                files = [s for s in segments if not s.gone and bounds.may_hold(s)]
+                self._beside.follow(self._hot, segments, entries=True, labels=True)
+            snapshot = Snapshot(self._beside, beside=True)
+        try:
+            snapshot.narrow(asked, self._paths(files), columns)
+            columns = self._columns_of("per_day", given)
+            yield Narrowed(snapshot, given, self._times(), columns)
+        finally:
+            snapshot.close()
 
     def sealed_ids(self, ids: Collection[bytes]) -> set[bytes]:
         """Which of these ids are entries that are sealed already: SQLite no longer knows them."""
@@ -152,22 +186,32 @@ class Queries:
         bounds, query = _Bounds.of(asked.values), asked.query
         order = _APART.get(query.name)
         here = None
+        labelled = query.name in _OF_LABELLED
         with self._lock:
             with self._reading():
                 segments = self._hot.segments()
                 files = [s for s in segments if not s.gone and bounds.may_hold(s)]
-                if not query.reads("entry"):
+                if not asked.reads("entry"):
                     files = []  # labels are never only in files
-                if order or not files:
-                    here = self._in_sqlite(asked)
-                if not files:
-                    return here or Rows((), [])
+                few = _of_few(asked) and all(one.few for one in files)
+                if few or order or not files:
+                    here = self._in_sqlite(asked, "few" if few else "entry")
+                if here is not None and (few or not files):
+                    return here
                 beside = not order and self._any_hot(bounds)
+                labels = asked.reads("label", "judged")
                 self._beside.follow(
-                    self._hot, segments, entries=beside, labels=query.reads("label", "judged")
+                    self._hot, segments, entries=beside and not labelled, labels=labels
                 )
+                if labelled:
+                    self._learn(segments)
             snapshot = Snapshot(self._beside, beside=beside)
+            known = self._remembered.of(asked, self._gone(segments))
         try:
+            if labelled:
+                return snapshot.run_labelled(asked)
+            if known is not None:
+                return self._with_known(snapshot, asked, files, known)
             if order is None or here is None:
                 return snapshot.run(asked, self._paths(files))
             if "limit" in asked.values:
@@ -175,6 +219,37 @@ class Queries:
             return _merged(here, snapshot.run(asked, self._paths(files)), order)
         finally:
             snapshot.close()
+
+    def _with_known(
+        self, snapshot: Snapshot, asked: Asked, files: Sequence[Segment], known: Part
+    ) -> Rows:
+        """Counted anew: files that were sealed since, and what is not sealed."""
+        new = [one for one in files if one.first >= known.past]
+        if new:
+            sealed = Snapshot(self._beside, beside=False)
+            try:
+                found = added(asked, known.rows, sealed.run(asked, self._paths(new)))
+            finally:
+                sealed.close()
+            known = Part(new[-1].past, found)
+            with self._lock:
+                self._remembered.keep(asked, known)
+        return added(asked, known.rows, snapshot.run(asked, ())) if snapshot.beside else known.rows
+
+    def _learn(self, segments: Sequence[Segment]) -> None:
+        """What has labels, and was not known to."""
+        ids = self._beside.unknown()
+        if not ids:
+            return
+        times = [int.from_bytes(one[:6], "big") * 1_000_000 for one in ids]
+        low, high = min(times), max(times) + 1_000_000
+        bounds = _Bounds(low, high)
+        files = [s for s in segments if not s.gone and bounds.may_hold(s)]
+        self._beside.learn(self._hot, ids, self._paths(files))
+
+    @staticmethod
+    def _gone(segments: Sequence[Segment]) -> int:
+        return max((one.past for one in segments if one.gone), default=0)
 
     def _any_hot(self, bounds: _Bounds) -> bool:
         """So that a question about last March reads nothing of today's rows."""
@@ -203,8 +278,8 @@ class Queries:
         merged = _merged(here, found, _APART[asked.query.name])
         return Rows(merged.columns, merged.rows[:limit])
 
-    def _in_sqlite(self, asked: Asked) -> Rows:
-        text, values = asked.sqlite()
+    def _in_sqlite(self, asked: Asked, entries: str = "entry") -> Rows:
+        text, values = asked.sqlite(entries)
         cursor = self._hot.db.execute(text, values)
         return Rows(tuple(column[0] for column in cursor.description), cursor.fetchall())
 
@@ -237,6 +312,57 @@ class Queries:
             yield
         finally:
             self._hot.db.execute("ROLLBACK")
+
+
+class Narrowed:
+    """Some entries of one moment, and what may be asked of them: the named queries without a filter of their own."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        given: Mapping[str, Any],
+        times: tuple[int, int],
+        columns: tuple[str, ...],
+    ) -> None:
+        self._snapshot, self._given, self._times, self._columns = snapshot, given, times, columns
+
+    def run(self, name: str, **given: Any) -> Rows:
+        """given: what else this query takes."""
+        return self._snapshot.run_narrowed(query_named(name).asked({**self._given, **given}))
+
+    def by_day(self, name: str, zone: ZoneInfo) -> Rows:
+        return _by_day(self.run, self._times, self._columns, name, zone, {})
+
+
+def _by_day(
+    run: Callable[..., Rows],
+    times: tuple[int, int],
+    columns: tuple[str, ...],
+    name: str,
+    zone: ZoneInfo,
+    given: Mapping[str, Any],
+) -> Rows:
+    if "offset_ns" not in QUERIES[name].parameters:
+        raise QueryError(f"query `{name}` does not count by day")
+    given, (first, last) = dict(given), times
+    low = given.pop("from_ns", None)
+    high = given.pop("to_ns", None)
+    low = first if low is None else max(low, first)
+    high = last + 1 if high is None else min(high, last + 1)
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for one in periods(zone, low, high):
+        part = {"from_ns": one.from_ns, "to_ns": one.to_ns, "offset_ns": one.offset_ns}
+        for row in run(name, **given, **part).rows:
+            counts[row[:-1]] += row[-1]
+    ordered = sorted(counts, key=lambda key: [(v is not None, v) for v in key])
+    return Rows(columns, [(*key, counts[key]) for key in ordered])
+
+
+def _of_few(asked: Asked) -> bool:
+    """Whether only rare kinds can be in the answer."""
+    if asked.query.name in _OF_FEW:
+        return True
+    return "kind" in asked.values and asked.values["kind"] not in MANY
 
 
 def _merged(one: Rows, other: Rows, order: tuple[tuple[str, ...], bool]) -> Rows:

@@ -1,25 +1,27 @@
-"""How far a range of time was watched: what "none was found" is worth.
+"""How far a range of time was watched: what "none was found" is worth, in figures.
 
-Owns the sums over hourly coverage, the times at which nothing was watching, and what never came. It never learns what
-was looked for: coverage is counted for a server process, not for a tenant or a rule.
+Owns the sums over hourly coverage, the times of which nobody knows that they were watched, and what never came. It
+never learns what was looked for: coverage is counted for a server process, not for a tenant or a rule. The words for
+it are `worth.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import tzinfo
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dosimeter.monitor.audit.queries.times import lasting, shown
+from dosimeter.monitor.audit.queries.lives import EVER, Lives, Silence, Span, without
 from dosimeter.monitor.feed.missing import Missing
 
 WEAK = 0.99
 """Of an hour's tokens; below it, absence in that hour is weak evidence."""
 SHORT_NS = 120 * 10**9
-"""Times without anything watching that are not listed: silence shorter than this names nobody dead."""
+"""Times without a sign of life that are not listed: silence shorter than this names nobody dead."""
 LATE_NS = 86_400 * 10**9
-"""A gap may be named so long after the range and still concern it."""
+"""A gap may be named so long after the range and still concern it; who fell silent so long before it and was not heard
+since is named, and is no doubt about the range while others watched."""
 KINDS = ("coverage", "birth", "death", "gap", "gap-closed", "went-back")
 
 
@@ -49,8 +51,11 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """windows: by source and time. unwatched: within the range, longer than two minutes. names: of sources.
+    """windows: by source and time. unwatched: of which nobody is known to have watched, longer than two minutes.
 
+    from_ns, until_ns: the range, its open beginning at the first that is known, its end at the present.
+    silences: of each source, as far as they reach into the range. later: its part that is yet to come.
+    uncounted_ns: how long of the time that was watched no count of tokens is here. names: of sources.
     over_edge: windows that reach out of the range; they count whole.
     """
 
@@ -58,10 +63,15 @@ class Watched:
     unscored: Mapping[str, int] = field(default_factory=dict)
     unaccounted: int = 0
     gaps: tuple[Gap, ...] = ()
-    unwatched: tuple[tuple[int, int], ...] = ()
+    unwatched: tuple[Span, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     over_edge: int = 0
     any_data: bool = False
+    from_ns: int = 0
+    until_ns: int = 0
+    later: Span | None = None
+    silences: tuple[Silence, ...] = ()
+    uncounted_ns: int = 0
 
     @property
     def served(self) -> int:
@@ -79,9 +89,38 @@ class Watched:
     def weak(self) -> list[Window]:
         return [one for one in self.windows if one.served and one.scored < WEAK * one.served]
 
+    @property
+    def unwatched_ns(self) -> int:
+        return sum(end - begin for begin, end in self.unwatched)
+
+    @property
+    def silent(self) -> list[tuple[str, Span]]:
+        """Sources of which nothing is known for a part of the range, while others watched, with that part."""
+        return [
+            (one.source, part)
+            for one in self.silences
+            if not one.said and not self._gone(one)
+            for part in _between(self.unwatched, *one.within(self.from_ns, self.until_ns))
+        ]
+
+    @property
+    def gone(self) -> list[Silence]:
+        """Sources that fell silent long before the range and were not heard since."""
+        return [one for one in self.silences if not one.said and self._gone(one)]
+
+    def _gone(self, one: Silence) -> bool:
+        return one.to_ns == EVER and one.from_ns < self.from_ns - LATE_NS
+
+    @property
+    def whole(self) -> bool:
+        """Whether "none" means that there was none, as far as that time has come."""
+        doubts = (self.unwatched, self.silent, self.gaps, self.weak, self.unaccounted)
+        return self.any_data and self.share is not None and self.share >= WEAK and not any(doubts)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "any_data": self.any_data,
+            "whole": self.whole,
             "served": self.served,
             "scored": self.scored,
             "unscored": dict(self.unscored),
@@ -92,18 +131,33 @@ class Watched:
                 {"source": g.source, "name": self.names.get(g.source, ""), "first": g.first, "last": g.last}
                 for g in self.gaps
             ],
-            "unwatched": [{"from_ns": begin, "to_ns": end} for begin, end in self.unwatched],
+            "unwatched": [_span(one) for one in self.unwatched],
+            "silent": [
+                {"source": s, "name": self.names.get(s, ""), **_span(part)} for s, part in self.silent
+            ],
+            "uncounted_ns": self.uncounted_ns,
+            "later": None if self.later is None else _span(self.later),
             "windows_over_edge": self.over_edge,
         }  # fmt: skip
 
 
-def weigh(entries: Iterable[Mapping[str, Any]], from_ns: int, to_ns: int) -> Watched:
-    """entries: of KINDS, in the order of the log, with the fields of their leaves, until LATE_NS after the range."""
+def weigh(
+    entries: Iterable[Mapping[str, Any]],
+    from_ns: int,
+    to_ns: int,
+    *,
+    now_ns: int = EVER,
+    signs: Mapping[str, int] | None = None,
+) -> Watched:
+    """entries: of KINDS, in the order of the log, with the fields of their leaves, until LATE_NS after the range.
+
+    signs: source -> its last sign of life, of those that are not dead: of the time after it nothing is known.
+    """
     names: dict[str, str] = {}
     totals: dict[tuple[str, int, int], list[int]] = {}
     unscored: dict[str, int] = {}
     missing: dict[str, Missing] = {}
-    lives: dict[str, list[list[int]]] = {}
+    lives = Lives(signs or {})
     unaccounted = 0
     for entry in entries:
         kind, source, at = entry["kind"], str(entry["source"]), int(entry["time_ns"])
@@ -120,91 +174,92 @@ def weigh(entries: Iterable[Mapping[str, Any]], from_ns: int, to_ns: int) -> Wat
         elif kind == "birth":
             if entry.get("name"):
                 names[source] = str(entry["name"])
-            spans = lives.setdefault(source, [])
-            if not spans or spans[-1][1] <= at:
-                spans.append([at, to_ns])
+            lives.birth(entry)
         elif kind == "death":
-            for span in lives.get(source, [])[-1:]:
-                span[1] = min(span[1], at)
+            lives.death(entry)
         elif kind == "went-back":  # positions that can never come
             missing.setdefault(source, Missing()).fill(int(entry["has"]) + 1, 1 << 62)
         elif from_ns <= at < to_ns + LATE_NS:
             _count(missing.setdefault(source, Missing()), kind, entry)
     windows = tuple(Window(s, a, b, *tokens) for (s, a, b), tokens in sorted(totals.items()))
-    known = [(a, b) for each in lives.values() for a, b in each]
-    known += [(w.from_ns, w.to_ns) for w in windows if w.from_ns and w.served]
-    within = sorted((max(a, from_ns), min(b, to_ns)) for a, b in known if a < to_ns and b > from_ns)
+    silences = list(lives.silences())
+    until = max(from_ns, min(to_ns, now_ns))
+    known = _known(lives, windows, silences, from_ns, until)
+    begin = from_ns or (known[0][0] if known else until)
+    counted = _joined(sorted((w.from_ns, w.to_ns) for w in windows if w.from_ns))
     return Watched(
         windows,
         {reason: tokens for reason, tokens in sorted(unscored.items()) if tokens},
         unaccounted,
         tuple(Gap(s, a, b) for s, each in sorted(missing.items()) for a, b in each.ranges),
-        tuple(_between(within, from_ns, to_ns)),
+        tuple(_between(known, begin, until)),
         names,
         sum(w.from_ns < from_ns or w.to_ns > to_ns for w in windows),
-        bool(within or windows),
+        bool(known or windows),
+        begin,
+        until,
+        (until, to_ns) if to_ns - until >= SHORT_NS else None,
+        tuple(one for one in _unheard(silences, windows) if _lasts(one.within(begin, until))),
+        _uncounted(_joined(known), counted),
     )
 
 
-def lines(found: Watched, zone: tzinfo, *, most: int = 12) -> list[str]:
-    """In words, the figure first. most: listed of each sort."""
-    if not found.any_data:
-        return [
-            "no data: nothing was watching in that time, so nothing follows from an empty answer"
-        ]
-    if found.share is None:
-        said = ["coverage: no tokens were served in that time"]
-    else:
-        said = [f"coverage {percent(found.share)} of {found.served:,} tokens"]
-    if found.unscored:
-        each = " · ".join(f"{reason} {tokens:,}" for reason, tokens in found.unscored.items())
-        said.append(f"  unscored: {each}")
-    if found.unaccounted:
-        said.append(f"  unaccounted: {found.unaccounted:,} tokens; it must be 0")
-    said += _listed(
-        f"under {percent(WEAK)}: absence there is weak evidence",
-        [_weak(one, found, zone) for one in found.weak],
-        most,
-    )  # fmt: skip
-    said += _listed(
-        "nothing was watching",
-        [f"{_span(a, b, zone)}  ({lasting((b - a) / 1e9)})" for a, b in found.unwatched],
-        most,
-    )
-    said += _listed(
-        "gaps: accepted there, never came here",
-        [f"{_name(g.source, found)} seq {_range(g)}" for g in found.gaps],
-        most,
-    )
-    if found.over_edge:
-        said.append(f"  {found.over_edge} windows reach over the edge of the range and count whole")
-    return said
+def _uncounted(known: Sequence[Span], counted: Sequence[Span]) -> int:
+    """How long of what is known no window counts. Both in order, and apart."""
+    begins = [begin for begin, _ in counted]
+    total = 0
+    for begin, end in known:
+        first = max(0, bisect_right(begins, begin) - 1)
+        near = counted[first : bisect_left(begins, end)]
+        total += sum(b - a for a, b in _between(near, begin, end))
+    return total
 
 
-def percent(share: float) -> str:
-    """Never rounded up to a hundred."""
-    return "100 %" if share >= 1 else f"{int(share * 10_000) / 100:g} %"
+def _known(
+    lives: Lives, windows: Sequence[Window], silences: Sequence[Silence], from_ns: int, to_ns: int
+) -> list[Span]:
+    """In order: the parts of the range in which somebody is known to have watched."""
+    each = [span for spans in lives.spans().values() for span in spans]
+    of: dict[str, list[Silence]] = {}
+    for one in silences:
+        of.setdefault(one.source, []).append(one)
+    for window in windows:
+        if window.from_ns and window.scored:
+            each += without((window.from_ns, window.to_ns), of.get(window.source, []))
+    cut = ((max(a, from_ns), min(b, to_ns)) for a, b in each)
+    return sorted((a, b) for a, b in cut if a < b)
 
 
-def short(found: Watched) -> str:
-    """For one line: coverage, how many weak hours, the gaps."""
-    if not found.any_data:
-        return "no data in that time"
-    said = ["no tokens were served"]
-    if found.share is not None:
-        said = [f"coverage {percent(found.share)} of {found.served:,} tokens"]
-    if found.weak:
-        said[0] += f"; {_times(len(found.weak), 'hour')} under {percent(WEAK)}"
-    if found.unwatched:
-        total = sum(b - a for a, b in found.unwatched) / 1e9
-        said.append(f"unwatched {lasting(total)}")
-    if found.gaps:
-        some = ", ".join(f"{_name(g.source, found)} seq {_range(g)}" for g in found.gaps[:3])
-        more = f" and {len(found.gaps) - 3} more" if len(found.gaps) > 3 else ""
-        said.append(f"gaps: {some}{more}")
-    else:
-        said.append("gaps: none")
-    return " · ".join(said)
+def _unheard(silences: Sequence[Silence], windows: Sequence[Window]) -> Iterator[Silence]:
+    """Silences without the hours in them of which counts of the source itself came."""
+    of: dict[str, list[Span]] = {}
+    for window in windows:
+        if window.scored:
+            of.setdefault(window.source, []).append((window.from_ns, window.to_ns))
+    for one in silences:
+        each = of.get(one.source, ())
+        heard = [(a, b) for a, b in each if one.from_ns <= a and b <= one.to_ns]
+        for begin, end in _between(heard, one.from_ns, one.to_ns):
+            yield replace(one, from_ns=begin, to_ns=end)
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """Those that overlap are one. spans: in order."""
+    found: list[Span] = []
+    for begin, end in spans:
+        if found and begin <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((begin, end))
+    return found
+
+
+def _lasts(span: Span) -> bool:
+    return span[1] - span[0] >= SHORT_NS
+
+
+def _span(one: Span) -> dict[str, int]:
+    return {"from_ns": one[0], "to_ns": one[1]}
 
 
 def _window(one: Window, names: Mapping[str, str]) -> dict[str, Any]:
@@ -229,40 +284,11 @@ def _count(missing: Missing, kind: str, entry: Mapping[str, Any]) -> None:
         missing.ranges = sorted([*missing.ranges, [first, last]])
 
 
-def _between(spans: Sequence[tuple[int, int]], from_ns: int, to_ns: int) -> list[tuple[int, int]]:
-    """What is in the range and in none of the spans, which are in order. An open beginning is no gap."""
-    found, at = [], from_ns or (spans[0][0] if spans else to_ns)
+def _between(spans: Sequence[Span], from_ns: int, to_ns: int) -> list[Span]:
+    """What is in the range and in none of the spans, which are in order, where it lasts."""
+    found, at = [], from_ns
     for begin, end in [*spans, (to_ns, to_ns)]:
-        if begin - at >= SHORT_NS:
-            found.append((at, begin))
+        if _lasts((at, min(begin, to_ns))):
+            found.append((at, min(begin, to_ns)))
         at = max(at, end)
     return found
-
-
-def _listed(head: str, each: Sequence[str], most: int) -> list[str]:
-    if not each:
-        return []
-    more = [f"    and {len(each) - most:,} more"] if len(each) > most else []
-    return [f"  {head}", *(f"    {one}" for one in each[:most]), *more]
-
-
-def _weak(one: Window, found: Watched, zone: tzinfo) -> str:
-    share = f"{percent(one.scored / one.served)} of {one.served:,}"
-    return f"{_span(one.from_ns, one.to_ns, zone)}  {share}  {_name(one.source, found)}"
-
-
-def _span(begin: int, end: int, zone: tzinfo) -> str:
-    first, last = shown(begin, zone), shown(end, zone)
-    return f"{first} to {last[11:] if first[:10] == last[:10] else last}"
-
-
-def _range(gap: Gap) -> str:
-    return f"{gap.first}" if gap.first == gap.last else f"{gap.first}-{gap.last}"
-
-
-def _name(source: str, found: Watched) -> str:
-    return found.names.get(source) or source[:16]
-
-
-def _times(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("s" if count != 1 else "")

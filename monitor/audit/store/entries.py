@@ -2,7 +2,7 @@
 
 Owns the fields that every leaf has, and how the record of a sidecar is taken apart: what is constant for a compiled
 rule (its terms, a blob), what may lead to a person (evidence, encrypted elsewhere), and the rest, which is the leaf.
-It knows nothing of stores, keys or the clock.
+It knows nothing of stores, keys or the clock. A field that it does not know is taken for one that may lead to a person.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ HISTORY = "history"
 """The source of what no sidecar said."""
 
 DECIDED = ("alert", "digest", "count", "absent", "shift")
+MANY = ("alert", "evidence")
+"""Kinds that there are many entries of; those of all others together are few."""
 FED = ("birth", "death", "gap", "gap-closed", "coverage", "went-back", "refused", "evidence")
 PEOPLE = ("label", "hold", "release", "erase", "view", "query", "export")
 KEEPING = ("restart", "config", "program", "seal", "retention")
@@ -38,9 +40,37 @@ _CONSTANT = (
     "model", "feature", "pack_sha256", "calibration_sha256", "level", "scope", "shape", "threshold_code",
     "trusted",
 )  # fmt: skip
+_CONSTANT_OF_ALSO = (
+    "clause", "feature", "pack_sha256", "calibration_sha256", "level", "scope", "shape", "threshold_code",
+)  # fmt: skip
 _WORDS = ("summary", "coverage")
 _APART = frozenset({"v", "kind", "event_id", "time_ns", "labels", *_WORDS})
-_APART_OF_ALERT = _APART | {*_CONSTANT, "also"}
+_RULE = ("rule", "rule_sha256", "severity", "owner", "runbook")
+_SECOND = (
+    *_RULE, "decision", "reason", "would_act", "status", "rule_labels", "confirm", "epoch", "model", "feature",
+    "trusted",
+)  # fmt: skip
+_IN_LEAF: Mapping[str, frozenset[str]] = {
+    "alert": frozenset({*MEASURED, "decision", "reason", "would_act", "epoch", "key"}),
+    "digest": frozenset(
+        {*_RULE, "from_ns", "to_ns", "notified", "limited", "groups", "groups_floor"}
+    ),
+    "count": frozenset(
+        {*_SECOND, "count", "counted", "of", "more_than", "within_s", "from_ns", "hits"}
+    ),
+    "absent": frozenset({*_SECOND, "for_s", "lasted_ns", "tokens_served"}),
+    "shift": frozenset(
+        {*_SECOND, "scope", "calibration_sha256", "requests", "requests_unscored", "since_request", "direction",
+         "sentence"}
+    ),
+}  # fmt: skip
+"""What of a record stands in its leaf for good. A later sidecar may say more: that is encrypted (`_unread`)."""
+_KNOWN = {
+    kind: _APART | fields | ({*_CONSTANT, "also"} if kind == "alert" else set())
+    for kind, fields in _IN_LEAF.items()
+}
+UNREAD = "record."
+"""Before the name of a field that this release does not know, among the labels of the evidence."""
 LABEL_IDS = {"tenant": "tenant", "user": "subject", "conversation": "conversation"}
 """Label of a record -> the field of the leaf that has its random id."""
 _OURS = frozenset(
@@ -136,8 +166,11 @@ def _taken(record: Any, source: str, seq: int) -> Taken:
         raise ValueError(f"`{own[0]}` is for history alone to say")
     labels = _texts(record.get("labels"))
     words = {name: str(record[name]) for name in _WORDS if record.get(name)}
-    apart = _APART_OF_ALERT if kind == "alert" else _APART
-    fields = {name: value for name, value in record.items() if name not in apart}
+    wanted = _IN_LEAF[kind]
+    fields = {name: value for name, value in record.items() if name in wanted}
+    if unread := _unread(record, _KNOWN[kind]):
+        labels |= unread
+        fields["unread"] = len(unread)
     if "route" in labels and "route" in (record.get("trusted") or ()):
         fields["route"] = labels["route"]  # a word of the gateway's, not a client's
     terms = None
@@ -155,11 +188,22 @@ def _taken(record: Any, source: str, seq: int) -> Taken:
     return Taken(entry, labels, words)
 
 
+def _unread(record: Mapping[str, Any], known: frozenset[str]) -> dict[str, str]:
+    """What this release does not know, as it came: to be encrypted, since it may lead to a person."""
+    found = {name: record[name] for name in record.keys() - known}
+    for at, one in enumerate(record.get("also") or () if "also" in known else ()):
+        found |= {f"also[{at}].{name}": one[name] for name in one.keys() - _OF_ALSO}
+    return {UNREAD + name: canonical(value).decode() for name, value in found.items()}
+
+
+_OF_ALSO = frozenset({*MEASURED, *_CONSTANT_OF_ALSO})
+
+
 def _terms(record: Mapping[str, Any]) -> bytes:
     constant = {name: record[name] for name in _CONSTANT if name in record}
     constant["clause"] = record["clause"]
     constant["also"] = [
-        {name: value for name, value in one.items() if name not in MEASURED or name == "clause"}
+        {name: one[name] for name in _CONSTANT_OF_ALSO if name in one}
         for one in record.get("also") or ()
     ]
     key = marshal.dumps(constant, 2)  # says the same of the same, at a tenth of the time

@@ -20,7 +20,7 @@ from typing import Any
 from dosimeter.monitor.audit.store.columns import COLUMNS, NAMES, Value
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 
-VERSION = 1
+VERSION = 2
 PACKAGE = "dosimeter.monitor.audit.store"
 BUSY_S = 5.0
 SQL = load_sql(PACKAGE, "hot_queries.sql")
@@ -79,6 +79,7 @@ class Segment:
     """A sealed range [first, past). core, evidence: file names in the folders of these names.
 
     from_ns, to_ns: of its first and of its last event. gone: the core file is no more, as its time is over.
+    few: its entries of rare kinds are all in `sealed_few`; only one that an earlier release has sealed may lack them.
     """
 
     first: int
@@ -89,6 +90,7 @@ class Segment:
     sha256: str
     evidence: str | None
     gone: bool = False
+    few: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,11 @@ class HotStore:
         if read_only:
             if found == 0:
                 raise StoreError(f"{self.path}: not a store of history: it states no version")
+            if found < VERSION:
+                hint = "let `dosimeter history` open it once, where it can be written"
+                raise StoreError(
+                    f"{self.path}: version `{found}` is older than `{VERSION}`\n  hint: {hint}"
+                )
             return
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
@@ -152,9 +159,17 @@ class HotStore:
             schema = read_sql(PACKAGE, "hot_schema.sql").replace("/* columns */", columns)
             with self.writing():
                 if self.db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    for statement in _statements(schema):
-                        self.db.execute(statement)
-                    self.db.execute(f"PRAGMA user_version = {VERSION}")
+                    self._run(schema)
+        elif found == 1:
+            with self.writing():
+                if self.db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                    self._run(read_sql(PACKAGE, "hot_schema_2.sql"))
+
+    def _run(self, schema: str) -> None:
+        """Inside a transaction."""
+        for statement in _statements(schema):
+            self.db.execute(statement)
+        self.db.execute(f"PRAGMA user_version = {VERSION}")
 
     def append(self, batch: Batch, *, first: Callable[[], None] = lambda: None) -> Appended:
         """All of it durable, or none of it. An entry whose id is there already is left out. Raises StoreStalled.
@@ -242,6 +257,11 @@ class HotStore:
         if row is None or hashlib.sha256(row[0]).hexdigest() != sha256:
             return None
         return bytes(row[0])
+
+    def blobs(self) -> Iterator[bytes]:
+        """All of them, one after the other."""
+        for (body,) in self.db.execute(SQL["blobs"]):
+            yield bytes(body)
 
     def evidence(self, id_: bytes) -> tuple[bytes, int, bytes] | None:
         """(subject, month, ciphertext) as far as not sealed."""

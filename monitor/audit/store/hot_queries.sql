@@ -9,6 +9,9 @@ INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDA
 -- name: get_blob
 SELECT body FROM blob WHERE sha256 = ?
 
+-- name: blobs
+SELECT body FROM blob ORDER BY sha256
+
 -- name: put_blob
 INSERT INTO blob (sha256, body) VALUES (?, ?) ON CONFLICT (sha256) DO NOTHING
 
@@ -38,7 +41,7 @@ INSERT INTO cursor (feed, state) VALUES (?, ?) ON CONFLICT (feed) DO UPDATE SET 
 SELECT idx, leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx
 
 -- name: segments
-SELECT first, past, from_ns, to_ns, core, sha256, evidence, gone FROM segment ORDER BY first
+SELECT first, past, from_ns, to_ns, core, sha256, evidence, gone, few FROM segment ORDER BY first
 
 -- name: holds
 SELECT about, entry FROM hold

@@ -1,4 +1,4 @@
--- Version 1 of hot.db, where an entry becomes accepted. The columns of `entry` after `leaf` are made from columns.py.
+-- Version 2 of hot.db, where an entry becomes accepted. The columns of `entry` after `leaf` are made from columns.py.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('store_id', lower(hex(randomblob(16)))), ('size', '0');
@@ -10,6 +10,7 @@ CREATE TABLE entry (
 );
 CREATE UNIQUE INDEX entry_by_id ON entry (id);
 CREATE INDEX entry_by_time    ON entry (time_ns);
+CREATE INDEX entry_by_kind    ON entry (kind, time_ns);
 CREATE INDEX entry_by_tenant  ON entry (tenant, time_ns)  WHERE tenant IS NOT NULL;
 CREATE INDEX entry_by_rule    ON entry (rule, time_ns)    WHERE rule IS NOT NULL;
 CREATE INDEX entry_by_feature ON entry (feature, time_ns) WHERE feature IS NOT NULL;
@@ -41,14 +42,18 @@ CREATE TABLE segment (
   core     TEXT NOT NULL,          -- file name
   sha256   TEXT NOT NULL,          -- of that file
   evidence TEXT,                   -- NULL: it has none, or its time is over
-  gone     INTEGER NOT NULL DEFAULT 0  -- 1: the time of the core file is over
+  gone     INTEGER NOT NULL DEFAULT 0, -- 1: the time of the core file is over
+  few      INTEGER NOT NULL DEFAULT 0  -- 1: all its entries of rare kinds are in sealed_few
 );
 
--- What reviewers said, once it is sealed: every list of alerts shows it, and there is little of it.
-CREATE TABLE sealed_label (
+-- Entries of every kind but alerts and their evidence, once they are sealed: pages ask for them all the time, and there
+-- are so few of them that looking into every file is most of an answer.
+CREATE TABLE sealed_few (
   idx  INTEGER PRIMARY KEY,
   /* columns */
 );
+CREATE INDEX few_by_kind  ON sealed_few (kind, time_ns);
+CREATE INDEX few_by_about ON sealed_few (about) WHERE about IS NOT NULL;
 
 -- What may not be erased nor dropped: a subject, or one entry.
 CREATE TABLE hold (about BLOB PRIMARY KEY, entry BLOB NOT NULL) WITHOUT ROWID;

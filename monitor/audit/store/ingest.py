@@ -25,7 +25,7 @@ from dosimeter.monitor.audit.store import box
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import MAX_TIME_NS, Entry, Taken, from_record
 from dosimeter.monitor.audit.store.folder import HistoryFolder
-from dosimeter.monitor.audit.store.hot import Appended
+from dosimeter.monitor.audit.store.hot import Appended, HotStore
 from dosimeter.monitor.audit.store.keys import NameGone
 from dosimeter.monitor.feed.items import (
     Alert,
@@ -57,6 +57,7 @@ class Counts:
     entries: int = 0
     duplicates: int = 0
     refused: int = 0
+    late: int = 0  # evidence that came when its alert was sealed
 
 
 class Ingest:
@@ -68,17 +69,22 @@ class Ingest:
         self._cursor: dict[str, Any] = appender.hot.cursor(feed) or {}
         self.watcher = Watcher(appender.hot.cursors(WATCHED), now_ns=now_ns)
         self.counts = Counts()
+        self._untold: list[
+            Evidence
+        ] = []  # of this batch: evidence of what is not among the unsealed
 
     def take(self, batch: Batch, now_ns: int) -> int:
         """Durable when this returns: how many entries were new. Raises StoreStalled, and then nothing is in.
 
         After StoreStalled this object is behind no more than its store is: make a new one.
         """
+        self._untold.clear()
         fresh = list(self._fresh(batch.items))
         findings = self.watcher.see(batch.items, now_ns)
         fresh = self._new(fresh)
         blobs = [item.body for item in fresh if isinstance(item, Blob)]
         entries = [*_found(findings, now_ns), *self._entries(fresh, now_ns)]
+        entries += self._late(now_ns)
         cursors: dict[str, Any] = {
             WATCHED + source: state for source, state in self.watcher.changed().items()
         }
@@ -199,8 +205,11 @@ class Ingest:
         about = bytes.fromhex(item.event_id)
         kept = self._appender.hot.evidence(about)
         told = self._appender.hot.told(about)
-        if kept is None or told is None:
-            return  # refused, or erased, or sealed long ago
+        if told is None:  # refused, or sealed
+            self._untold.append(item)
+            return
+        if kept is None:
+            return  # erased
         subject, month, shut = kept
         key = self._appender.keys.key(subject, month)
         if key is None:
@@ -228,11 +237,43 @@ class Ingest:
                 subject=subject.hex(),
             )
 
+    def _late(self, now_ns: int) -> Iterator[Entry]:
+        """What came for alerts that are sealed is not kept: one entry says of which, and that it was not compared."""
+        if not self._untold:
+            return
+        grown = {item.event_id: item for item in self._untold}
+        known = KnownEntries(self._appender.hot, HistoryFolder(self._appender.hot.path.parent))
+        there = known.by("id", map(bytes.fromhex, grown))
+        found = sorted(
+            {
+                one.id.hex()
+                for one in there
+                if not (one.subject and self._is_gone(one.subject.hex()))
+            }
+        )
+        if not found:
+            return
+        self.counts.late += len(found)
+        more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+        yield self._refused(
+            record_id(now_ns, canonical({"late": found})),
+            grown[found[0]].source,
+            f"evidence of {found[0]}{more}",
+            "it came when its alert was sealed: what was sealed stands, and whether this is more was not compared",
+            now_ns,
+        )
+
     def _refused(self, id_: str, source: str, where: str, because: str, now_ns: int) -> Entry:
         self.counts.refused += 1
         log.warning("refused from %s: %s: %s", source or "somebody", where, because)
         fields = {"where": where[:400], "because": because[:400]}
         return Entry("refused", id_, now_ns, source or "unknown", fields=fields)
+
+
+def last_signs(hot: HotStore) -> dict[str, int]:
+    """When each source that is not dead was last heard to live."""
+    states = hot.cursors(WATCHED).items()
+    return {source: int(one.get("seen_ns", 0)) for source, one in states if one["alive"]}
 
 
 @lru_cache(maxsize=4096)

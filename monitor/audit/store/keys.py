@@ -168,6 +168,10 @@ class KeyStore:
         row = self._db.execute(SQL["find_name"], (id_,)).fetchone()
         return None if row is None else (row[0], row[1])
 
+    def is_person(self, value: str) -> bool:
+        """Whether that is all of the name of a user, conversation, request or actor, of whatever tenant."""
+        return self._db.execute(SQL["is_person"], {"value": value}).fetchone() is not None
+
     def gone(self, id_: bytes) -> bool:
         """Whether it was erased."""
         return self._db.execute(SQL["find_gone"], (_mark(id_),)).fetchone() is not None

@@ -6,6 +6,11 @@ SELECT id FROM name WHERE kind = ? AND tenant = ? AND value = ?
 -- name: find_name
 SELECT kind, value FROM name WHERE id = ?
 
+-- name: is_person
+-- Whether somebody, in whatever tenant, is called so.
+SELECT 1 FROM name WHERE kind IN ('user', 'conversation', 'request', 'actor') AND value = :value
+AND tenant IN (SELECT id FROM name WHERE kind = 'tenant' UNION ALL SELECT x'') LIMIT 1
+
 -- name: put_id
 INSERT INTO name (kind, tenant, value, id, owner) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (kind, tenant, value) DO NOTHING

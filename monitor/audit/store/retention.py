@@ -118,7 +118,7 @@ class Retention:
         for segment in core:
             with self._hot.writing() as db:
                 db.execute(SQL["core_gone"], (segment.first,))
-                db.execute(SQL["drop_labels"], (segment.first, segment.past))
+                db.execute(SQL["drop_few"], (segment.first, segment.past))
             self._remove(self._folder.core / segment.core)
             if segment.evidence is not None:
                 self._remove(self._folder.evidence / segment.evidence)

@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from dosimeter.monitor.audit.store.columns import NAMES, row_of
-from dosimeter.monitor.audit.store.entries import Entry
+from dosimeter.monitor.audit.store.entries import MANY, Entry
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
 from dosimeter.monitor.audit.store.sealed_file import (
@@ -75,6 +79,7 @@ class Sealer:
         self._hot, self._folder, self._now_ns = hot, folder, now_ns
         self._grace_ns, self._max_rows = grace_ns, max_rows
         remove_orphans(hot, folder)
+        keep_few(hot, folder)
 
     def due(self) -> bool:
         """Many rows, or old ones: then `seal` until it gives None."""
@@ -99,7 +104,7 @@ class Sealer:
         )
         with self._hot.writing() as db:
             db.execute(SQL["put_segment"], segment_row(segment))
-            db.execute(SQL["keep_labels"].replace("/* columns */", _COLUMNS), (first, past))
+            db.execute(SQL["keep_few"].replace("/* columns */", _COLUMNS), (first, past))
             # Of an alert whose evidence came anew meanwhile, the new one stays.
             db.executemany(SQL["drop_evidence"], [(id_, shut) for id_, _, _, shut in evidence])
             db.execute(SQL["drop_entries"], (first, past))
@@ -194,7 +199,29 @@ def next_first(hot: HotStore) -> int:
 
 def segment_row(segment: Segment) -> tuple[Any, ...]:
     s = segment
-    return s.first, s.past, s.from_ns, s.to_ns, s.core, s.sha256, s.evidence, int(s.gone)
+    where = s.first, s.past, s.from_ns, s.to_ns, s.core, s.sha256, s.evidence
+    return *where, int(s.gone), int(s.few)
+
+
+def keep_few(hot: HotStore, folder: HistoryFolder) -> None:
+    """Beside the files that an earlier release has sealed, too: their entries of rare kinds."""
+    put = SQL["put_few"].replace("/* values */", ", ".join("?" * len(CORE.names)))
+    for segment in hot.segments():
+        if segment.few or segment.gone:
+            continue
+        try:
+            rare = ~pc.field("kind").isin(MANY)
+            table = pq.read_table(folder.core / segment.core, filters=rare, use_threads=False)
+        except (
+            OSError,
+            pa.ArrowException,
+        ) as error:  # verification says so; lists read the file as before
+            log.error("entries %d on are not kept beside: %s", segment.first, error)
+            continue
+        rows = zip(*(table[name].to_pylist() for name in CORE.names), strict=True)
+        with hot.writing() as db:
+            db.executemany(put, rows)
+            db.execute(SQL["has_few"], (segment.first,))
 
 
 def remove_orphans(hot: HotStore, folder: HistoryFolder) -> list[Path]:

@@ -24,11 +24,16 @@ SELECT id, subject, month, sealed FROM evidence WHERE id IN (
 ) ORDER BY id
 
 -- name: put_segment
-INSERT INTO segment (first, past, from_ns, to_ns, core, sha256, evidence, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO segment (first, past, from_ns, to_ns, core, sha256, evidence, gone, few) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
--- name: keep_labels
-INSERT INTO sealed_label SELECT /* columns */ FROM entry
-WHERE idx >= ? AND idx < ? AND kind = 'label' AND about IS NOT NULL
+-- name: keep_few
+INSERT INTO sealed_few SELECT /* columns */ FROM entry WHERE idx >= ? AND idx < ? AND kind NOT IN ('alert', 'evidence')
+
+-- name: put_few
+INSERT OR IGNORE INTO sealed_few VALUES (/* values */)
+
+-- name: has_few
+UPDATE segment SET few = 1 WHERE first = ?
 
 -- name: drop_evidence
 DELETE FROM evidence WHERE id = ? AND sealed = ?
@@ -42,8 +47,8 @@ UPDATE segment SET evidence = NULL WHERE first = ?
 -- name: core_gone
 UPDATE segment SET evidence = NULL, gone = 1 WHERE first = ?
 
--- name: drop_labels
-DELETE FROM sealed_label WHERE idx >= ? AND idx < ?
+-- name: drop_few
+DELETE FROM sealed_few WHERE idx >= ? AND idx < ?
 
 -- name: old_evidence
 SELECT id, subject, sealed FROM evidence WHERE month < ?

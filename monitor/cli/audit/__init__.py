@@ -25,7 +25,7 @@ from dosimeter.monitor.cli.audit import (
     verify,
 )
 
-NONE, USAGE, ENVIRONMENT, DATA, NO_DATA = 1, 2, 3, 4, 5
+NONE, USAGE, ENVIRONMENT, DATA = 1, 2, 3, 4
 MODULES = (
     query, show, sql, verify, reproduce, export, incident_pack, erase, holds, label, labels, attack,
 )  # fmt: skip
@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
         "audit",
         help="query, verify, export and erase the history of all alerts",
         epilog="exit codes: 0 done, 1 none or findings, 2 usage, 3 environment or refused, "
-        "4 verification or data failed, 5 nothing was watching",
+        "4 verification or data failed, 5 none and nobody watched, 6 none and not all was watched",
     )
     commands = parser.add_subparsers(dest="audit_command", required=True, metavar="COMMAND")
     for module in MODULES:
@@ -77,6 +77,7 @@ def _worth(error: Exception) -> int | None:
     from dosimeter.monitor.audit.people.holds import CannotHold
     from dosimeter.monitor.audit.queries.free_sql import SqlRefused, SqlStopped
     from dosimeter.monitor.audit.queries.named_queries import QueryError
+    from dosimeter.monitor.audit.queries.names import UnknownName
     from dosimeter.monitor.audit.queries.times import TimeError
     from dosimeter.monitor.audit.store.box import CannotOpen
     from dosimeter.monitor.audit.store.hot import StoreError, StoreStalled
@@ -92,7 +93,7 @@ def _worth(error: Exception) -> int | None:
     away = (StoreError, StoreStalled, KeysError, sqlite3.OperationalError, OSError)
     for worth, kinds in (
         (NONE, (NoSuchEntry,)),
-        (USAGE, (Usage, TimeError, OutError, QueryError, SqlRefused)),
+        (USAGE, (Usage, TimeError, OutError, QueryError, SqlRefused, UnknownName)),
         (
             DATA,
             (

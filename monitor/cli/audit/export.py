@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from dosimeter.monitor.cli.audit import arguments
 from dosimeter.monitor.cli.audit.arguments import Usage
+from dosimeter.monitor.cli.audit.query import CODES, summary
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
     from dosimeter.monitor.audit.exports.exporting import By
-
-CODES = {"found": 0, "none": 1, "no data": 5}
 
 
 def add(commands: Any) -> None:
@@ -41,7 +40,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: written. 1: written, without an alert in it. 5: the same, and nothing was watching."""
+    """0: written. 1: written, without an alert in it. 5, 6: the same, and none or not all of that time was watched."""
     from dosimeter.monitor.audit.exports.outfile import check, new_file
     from dosimeter.monitor.progress import Progress
 
@@ -53,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
     with arguments.opened(args) as history:
         from dosimeter.monitor.audit.exports.exporting import export_alerts
         from dosimeter.monitor.audit.queries.asking import ask, question
-        from dosimeter.monitor.cli.audit.query import summary
 
         actor = arguments.actor_of(args)
         asked = question(history, filters, within, actor)
@@ -76,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"file": str(args.out), **asdict(done), "access": answer.entry}, indent=2))
     else:
-        print(*(plain(line) for line in summary(asked, answer)[:-1]), sep="\n", file=sys.stderr)
+        print(*(plain(line) for line in summary(asked, answer)), sep="\n", file=sys.stderr)
         out = plain(args.out)
         proven = f"{done.records:,} entries proven in a log of {done.size:,}"
         print(f"{out}: {done.alerts:,} alerts, {proven}")

@@ -8,11 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from datetime import date
+from itertools import repeat
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dosimeter.monitor.cli.audit import arguments
 from dosimeter.monitor.cli.audit.arguments import Usage
 from dosimeter.monitor.cli.screen import Screen, plain, table
+
+EPOCH = date(1970, 1, 1).toordinal()
+SHORT_ID = 16
 
 
 def show_list(args: argparse.Namespace) -> int:
@@ -39,15 +46,17 @@ def run_named(args: argparse.Namespace) -> int:
     from dosimeter.monitor.audit.history import dicts
     from dosimeter.monitor.audit.people.access import UNKNOWN, resolved
     from dosimeter.monitor.audit.queries.named_queries import query_named
+    from dosimeter.monitor.audit.queries.names import check as check_names
 
     query = query_named(args.name)
     within = arguments.range_of(args)
     arguments.notes(within.notes)
     if args.parquet is not None:
         check(args.parquet, args.force)
+    filters = arguments.filters_of(args)
     with arguments.opened(args) as history:
         actor = arguments.actor_of(args)
-        what = resolved(arguments.filters_of(args), history.keys)
+        what = resolved(filters, history.keys)
         given = {**what, **_given(args.set)}
         if args.from_ or args.since or args.to:
             given |= {"from_ns": within.from_ns, "to_ns": within.to_ns}
@@ -59,6 +68,7 @@ def run_named(args: argparse.Namespace) -> int:
                 raise Usage(f"--name {query.name}: not for one tenant\n  hint: --role auditor")
             given["tenants"] = sorted(own)
         history.access.ask(actor, "query", {"query": query.name, **given})
+        check_names(history, filters)
         if UNKNOWN in what.values():
             print("no rows: such a name is not known to history", file=sys.stderr)
             return 1
@@ -78,8 +88,44 @@ def run_named(args: argparse.Namespace) -> int:
         with new_file(args.parquet, force=args.force) as part:
             tables.write_parquet(columns, rows, tables.kinds_of(columns, rows), part)
     else:
-        draw(columns, rows)
+        draw(*_for_people(columns, found.rows, within.zone))
     return 0 if rows else 1
+
+
+def _for_people(
+    columns: list[str], rows: Sequence[Sequence[Any]], zone: ZoneInfo
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Times in words, ids as the hex they begin with, a day as its date; `--json` and files have all as it is."""
+    made = [tuple(map(_cell, columns, row, repeat(zone))) for row in rows]
+    return [name.removesuffix("_ns") for name in columns], made
+
+
+def _cell(column: str, value: Any, zone: ZoneInfo) -> Any:
+    from dosimeter.monitor.audit.queries.times import shown
+
+    if isinstance(value, bytes):
+        return value.hex()[:SHORT_ID]
+    if column == "source":
+        return value[:SHORT_ID]
+    if isinstance(value, int) and column.endswith("_ns"):
+        return shown(value, zone) if value else ""
+    if isinstance(value, int) and column == "day":
+        return str(date.fromordinal(EPOCH + value))
+    if column == "more" and value:
+        return json.dumps(_worded(json.loads(value), zone))
+    return value
+
+
+def _worded(value: Any, zone: ZoneInfo) -> Any:
+    """JSON with times in words."""
+    if isinstance(value, list):
+        return [_worded(one, zone) for one in value]
+    if isinstance(value, dict):
+        return {
+            name.removesuffix("_ns"): _cell(name, _worded(one, zone), zone)
+            for name, one in value.items()
+        }
+    return value
 
 
 def draw(columns: list[str], rows: list[tuple[Any, ...]]) -> None:

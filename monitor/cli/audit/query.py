@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ON_SCREEN = 50
 SHORT_ID = 16
-CODES = {"found": 0, "none": 1, "no data": 5}
+CODES = {"found": 0, "none": 1, "no data": 5, "in part": 6}
 
 
 def add(commands: Any) -> None:
@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: there are such alerts. 1: none, and the time was watched. 5: none, and nothing was watching."""
+    """0: there are such alerts. 1: none, and the time was watched. 5, 6: none, and none or not all of it was."""
     from dosimeter.monitor.cli.audit import named
 
     if args.list:
@@ -134,7 +134,7 @@ def _cells(history: History, rows: Sequence[Mapping[str, Any]], asked: Question)
 
 def summary(asked: Question, found: Answer) -> list[str]:
     """What was asked, how many there are, what that is worth."""
-    from dosimeter.monitor.audit.queries.watched import lines, short
+    from dosimeter.monitor.audit.queries.worth import worth
 
     lines_ = [f"{arguments.said_filters(asked.filters)}, {asked.within}"]
     for name in asked.unknown:
@@ -146,11 +146,13 @@ def summary(asked: Question, found: Answer) -> list[str]:
     many += f" ({', '.join(rules)})" if rules else ""
     if len(found.rows) < found.total:
         many += f", the newest {len(found.rows):,} shown"
-    lines_.append(f"{many} · {short(found.watched)}")
-    return [*lines_, *lines(found.watched, asked.within.zone)[1:]]
+    head, *rest = worth(found.watched, asked.within.zone, total=found.total, unread=found.unread)
+    return [*lines_, f"{many} · {head}", *rest]
 
 
 def _object(asked: Question, found: Answer) -> dict[str, Any]:
+    from dosimeter.monitor.audit.queries.worth import none_found
+
     return {
         "filters": dict(asked.filters),
         "unknown": list(asked.unknown),
@@ -161,6 +163,7 @@ def _object(asked: Question, found: Answer) -> dict[str, Any]:
         "total": found.total,
         "live_rules": found.live,
         "shadow_rules": found.shadow,
+        "none_means": None if found.total else none_found(found.watched, found.unread),
         "coverage": found.watched.as_json(),
         "access": found.entry,
         "alerts": found.rows,

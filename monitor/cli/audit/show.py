@@ -37,6 +37,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: shown. 1: no such entry."""
+    from dosimeter.monitor.audit.people.access import who
     from dosimeter.monitor.audit.queries.times import zone_of
 
     if args.reason and not args.text:
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(_object(history, found, body, about), indent=2))
             return 0
         screen = Screen.of(sys.stdout)
-        print(*_lines(history, found, body, about, screen, zone), sep="\n")
+        trail = [_about(row, who(row["actor"], actor, history.keys), zone) for row in about]
+        print(*_lines(history, found, body, trail, screen, zone), sep="\n")
     return 0
 
 
@@ -62,7 +64,7 @@ def _lines(
     history: History,
     found: Found,
     body: Body | str | None,
-    about: list[dict[str, Any]],
+    trail: list[str],
     screen: Screen,
     zone: Any,
 ) -> list[str]:
@@ -91,8 +93,7 @@ def _lines(
     if entry["kind"] != "alert":
         shown_fields = {n: v for n, v in entry.items() if n not in ("id", "more")}
         lines += [f"  {plain(n):14} {plain(v)}" for n, v in sorted(shown_fields.items())]
-    for row in about:
-        lines.append(f"  {_about(row, zone)}")
+    lines += [f"  {line}" for line in trail]
     if isinstance(body, str):
         lines += ["", f"evidence  {body}"]
     elif body is not None:
@@ -107,13 +108,13 @@ def _lines(
     return lines
 
 
-def _about(row: Mapping[str, Any], zone: Any) -> str:
+def _about(row: Mapping[str, Any], by: str, zone: Any) -> str:
+    """One line of what was done with it, and by whom."""
     from dosimeter.monitor.audit.queries.times import shown
 
-    who = str(row["actor"] or "").partition(":")[0]
     said = f" {row['verdict']}" if row["verdict"] else ""
     why = f": {row['reason']}" if row["reason"] else ""
-    return plain(f"{row['kind']:14} {shown(row['time_ns'], zone)}{said} by {who or 'history'}{why}")
+    return plain(f"{row['kind']:14} {shown(row['time_ns'], zone)}{said} by {by}{why}")
 
 
 def _object(

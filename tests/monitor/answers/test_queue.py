@@ -146,8 +146,25 @@ def test_none_comes_with_what_it_is_worth(scene: Answers) -> None:
     assert (page.rows, page.total) == ((), 0)
     assert page.coverage == shown.Coverage(2500, 2400, {"dropped": 100}, 0)
     assert page.weak == (shown.Hour(T0 + HOUR_NS, 1000, 900),)
-    assert page.unwatched_s == 0
+    assert page.worth[:2] == (
+        "coverage 96 % of 2,500 tokens; 1 hour under 99 % · gaps: pod-7 seq 5",
+        "none found, but 100 of 2,500 tokens not scored; 1 record never came here",
+    )
     before = QueueFilter(from_ns=T0 - 50 * HOUR_NS, to_ns=T0 - 40 * HOUR_NS)
     page = scene.source.queue(before, ALL, None, 5)
     assert page.coverage == shown.Coverage(0, 0)
-    assert page.unwatched_s == 10 * 3600
+    assert page.worth[0] == "no data in that time"
+    said = "    2026-02-26 22:00:00+00:00 to 2026-02-27 08:00:00+00:00  (10.0 h)"
+    assert page.worth[-1].startswith(said)
+
+
+def test_a_rule_or_feature_that_never_was_is_said_where_nothing_matches(scene: Answers) -> None:
+    found = scene.source.queue(QueueFilter(feature="decption"), ALL, None, 5)
+    assert "no entry and no program of this history has feature `decption`" in found.worth[1]
+
+
+def test_times_of_the_words_are_in_the_zone_of_the_address(scene: Answers) -> None:
+    page = scene.source.queue(
+        QueueFilter(from_ns=T0, to_ns=T0 + 3 * HOUR_NS, zone="Asia/Tokyo"), ALL, None, 5
+    )
+    assert "    2026-03-01 10:00:00+09:00 to 11:00:00+09:00  90 % of 1,000  pod-7" in page.worth

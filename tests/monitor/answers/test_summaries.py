@@ -70,6 +70,8 @@ def test_coverage_is_of_the_last_day_by_the_hour(scene: Answers) -> None:
         (T0 + HOUR_NS, 1000, 900),
         (T0 + 2 * HOUR_NS, 500, 500),
     ]
+    said = "coverage 96 % of 2,500 tokens; 1 hour under 99 % · not known to be watched: 21.0 h of 24.0 h"
+    assert found.worth[0].startswith(said)
     assert found.unlabelled == 11
     (day,) = found.days
     assert (day.day, day.counts) == ("2026-03-01", {"high": 11})

@@ -14,11 +14,13 @@ from dosimeter.monitor.audit.people.access import AccessRefused, Actor
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import Entry
 from dosimeter.monitor.audit.store.hot import StoreError
+from dosimeter.monitor.audit.store.ingest import Ingest
 from dosimeter.monitor.audit.store.sealing import Sealer
+from dosimeter.monitor.feed.items import Alive, Batch, Hello
 from dosimeter.monitor.tlog.note import Signer
 from dosimeter.monitor.tlog.writer import LogWriter
 from dosimeter.rules.canonical import canonical, digest
-from tests.monitor.audit.audit_scene import HOUR_NS, T0, core
+from tests.monitor.audit.audit_scene import HOUR_NS, SOURCE, T0, core
 from tests.monitor.audit.whole_scene import PROGRAM, RULE, Whole, whole
 
 AUDITOR = Actor("aldo", "auditor")
@@ -146,6 +148,26 @@ def test_how_far_a_time_was_watched_is_read_from_the_log(history: History) -> No
     assert [(g.first, g.last) for g in found.gaps] == [(5, 5)]
     assert list(found.names.values()) == ["pod-7"]
     assert not history.watched(T0 - 99 * HOUR_NS, T0 - 98 * HOUR_NS).any_data
+
+
+def test_of_a_dead_sidecar_nothing_is_known_from_its_last_sign_of_life_on(history: History) -> None:
+    """It was killed at T0 + 3 h, asked about at once after and at T0 + 5 h, and its death noticed then."""
+    now_ns = T0 + 5 * HOUR_NS
+    soon = history.watched(T0, T0 + 3 * HOUR_NS + 60 * 10**9, now_ns=now_ns)
+    assert soon.unwatched == ()
+    for noticed in (False, True):
+        if noticed:
+            Ingest(history.appender, T0 + 3 * HOUR_NS).take(Batch(), now_ns)
+            assert history.rows("gaps")[-1]["kind"] == "death"
+        found = history.watched(T0, T0 + 9 * HOUR_NS, now_ns=now_ns)
+        assert found.unwatched == ((T0 + 3 * HOUR_NS, now_ns),)
+        assert [found.names[one.source] for one in found.silences] == ["pod-7"]
+        assert found.later == (now_ns, T0 + 9 * HOUR_NS)
+    started = now_ns + 60 * 10**9
+    lives = [Hello(SOURCE, "pod-7", started, 1, 0, 12), Alive(SOURCE, 12, started + 5)]
+    Ingest(history.appender, now_ns).take(Batch(tuple(lives), {"at": 2}), started + 10 * 10**9)
+    again = history.watched(T0, started + 9, now_ns=now_ns + HOUR_NS)
+    assert again.unwatched == ((T0 + 3 * HOUR_NS, started),)
 
 
 def test_what_was_done_with_entries_is_found_sealed_or_not(scene: Whole, history: History) -> None:

@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from dosimeter.monitor.feed import life
 from dosimeter.monitor.feed.items import (
     Alert,
     Alive,
@@ -168,6 +169,23 @@ def test_a_sign_of_life_comes_every_half_minute_while_the_writer_lives(
         clock.forward(1)
         assert drain(feed, clock.now_ns) == [Alive(source, 1, clock.now_ns)]
     clock.forward(60)
+    assert drain(feed, clock.now_ns) == []
+
+
+def test_where_the_lock_cannot_be_asked_only_a_ledger_that_goes_on_is_a_sign_of_life(
+    ledger: Ledger,
+    feed: LedgerFeed,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(life, "written", lambda _: None)
+    assert kinds(drain(feed, clock.now_ns)) == ["hello"]
+    clock.forward(30)
+    assert drain(feed, clock.now_ns) == []
+    ledger.append(accounts=[account(7)])
+    clock.forward(30)
+    assert kinds(drain(feed, clock.now_ns)) == ["alive"]
+    clock.forward(30)
     assert drain(feed, clock.now_ns) == []
 
 

@@ -46,8 +46,8 @@ def born(*seqs: int) -> Watcher:
     return watcher
 
 
-def gone(reason: str, last_seq: int, received: int, said: str = "") -> Death:
-    return Death(S, "pod-1", reason, said, last_seq, received)  # type: ignore[arg-type]
+def gone(reason: str, last_seq: int, received: int, said: str = "", seen: int = 5) -> Death:
+    return Death(S, "pod-1", reason, said, last_seq, received, seen)  # type: ignore[arg-type]
 
 
 def test_the_first_greeting_is_a_birth_and_told_again_it_is_nothing() -> None:
@@ -117,7 +117,7 @@ def test_silence_is_a_death_and_names_what_was_claimed() -> None:
     watcher = born(1)
     watcher.see([Alive(S, 3, 6)], T + SILENT_NS - GRACE_NS)
     now = T + 2 * SILENT_NS - GRACE_NS
-    assert watcher.see([Alive(S, 3, 6)], now) == [gone("silent", 3, 1), Gap(S, 2, 3)]
+    assert watcher.see([Alive(S, 3, 6)], now) == [gone("silent", 3, 1, seen=6), Gap(S, 2, 3)]
 
 
 def test_a_sign_of_life_after_death_is_a_birth_that_resumes() -> None:
@@ -133,6 +133,27 @@ def test_another_life_without_a_word_of_the_last_is_a_death_too() -> None:
         Birth(S, "pod-1", 6, 1, resumed=True),
     ]
     assert watcher.see([hello(), hello(1, started=6), *alerts(1, 2)], T) == []
+
+
+def test_a_death_says_when_the_last_sign_of_life_was_and_not_when_it_was_noticed() -> None:
+    """History stands still from T + 60 s to T + 1 h, and then hears a last word of others."""
+    watcher, said = Watcher(), T + 60 * SECOND
+    watcher.see([hello(started=T), Alive(S, 0, said)], said)
+    later = T + 3600 * SECOND
+    again = Watcher(watcher.changed(), now_ns=later)
+    assert again.see([Bye(S, 0, later, "ended")], later) == [gone("ended", 0, 0, "ended", said)]
+
+
+def test_a_clock_that_is_ahead_makes_no_life_longer() -> None:
+    watcher = born()
+    watcher.see([Alive(S, 0, T + 500 * SECOND)], T + SECOND)
+    assert watcher.see([], T + 2 * SILENT_NS) == [gone("silent", 0, 0, seen=T + SECOND)]
+
+
+def test_a_state_of_an_earlier_release_is_read() -> None:
+    states = born(1).changed()
+    del states[S]["seen_ns"]
+    assert Watcher(states).see([], T + SILENT_NS) == [gone("silent", 1, 1, seen=0)]
 
 
 def test_what_retention_took_before_we_were_there_is_no_gap_and_after_it_is() -> None:

@@ -21,6 +21,16 @@ HOUR = 60 * MINUTE
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\u202egnp.exe\u200b"
 NAMES = ("acme", "globex", "initech")
 RULES = ("deceptive-answer", "scam-in-answer", "sycophantic-turns")
+WORTH = (
+    "coverage 99.58 % of 984,000 tokens; 1 hour under 99 % · gaps: none",
+    "none found, but 4,096 of 984,000 tokens not scored",
+    "  under 99 %: absence there is weak evidence",
+    "    2026-03-03 21:00:00+00:00 to 22:00:00+00:00  90.48 % of 41,000  gpu-node-1",
+)
+WORTH_NOTHING = (
+    "no data in that time",
+    "nothing follows: nobody is known to have watched then",
+)
 TEXT = """version: 1
 rules:
   - rule: deceptive-answer
@@ -79,6 +89,7 @@ class FakeHistory:
             unlabelled=sum(row.verdict is None for row in self._rows),
             reviewed_today=38,
             reviews_a_day=120,
+            worth=WORTH,
         )
 
     def queue(
@@ -96,7 +107,14 @@ class FakeHistory:
         weak = (shown.Hour(NOW_NS - 15 * HOUR, 41_000, 37_100),)
         coverage = shown.Coverage(0, 0) if self.empty else shown.Coverage(984_000, 979_904)
         return shown.QueuePage(
-            tuple(part), more, len(rows), coverage, () if self.empty else weak, 38, 120
+            tuple(part),
+            more,
+            len(rows),
+            coverage,
+            () if self.empty else weak,
+            38,
+            120,
+            WORTH_NOTHING if self.empty else WORTH,
         )
 
     def alert(self, alert_id: str, reader: Reader) -> shown.AlertView | None:

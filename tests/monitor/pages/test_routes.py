@@ -227,10 +227,14 @@ def test_a_random_sample_is_marked(local: Visit) -> None:
 
 def test_none_is_not_the_same_as_no_data(local: Visit) -> None:
     page = local.client.get("/queue?tenant=nobody").text
-    assert "Of 984,000 tokens of the last 24 hours 99.58 % were scored" in page
+    said = "Nothing matches. In the last 24 hours: coverage 99.58 % of 984,000 tokens; 1 hour"
+    assert said in page
+    assert "none found, but 4,096 of 984,000 tokens not scored" in page
     assert "weak evidence" in page
     local.history.empty = True
-    assert "This is not the same as no alerts" in local.client.get("/queue").text
+    assert (
+        "no data in that time; nothing follows: nobody is known" in local.client.get("/queue").text
+    )
 
 
 def test_times_are_in_the_chosen_zone_with_utc_beside_them(local: Visit) -> None:
@@ -311,13 +315,13 @@ def test_a_gap_of_positions_has_no_time_and_one_of_all_no_source(
     found = local.history.overview(Reader("me"), "UTC")
     gaps = (
         shown.Gap("pod-7", 0, 0, "positions 5 to 9 never came"),
-        shown.Gap("", NOW_NS - 7200 * 10**9, NOW_NS, "nothing was watching"),
+        shown.Gap("", NOW_NS - 7200 * 10**9, NOW_NS, "not known to be watched"),
     )
     changed = replace(found, log=replace(found.log, gaps=gaps), taps=(), unasked="not known: why")
     monkeypatch.setattr(local.history, "overview", lambda *_: changed)
     page = local.client.get("/").text.replace("</li>", "\n")
     text = re.sub(r"<[^>]+>", "", page)
     assert "! pod-7: positions 5 to 9 never came\n" in text
-    assert "! nothing was watching for 2 h, from 2026-03-04 10:00:00 UTC" in text
+    assert "! not known to be watched for 2 h, from 2026-03-04 10:00:00 UTC" in text
     assert "1970" not in text
     assert "No tap has reported" not in text

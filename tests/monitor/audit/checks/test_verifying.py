@@ -308,7 +308,9 @@ def test_a_sealed_file_that_the_log_vouches_for_is_not_read_row_by_row(scene: Wh
     assert found.ok, said(found)
     assert found.store is not None
     assert (found.store.compared + found.store.vouched, found.store.files) == (19, 2)
-    assert found.store.vouched >= 15
+    assert (
+        found.store.vouched >= 10
+    )  # all but entries of rare kinds, which stand beside the files too
     assert "19 of 19 entries, " in said(found)
 
 
@@ -376,15 +378,16 @@ def test_a_sealed_file_that_is_cut_is_named_and_the_rest_is_compared(scene: Whol
     assert found.store is not None
     assert [d.index for d in found.store.differences] == [0, 0]
     assert f"core/{segment.core} cannot be read" in found.store.differences[0].what
-    assert found.store.compared + found.store.vouched == 9  # the other file, and what is not sealed
+    # The other file, what is not sealed, and of this one the two entries of rare kinds, which stand beside it too.
+    assert found.store.compared + found.store.vouched == 11
 
 
 @pytest.mark.parametrize(
     ("statement", "what"),
     [
-        ("UPDATE sealed_label SET verdict = 'false'", "not what the log says: verdict"),
-        ("DELETE FROM sealed_label", "the label beside the sealed file is missing"),
-        ("INSERT INTO entry SELECT idx, x'7b7d', {} FROM sealed_label", "is sealed and not sealed at once"),
+        ("UPDATE sealed_few SET verdict = 'false'", "not what the log says: verdict"),
+        ("DELETE FROM sealed_few", "the entry beside the sealed file is missing"),
+        ("INSERT INTO entry SELECT idx, x'7b7d', {} FROM sealed_few", "is sealed and not sealed at once"),
         ("UPDATE segment SET sha256 = 'ab' WHERE first = 0", "is not the file that was sealed"),
         ("UPDATE segment SET first = 3 WHERE first = 0", "no sealed file has entries 0 to 2"),
         ("DELETE FROM segment WHERE first = 10", "is not in the store"),

@@ -145,7 +145,7 @@ def test_the_manifest_says_who_asked_what_when_and_how_much_was_seen(
 
 
 def test_an_export_of_nothing_verifies_too(history: History, tmp_path: Path) -> None:
-    files = exported(history, tmp_path / "x.zip", rule="nothing")
+    files = exported(history, tmp_path / "x.zip", severity="low")
     assert files["alerts.jsonl"] == b""
     assert standalone.main([str(tmp_path / "x.zip")]) == 0
 

@@ -17,6 +17,7 @@ from dosimeter.monitor.audit.people.access import (
     Kind,
     require,
     resolved,
+    who,
 )
 from tests.monitor.audit.people_scene import AUDITOR, OPERATOR, REVIEWER, VIEWER, Small, small
 
@@ -69,15 +70,27 @@ def test_a_role_nobody_knows_may_nothing() -> None:
             require(Actor("x", "root"), right)  # type: ignore[arg-type]
 
 
+def test_who_it_was_is_role_and_id_and_a_name_only_for_who_may_see_all(one: Small) -> None:
+    asked(one).ask(REVIEWER, "query", {})
+    id_ = (one.keys.find("actor", b"", "rita") or b"").hex()
+    text = f"reviewer:{id_}"
+    for asks in (AUDITOR, OPERATOR, REVIEWER):  # she is rita
+        assert who(text, asks, one.keys) == f"reviewer {id_[:12]} (rita)"
+    assert who(text, VIEWER, one.keys) == f"reviewer {id_[:12]}"
+    one.keys.destroy(bytes.fromhex(id_))
+    assert who(text, AUDITOR, one.keys) == f"reviewer {id_[:12]}"
+    assert who(None, AUDITOR, one.keys) == "history"
+
+
 def test_the_entry_is_there_when_it_returns_and_says_who_what_and_why(one: Small) -> None:
     what = resolved({"tenant": "acme", "rule": "lies", "from_ns": 5}, one.keys)
     id_ = asked(one).ask(REVIEWER, "view", what, "ticket 17", about="0a" * 16)
     (leaf,) = one.leaves("view")
     said = json.loads(leaf)
-    who = one.keys.find("actor", b"", "rita")
-    assert who is not None
+    rita = one.keys.find("actor", b"", "rita")
+    assert rita is not None
     assert said["id"] == id_
-    assert said["actor"] == f"reviewer:{who.hex()}"
+    assert said["actor"] == f"reviewer:{rita.hex()}"
     assert said["about"] == "0a" * 16
     assert said["reason"] == "ticket 17"
     assert said["what"] == {"tenant": tenant_of(one, "acme"), "rule": "lies", "from_ns": 5}
@@ -189,3 +202,24 @@ def test_where_the_names_of_actors_cannot_be_kept_nothing_may_be_shown(one: Smal
 def test_what_would_not_fit_a_leaf_is_refused(one: Small) -> None:
     with pytest.raises(AccessRefused, match="more than 16384 bytes"):
         asked(one).ask(AUDITOR, "query", {"sql": "x" * 20_000})
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        ({"rule": "bob"}, {"rule": "withheld"}),
+        ({"feature": "ada@example.org"}, {"feature": "withheld"}),
+        ({"id": "bob"}, {"id": "withheld"}),
+        ({"id": "01a2299a"}, {"id": "01a2299a"}),
+        ({"rule": "lies", "limit": 3}, {"rule": "lies", "limit": 3}),
+    ],
+)
+def test_a_name_where_none_belongs_does_not_get_into_the_leaf(
+    tmp_path: Path, asked: dict[str, Any], written: dict[str, Any]
+) -> None:
+    """2026-11-30: `audit show bob` and `--rule bob` were written as they came."""
+    one = small(tmp_path)
+    one.alert(1, tenant="acme", user="bob")
+    Access(one.appender, one.keys).ask(AUDITOR, "query", asked)
+    (leaf,) = one.leaves("query")
+    assert json.loads(leaf)["what"] == written

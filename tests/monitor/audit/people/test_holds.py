@@ -68,3 +68,23 @@ def test_it_takes_the_role_a_reason_and_an_id(one: Small) -> None:
     with pytest.raises(CannotHold, match="is no id"):
         put_hold(one.appender, "alert", "12345678", **WAYS)
     assert one.hot.holds() == {}
+
+
+@pytest.mark.parametrize("name", ["bob", "acme", "chat-7"])
+@pytest.mark.parametrize("sealed", [False, True])
+def test_the_reason_may_name_nobody_whom_the_alert_is_about(
+    one: Small, name: str, *, sealed: bool
+) -> None:
+    """2026-11-30: only the hold of a user was looked at; that of an alert kept the user's name for good."""
+    id_ = one.alert(1, tenant="acme", user="bob", conversation="chat-7")
+    if sealed:
+        one.seal(1)
+    with pytest.raises(AccessRefused, match="names whom"):
+        put_hold(one.appender, "alert", id_, **(WAYS | {"reason": f"the case of {name.upper()}"}))
+    assert one.leaves("hold") == []
+
+
+def test_a_reason_has_no_address_of_anybody(one: Small) -> None:
+    id_ = one.alert(1, tenant="acme", user="bob")
+    with pytest.raises(AccessRefused, match="names whom"):
+        put_hold(one.appender, "alert", id_, **(WAYS | {"reason": "ada@example.org asked"}))

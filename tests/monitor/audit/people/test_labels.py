@@ -182,3 +182,11 @@ def test_of_each_reviewer_and_thing_the_last_counts_in_any_order(
     r.shuffle(shuffled)
     found = {(x.of, x.reviewer): x for ones in latest(shuffled).values() for x in ones}
     assert found == last
+
+
+@pytest.mark.parametrize("code", ["bob", "it-is-bob", "acme"])
+def test_a_code_that_names_whom_the_alert_is_about_is_refused(one: Small, code: str) -> None:
+    """2026-11-30: a short name fits the form of a code, and stayed in the leaf for good."""
+    with pytest.raises(ValueError, match="names whom"):
+        put(one, about(one), reason_code=code)
+    assert one.leaves("label") == []

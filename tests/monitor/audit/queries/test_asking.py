@@ -13,6 +13,7 @@ from dosimeter.monitor.audit.people.access import AccessRefused, Actor
 from dosimeter.monitor.audit.people.labels import About, label
 from dosimeter.monitor.audit.queries import asking
 from dosimeter.monitor.audit.queries.asking import Answer, ask, question, table_of
+from dosimeter.monitor.audit.queries.names import UnknownName
 from dosimeter.monitor.audit.queries.times import range_of
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.hot import StoreStalled
@@ -59,7 +60,25 @@ def test_filters_find_what_they_say_newest_first(
     found = asked(history, **filters)
     assert [int(row["id"][12:], 16) for row in found.rows] == numbers
     assert found.total == len(numbers)
-    assert found.standing == ("found" if numbers else "none")
+    assert found.standing == ("found" if numbers else "in part")  # of an hour 90 %, and a gap
+
+
+def test_none_is_in_part_unless_all_of_the_time_was_watched(tmp_path: Path) -> None:
+    """Without alerts: nothing is missing, the first hour was seen whole, the second at 90 %, the fourth by nobody."""
+    until = {"01:00": "none", "02:00": "in part", "04:00": "in part"}
+    with History.open(whole(tmp_path / "none", count=0).folder.root) as history:
+        for to, standing in until.items():
+            within = range_of("2026-03-01", f"2026-03-01T{to}", "UTC", T0)
+            one = question(history, {"severity": "low"}, within, AUDITOR)
+            assert ask(history, one, AUDITOR, limit=None).standing == standing
+        within = range_of("2026-02-01", "2026-02-02", "UTC", T0)
+        one = question(history, {}, within, AUDITOR)
+        assert ask(history, one, AUDITOR, limit=None).standing == "no data"
+
+
+def test_a_rule_that_never_was_is_no_answer_of_none(history: History) -> None:
+    with pytest.raises(UnknownName, match="rule `lies-tolt`\n  hint: did you mean `lies-told`"):
+        asked(history, rule="lies-tolt")
 
 
 def test_a_name_that_nobody_has_is_said_and_matches_nothing(history: History) -> None:

@@ -172,3 +172,30 @@ def test_the_quick_encoding_is_the_canonical_one(value: dict[str, Any]) -> None:
 
 def test_every_kind_is_named_once() -> None:
     assert len(set(KINDS)) == len(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["alert", "digest", "count", "absent", "shift"])
+def test_a_field_that_this_release_does_not_know_is_kept_and_not_in_the_leaf(kind: str) -> None:
+    """2026-11-30: whatever a later sidecar would say of somebody stood in the leaf for good."""
+    found = taken(kind=kind, nickname="Ada", speaker={"mail": ["ada@example.org"]})
+    leaf = canonical(leaf_of(found.entry, 1, {})) + (found.entry.terms or b"")
+    assert b"Ada" not in leaf
+    assert b"ada@" not in leaf
+    assert b"nickname" not in leaf
+    assert found.labels["record.nickname"] == '"Ada"'
+    assert found.labels["record.speaker"] == '{"mail":["ada@example.org"]}'
+    if kind == "alert":
+        assert found.entry.fields["unread"] == 2
+
+
+def test_within_a_further_condition_too() -> None:
+    found = taken(also=[{"clause": 0, "feature": "warning", "said": "by Ada"}])
+    leaf = canonical(leaf_of(found.entry, 1, {})) + (found.entry.terms or b"")
+    assert b"Ada" not in leaf
+    assert found.labels["record.also[0].said"] == '"by Ada"'
+
+
+def test_a_record_of_this_release_leaves_nothing_unread() -> None:
+    found = taken()
+    assert "unread" not in found.entry.fields
+    assert found.labels == PEOPLE

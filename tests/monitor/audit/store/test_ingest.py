@@ -350,6 +350,24 @@ def test_a_source_that_went_back_doubles_nothing_that_is_sealed_by_now(tmp_path:
         assert kinds(to) == ["alert", "went-back", "alert"]
 
 
+def test_evidence_that_comes_when_its_alert_is_sealed_is_counted_and_an_entry_says_so(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path) as to:
+        ingest, ones = Ingest(to, NOW), [alert(n, body=evidence(n, 9), final=False) for n in (0, 1)]
+        give(ingest, HELLO, *ones)
+        to.keys.destroy(bytes.fromhex(entries(to)[2]["subject"]))
+        sealer = Sealer(to.hot, HistoryFolder(tmp_path), grace_ns=0, now_ns=lambda: NOW + HOUR_NS)
+        assert sealer.seal(to.hot.size, to.hot.size) is not None
+        unknown = Evidence(SOURCE, event_id(9), evidence(9))
+        late = [Evidence(SOURCE, one.event_id, evidence(0, 40)) for one in ones]
+        give(ingest, *late, unknown)
+        (said,) = [one for one in entries(to) if one["kind"] == "refused"]
+        assert said["where"] == f"evidence of {ones[0].event_id}"  # the other's user is erased
+        assert said["because"].startswith("it came when its alert was sealed")
+        assert ingest.counts.late == 1
+
+
 def test_a_source_that_went_back_brings_nobody_back_who_was_erased(tmp_path: Path) -> None:
     with opened(tmp_path) as to:
         ingest = Ingest(to, NOW)

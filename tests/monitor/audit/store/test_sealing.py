@@ -14,7 +14,9 @@ from dosimeter.monitor.audit.evidence.evidence_files import read_evidence
 from dosimeter.monitor.audit.store import sealed_file, sealing
 from dosimeter.monitor.audit.store.columns import NAMES, row_of
 from dosimeter.monitor.audit.store.entries import leaf_of
-from dosimeter.monitor.audit.store.sealing import DUE_NS, GRACE_NS, Sealer
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.sealing import DUE_NS, GRACE_NS, Sealer, keep_few
 from tests.monitor.audit.store_scene import BEGIN, LATER, SECOND, Made, Store, made, some, store_in
 
 
@@ -207,3 +209,31 @@ def test_an_entry_of_a_clock_that_ran_ahead_does_not_stop_sealing(tmp_path: Path
         segment = store.sealer().seal(3, 3)
         assert segment is not None
         assert segment.past == 3
+
+
+def test_what_an_earlier_release_sealed_stands_beside_its_files_after_the_next_start(
+    tmp_path: Path,
+) -> None:
+    """Version 1 kept labels alone beside the files: the rest is read out of them, once."""
+    with store_in(tmp_path) as store:
+        store.put(some(random.Random(2), 60))
+        store.seal_to(60)
+        queries = "SELECT * FROM sealed_few ORDER BY idx"
+        before = store.hot.db.execute(queries).fetchall()
+        assert {row[2] for row in before} == {"label", "view", "hold", "gap", "coverage", "digest"}
+        for statement in (
+            "DROP INDEX few_by_kind",
+            "DROP INDEX few_by_about",
+            "DROP INDEX entry_by_kind",
+            "DELETE FROM sealed_few WHERE kind <> 'label'",
+            "ALTER TABLE sealed_few RENAME TO sealed_label",
+            "ALTER TABLE segment DROP COLUMN few",
+            "PRAGMA user_version = 1",
+        ):
+            store.hot.db.execute(statement)
+        path = store.hot.path
+    with HotStore(path) as hot:
+        assert [segment.few for segment in hot.segments()] == [False]
+        keep_few(hot, HistoryFolder(path.parent))
+        assert hot.db.execute(queries).fetchall() == before
+        assert [segment.few for segment in hot.segments()] == [True]

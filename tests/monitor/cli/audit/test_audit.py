@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pwd
+import re
 import sqlite3
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dosimeter.monitor.cli.audit.arguments import user_name
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.tlog import standalone
 from tests.monitor.audit.whole_scene import Whole, whole
@@ -53,15 +55,44 @@ def test_query_lists_alerts_and_says_what_that_is_worth(run: Run, scene: Whole) 
 
 
 def test_query_tells_none_from_no_data_by_its_exit_code(run: Run) -> None:
-    code, out, _ = run("query", *TIME, "--rule", "nothing")
-    assert code == 1
+    code, out, _ = run("query", *TIME, "--severity", "low")
+    assert code == 6
     assert "0 alerts · coverage 96 % of 2,500 tokens" in out
+    assert "none found, but 100 of 2,500 tokens not scored; 1 record never came here\n" in out
     code, out, _ = run("query", "--from", "2025-03-01", "--to", "2025-03-02")
     assert code == 5
     assert "0 alerts · no data in that time" in out
+    assert "nothing follows: nobody is known to have watched then\n" in out
     code, out, _ = run("query", *TIME, "--tenant", "tenant-9")
-    assert code == 1
+    assert code == 6
     assert "tenant `tenant-9` is not known to history" in out
+
+
+def test_none_that_was_watched_is_a_code_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = whole(tmp_path / "none", count=0)
+    assert main(scene.args("query", "--from", "2026-03-01", "--to", "2026-03-01T01:00")) == 1
+    assert "\nnone, and that time was watched\n" in capsys.readouterr().out
+    assert main(scene.args("query", "--from", "2026-03-01", "--to", "2026-03-01T04:00")) == 6
+    assert "none found, but 60 min of 4.0 h not known to be watched" in capsys.readouterr().out
+
+
+def test_a_rule_or_feature_that_never_was_is_usage_with_the_nearest(
+    run: Run, tmp_path: Path
+) -> None:
+    for words in (
+        ["query"],
+        ["query", "--name", "count"],
+        ["export", "--out", str(tmp_path / "x")],
+    ):
+        code, out, err = run(*words, "--feature", "decption")
+        assert (code, out) == (2, "")
+        assert "no entry and no program of this history has feature `decption`" in err
+        assert "hint: did you mean `deception`?" in err
+    code, _, err = run("query", "--rule", "zzz")
+    assert (code, "known here: `lies-told`, `scam-written`" in err) == (2, True)
+    assert run("query", *TIME, "--rule", "lies-told", "--severity", "low")[0] == 6
 
 
 def test_query_writes_each_form_with_its_summary_on_stderr(run: Run, tmp_path: Path) -> None:
@@ -131,7 +162,10 @@ def test_show_is_metadata_until_there_is_a_reason(run: Run, scene: Whole) -> Non
     code, out, _ = run("show", id_, "--text", "--reason", "ticket 1")
     assert code == 0
     assert "user-1" in out
-    assert "view           " in out
+    (line,) = [line for line in out.splitlines() if line.startswith("  view")]
+    assert re.search(rf" by auditor [0-9a-f]{{12}} \({user_name()}\): ticket 1$", line)
+    _, out, _ = run("show", id_, "--role", "reviewer")
+    assert re.search(rf" by auditor [0-9a-f]{{12}} \({user_name()}\): ", out)  # one's own
     code, _, err = run("show", id_, "--text")
     assert (code, "no reason is given" in err) == (3, True)
     code, _, err = run("show", id_, "--text", "--reason", "of user-1, again")
@@ -147,8 +181,6 @@ def test_show_is_metadata_until_there_is_a_reason(run: Run, scene: Whole) -> Non
 def test_the_user_of_the_machine_asks_whatever_the_environment_says(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dosimeter.monitor.cli.audit.arguments import user_name
-
     for name in ("USER", "LOGNAME", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "somebody-else")
     assert user_name() == pwd.getpwuid(os.getuid()).pw_name
@@ -180,6 +212,13 @@ def test_named_queries_are_listed_and_run(run: Run) -> None:
     assert json.loads(out) == [{"rule": "scam-written", "n": 7}, {"rule": "lies-told", "n": 4}]
     code, out, _ = run("query", "--name", "per_day", "--tz", "Asia/Tokyo", "--csv")
     assert out.splitlines()[1] == "20513,high,11"
+    code, out, _ = run("query", "--name", "per_day", "--tz", "Asia/Tokyo")
+    assert out.splitlines()[1].split() == ["2026-03-01", "high", "11"]
+    code, out, _ = run("query", "--name", "top_rules", "--tz", "Asia/Tokyo")
+    assert out.splitlines()[0].split() == ["rule", "n", "tenants", "first", "last"]
+    assert "2026-03-01 09:00:00+09:00" in out
+    code, out, _ = run("query", "--name", "coverage")
+    assert "17723" not in out  # no time in nanoseconds, also not in JSON
     assert run("query", "--name", "labels_by_rule")[0] == 1
 
 
@@ -305,7 +344,14 @@ def test_export_is_a_zip_that_its_verifier_accepts(run: Run, tmp_path: Path) -> 
     more = ["--force", "--json", "--evidence", "--reason", "ticket 1"]
     code, said, _ = run("export", *TIME, "--out", str(out), *more)
     assert (code, json.loads(said)["evidence"]) == (0, 11)
-    assert run("export", *TIME, "--rule", "nothing", "--out", str(tmp_path / "b.zip"))[0] == 1
+    code, _, err = run("export", *TIME, "--severity", "low", "--out", str(tmp_path / "b.zip"))
+    assert code == 6
+    last = "gaps: accepted there, never came here\n    pod-7 seq 5\n"  # all of what query says
+    assert last in err
+    with zipfile.ZipFile(tmp_path / "b.zip") as found:
+        readme = found.read("README.txt").decode()
+    assert last in readme
+    assert "none found, but 100 of 2,500 tokens not scored" in readme
     code, said, _ = run("export", *TIME, "--out", str(tmp_path / "c.zip"), "--dry-run")
     assert (code, "11 alerts" in said, (tmp_path / "c.zip").exists()) == (0, True, False)
     assert run("export", *TIME, "--out", str(tmp_path / "c.zip"), "--role", "operator")[0] == 3

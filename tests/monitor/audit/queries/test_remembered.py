@@ -1,0 +1,78 @@
+"""What was counted once is not counted again, and what comes, is sealed or goes since is in the answer all the same."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from dosimeter.monitor.audit.queries.query import Queries
+from dosimeter.monitor.audit.store.sealing import SQL
+from tests.monitor.audit.store_scene import id_of, made, some, store_in
+
+ASKED = [
+    ("count", {"kind": "alert"}),
+    ("count", {"kind": "alert", "tenant": id_of(1)}),
+    ("count_by_rule", {"kind": "alert"}),
+    ("count_by_severity", {"kind": "alert", "subject": id_of(11)}),
+    ("rules_seen", {"kind": "alert"}),
+    ("rules_seen", {}),
+]
+
+
+def test_a_reader_that_asked_before_answers_as_one_that_never_did(tmp_path: Path) -> None:
+    """Step by step: nothing sealed, some, more, more that is not, and then the first file's time is over."""
+    entries = some(random.Random(4), 120)
+    with store_in(tmp_path) as store:
+        store.put(entries[:60])
+        with Queries(store.folder) as before:
+
+            def equal() -> None:
+                with Queries(store.folder) as fresh:
+                    for name, given in ASKED:
+                        assert before.run(name, **given) == fresh.run(name, **given), name
+
+            equal()
+            store.seal_to(20, max_rows=10)
+            equal()
+            store.seal_to(50, max_rows=10)
+            equal()
+            store.put(entries[60:])
+            equal()
+            store.seal_to(110, max_rows=30)
+            equal()
+            first = store.hot.segments()[0]
+            with store.hot.writing() as db:
+                db.execute(SQL["core_gone"], (first.first,))
+                db.execute(SQL["drop_few"], (first.first, first.past))
+            equal()
+
+
+def test_counts_are_those_of_the_entries(tmp_path: Path) -> None:
+    """By hand: three alerts of one rule and one of another, half of them sealed."""
+    rules = ["a", "b", "a", "a"]
+    with store_in(tmp_path) as store:
+        store.put([made(n, rule=rule, terms=b"\1" * 32) for n, rule in enumerate(rules)])
+        store.seal_to(2)
+        with Queries(store.folder) as queries:
+            for _ in range(2):
+                assert queries.run("count", kind="alert").rows == [(4,)]
+                assert queries.run("count_by_rule", kind="alert").rows == [("a", 3), ("b", 1)]
+            store.put([made(9, rule="b", terms=b"\1" * 32)])
+            assert queries.run("count_by_rule", kind="alert").rows == [("a", 3), ("b", 2)]
+
+
+def test_an_alert_that_gets_a_label_is_in_the_counts_of_labels_wherever_it_lies(
+    tmp_path: Path,
+) -> None:
+    alerts = [made(n, rule="ab"[n % 2]) for n in range(6)]
+    with store_in(tmp_path) as store:
+        store.put(alerts)
+        store.seal_to(4)
+        with Queries(store.folder) as queries:
+            assert queries.run("labels_by_rule", kind="alert").rows == []
+            for n, verdict in ((0, "true"), (1, "false"), (5, "true")):
+                about = {"about": alerts[n].id, "verdict": verdict, "actor": "reviewer:1"}
+                store.put([made(20 + n, "label", **about)])
+            found = queries.run("labels_by_rule", kind="alert").rows
+            assert found == [("a", "true", 1, 0), ("b", "false", 1, 0), ("b", "true", 1, 0)]
+            assert queries.run("count_by_verdict", kind="alert").rows == [("true", 2), ("false", 1)]
