@@ -12,6 +12,7 @@ from dosimeter.detectors.findings import InputError
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 """Asymmetric ones alone: with a shared secret, whoever can check a token can also make one."""
+ROLES = ("viewer", "reviewer", "author", "approver", "auditor", "operator")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -41,6 +42,13 @@ class OidcConfig:
             raise InputError.at("pages.oidc.algorithms", said, f"one of {', '.join(ALGORITHMS)}")
         if not (self.issuer and self.audience):
             raise InputError.at("pages.oidc", "lacks `issuer` or `audience`", "both are checked")
+        for said, role in self.roles.items():
+            if role not in ROLES:
+                hint = f"one of {', '.join(ROLES)}"
+                raise InputError.at("pages.oidc.roles", f"`{said}` means `{role}`, no role", hint)
+        if isinstance(self.jwks, Path) and not self.jwks.is_file():
+            hint = "the file with the public keys of the provider, or its https:// URL"
+            raise InputError.at("pages.oidc.jwks", f"there is no file `{self.jwks}`", hint)
         if isinstance(self.jwks, str):
             parts = urlsplit(self.jwks)
             near = parts.scheme == "http" and parts.hostname in LOOPBACK

@@ -6,14 +6,15 @@ the part's own. The pages run in a thread with connections of their own; nothing
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dosimeter.monitor.audit.erasure.erase import Eraser
 from dosimeter.monitor.audit.store.anchoring import build_anchors
@@ -34,7 +35,14 @@ from dosimeter.monitor.feed.items import Batch, FeedAway
 from dosimeter.monitor.feed.ledger_feed import LedgerFeed
 from dosimeter.monitor.sinks.config import KafkaConfig
 
+if TYPE_CHECKING:
+    from dosimeter.monitor.answers.serve import Pages
+
 IDLE_S, RETRY_S, REST_S = 0.5, 5.0, 10.0
+PAGES_AGAIN_S = 10.0
+"""Before pages whose address is taken are tried again."""
+LOOPING_NS = 600 * 10**9
+"""A start so soon after one that nothing came after is the same trouble, and told once."""
 PART = 500
 GROUP = "dosimeter-history"
 log = logging.getLogger(__name__)
@@ -48,6 +56,7 @@ class History:
     ) -> None:
         """Raises StoreError, StoreStalled, KeysError, AlreadyWriting, LogError, NoteError, OSError."""
         self._config, self._settings, self._now_ns = config, settings, now_ns
+        self.pages_error: str | None = None
         self.folder = HistoryFolder(config.history_path).make()
         self.hot = HotStore(self.folder.hot)
         self.keys = KeyStore(self.folder.keys)
@@ -80,7 +89,8 @@ class History:
             },
             "anchors": sorted(self.keeper.anchored),
         }
-        self.appender.append([Entry("restart", own_id(now_ns), now_ns, fields=said)])
+        if not self._told_just_now(said, now_ns):
+            self.appender.append([Entry("restart", own_id(now_ns), now_ns, fields=said)])
         for intent in self.eraser.unfinished():
             try:
                 self.eraser.finish(intent)
@@ -90,6 +100,15 @@ class History:
                     intent.id,
                     error,
                 )
+
+    def _told_just_now(self, said: Mapping[str, Any], now_ns: int) -> bool:
+        """Whoever cannot stay up starts again and again: that is not to fill the log."""
+        size = self.hot.size
+        for _, leaf in self.hot.leaves(max(0, size - 1), size):
+            last = json.loads(leaf)
+            recent = 0 <= now_ns - int(last["time_ns"]) < LOOPING_NS
+            return recent and last["kind"] == "restart" and last["keep"] == said["keep"]
+        return False
 
     @property
     def cursor(self) -> Any:
@@ -112,6 +131,7 @@ class History:
             "ingest": asdict(self.ingest.counts),
             "log": self.keeper.status(),
             "verified": self.tidying.status(),
+            "pages": self.pages_error or "open",
         }
 
     def close(self) -> None:
@@ -206,17 +226,12 @@ def run_history(
 ) -> dict[str, Any]:
     """Until `stop` is set; with `once`, until all that is there is taken in and signed. Returns what was done.
 
-    Raises what `History` does, ServeError, and with `once` FeedAway: nobody can say then that it was all.
+    Raises what `History` does, and with `once` FeedAway: nobody can say then that it was all.
     """
     settings = config.history or HistoryConfig()
     history = History(config, settings)
-    served = None
+    site = _Site(config, settings, history, ready) if not once else None
     try:
-        if not once:
-            from dosimeter.monitor.answers.serve import Pages
-
-            served = Pages(config, settings, history.status)
-            ready(served.start())
         feed: Feed = (
             FromLedger(config, settings, history)
             if settings.kafka is None
@@ -224,6 +239,8 @@ def run_history(
         )
         with closing(feed):
             while not stop.is_set():
+                if site is not None:
+                    site.open()
                 worked = _turn(history, feed, stop, wait=not once)
                 if once and not worked and not feed.owes:
                     break
@@ -233,9 +250,49 @@ def run_history(
         history.keeper.turn(now=True)
         return history.status()
     finally:
-        if served is not None:
-            served.stop()
+        if site is not None:
+            site.close()
         history.close()
+
+
+class _Site:
+    """The pages, opened as soon as they can be: history is kept whether they are or not."""
+
+    def __init__(
+        self,
+        config: Config,
+        settings: HistoryConfig,
+        history: History,
+        ready: Callable[[str], None],
+    ) -> None:
+        self._config, self._settings = config, settings
+        self._history, self._ready = history, ready
+        self._pages: Pages | None = None
+        self._next = 0.0
+
+    def open(self) -> None:
+        """Does nothing where they are open, or were tried just now."""
+        from dosimeter.monitor.answers.serve import Pages
+        from dosimeter.monitor.pages.serve import ServeError
+
+        if self._pages is not None or time.monotonic() < self._next:
+            return
+        pages = Pages(self._config, self._settings, self._history.status)
+        try:
+            link = pages.start()
+        except ServeError as error:
+            pages.stop()
+            if self._history.pages_error is None:
+                log.error("history is kept, its pages are not shown: %s", error)
+            self._history.pages_error = str(error)
+            self._next = time.monotonic() + PAGES_AGAIN_S
+            return
+        self._pages, self._history.pages_error = pages, None
+        self._ready(link)
+
+    def close(self) -> None:
+        if self._pages is not None:
+            self._pages.stop()
 
 
 def _rest(history: History, feed: Feed, stop: threading.Event) -> None:

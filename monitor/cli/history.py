@@ -36,13 +36,19 @@ def add_parser(subparsers: Any) -> None:
     history.add_argument("--data-dir", type=Path, metavar="DIR", help="instead of the file's")
     history.add_argument(
         "--port",
-        type=int,
+        type=_port,
         metavar="N",
         help="of the pages, instead of the file's (default 7788; 0: any free one)",
     )
     history.add_argument("--once", action="store_true", help="take in what is there, sign, and end")
     history.add_argument("--json", action="store_true", help="say at the end what was done")
     history.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"`{text[:40]}` is no port: 0 to 65535")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,13 +74,12 @@ def run(args: argparse.Namespace) -> int:
 
     os.nice(NICE)
     if settings.ship is not None:
-        return _ship(config, settings)
+        return _ship(config, settings, once=args.once)
     from dosimeter.monitor.audit.service import run_history
     from dosimeter.monitor.audit.store.hot import StoreError, StoreStalled
     from dosimeter.monitor.audit.store.keys import KeysError
     from dosimeter.monitor.feed.items import FeedAway
     from dosimeter.monitor.history.lock import AlreadyWriting
-    from dosimeter.monitor.pages.serve import ServeError
     from dosimeter.monitor.tlog.note import NoteError
     from dosimeter.monitor.tlog.writer import LogError
 
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         done = run_history(config, stop_on_signals(), once=args.once, ready=ready)
-    except (StoreStalled, AlreadyWriting, FeedAway, ServeError, OSError) as error:
+    except (StoreStalled, AlreadyWriting, FeedAway, OSError) as error:
         print(f"dosimeter history: {error}", file=sys.stderr)
         return ENVIRONMENT
     except (StoreError, KeysError, LogError, NoteError) as error:
@@ -94,8 +99,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ship(config: Config, settings: HistoryConfig) -> int:
+def _ship(config: Config, settings: HistoryConfig, *, once: bool) -> int:
     from dosimeter.monitor.feed.cursor_file import CursorError
+    from dosimeter.monitor.feed.items import FeedAway
     from dosimeter.monitor.feed.shipper import ShipConfig, ship
     from dosimeter.monitor.history.ledger import LedgerError
     from dosimeter.monitor.history.lock import AlreadyWriting
@@ -106,9 +112,12 @@ def _ship(config: Config, settings: HistoryConfig) -> int:
     wanted = ShipConfig(
         config.ledger_path, store, config.history_cursor_path, settings.ship, settings.name
     )
+    if once and not config.ledger_path.exists():
+        print(f"dosimeter history: {config.ledger_path}: no ledger here", file=sys.stderr)
+        return ENVIRONMENT
     try:
-        ship(wanted, stop_on_signals())
-    except (AlreadyWriting, OSError) as error:
+        ship(wanted, stop_on_signals(), once=once)
+    except (AlreadyWriting, FeedAway, OSError) as error:
         print(f"dosimeter history: {error}", file=sys.stderr)
         return ENVIRONMENT
     except (CursorError, LedgerError) as error:

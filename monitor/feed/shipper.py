@@ -170,14 +170,15 @@ def ship(
     config: ShipConfig,
     stop: threading.Event,
     *,
+    once: bool = False,
     connect: Connect = build_producer,
     time_ns: Callable[[], int] = time.time_ns,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> None:
     """Send until `stop` is set, then what is left for at most `drain_s`, and the last word. Blocks.
 
-    A ledger or a broker that is away is waited for. Raises AlreadyWriting when another process has the store,
-    CursorError, LedgerError.
+    once: until all that is there is sent; a ledger or a broker that is away, which otherwise is waited for, raises
+    FeedAway then. Raises AlreadyWriting when another process has the store, CursorError, LedgerError.
     """
     config.store.parent.mkdir(parents=True, exist_ok=True)
     lock = WriterLock(config.store)
@@ -193,7 +194,9 @@ def ship(
             connect=connect,
         )
         try:
-            while not stop.is_set():
+            while once and not stop.is_set() and shipper.step(time_ns()):
+                pass
+            while not once and not stop.is_set():
                 stop.wait(_pause(shipper, config, backoff, time_ns()))
             with suppress(FeedAway):  # what is left is in the ledger, and sent at the next start
                 deadline = time.monotonic() + config.drain_s

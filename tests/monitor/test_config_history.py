@@ -116,6 +116,11 @@ def test_a_sidecar_of_a_fleet_ships_and_keeps_none(tmp_path: Path) -> None:
         ("{pages: {public-url: 'https://a'}}", "nobody says who may read"),
         ("{pages: {oidc: {issuer: a, audience: b, jwks: 'http://far/jwks'}}}", "is not safe"),
         ("{pages: {oidc: {issuer: a, jwks: 'https://c'}}}", "audience"),
+        ("{pages: {oidc: {issuer: a, audience: b, jwks: keys.json}}}", "there is no file"),
+        (
+            "{pages: {oidc: {issuer: a, audience: b, jwks: 'https://c', roles: {ops: operater}}}}",
+            "`ops` means `operater`, no role",
+        ),
     ],
 )
 def test_a_slip_is_refused_at_its_place(history: str, words: str, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from dosimeter.detectors.findings import InputError
-from dosimeter.monitor.config_pages import OidcConfig, PagesConfig
+from dosimeter.monitor.audit.people import access
+from dosimeter.monitor.config_pages import ROLES, OidcConfig, PagesConfig
+from dosimeter.monitor.pages.access import Role
 
 OIDC = OidcConfig("https://id.example", "dosimeter", "https://id.example/keys")
 
@@ -36,3 +38,7 @@ def test_reading_the_configuration_loads_no_web_framework() -> None:
     code = "import sys, dosimeter.monitor.config_pages; print({'fastapi', 'jwt', 'jinja2'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_the_roles_that_may_be_given_are_those_that_there_are() -> None:
+    assert set(ROLES) == {str(role) for role in Role} == set(access.ROLES)

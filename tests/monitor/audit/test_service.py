@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from dosimeter.monitor.audit import service
 from dosimeter.monitor.audit.service import Feed, FromLedger, History, _turn, run_history
+from dosimeter.monitor.audit.store.folder import HistoryFolder
+from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.audit.store.keys import KeysError
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import Config
+from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.feed.items import Batch, FeedAway
 
 
@@ -64,3 +70,46 @@ def test_once_through_a_feed_that_cannot_be_read_is_an_error_and_not_all_there_i
     monkeypatch.setattr("dosimeter.monitor.service.stop_on_signals", lambda: threading.Event())
     assert main(["history", "--once", "--data-dir", str(tmp_path)]) == 3
     assert "no broker answers" in capsys.readouterr().err
+
+
+def kinds_in(root: Path) -> list[str]:
+    with HotStore(HistoryFolder(root).hot, read_only=True) as hot:
+        return [json.loads(leaf)["kind"] for _, leaf in hot.leaves(0, hot.size)]
+
+
+def test_starts_that_nothing_comes_of_are_told_once_and_a_later_one_again(tmp_path: Path) -> None:
+    """A process that cannot stay up wrote an entry at every start, every few seconds."""
+    now = [1_800_000_000 * 10**9]
+    config = Config(data_dir=tmp_path)
+    for after_s in (0, 3, 5, 700):
+        now[0] += after_s * 10**9
+        History(config, HistoryConfig(), now_ns=lambda: now[0]).close()
+    assert kinds_in(config.history_path) == ["restart", "restart"]
+
+
+def test_history_is_kept_while_the_address_of_its_pages_is_taken_and_then_they_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port that somebody else had stopped the taking in, for pages came first."""
+    monkeypatch.setattr(service, "PAGES_AGAIN_S", 0.0)
+    stop, links, said = threading.Event(), list[str](), list[str]()
+    read = FromLedger.read
+
+    def looked(self: FromLedger) -> Batch:
+        if taken.fileno() >= 0:
+            said.append(self._history.status()["pages"])
+            taken.close()
+        elif links:
+            stop.set()
+        return read(self)
+
+    monkeypatch.setattr(FromLedger, "read", looked)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = HistoryConfig(port=taken.getsockname()[1])
+        config = Config(data_dir=tmp_path, history=settings)
+        done = run_history(config, stop, ready=links.append)
+    assert "address already in use" in said[0]
+    assert len(links) == 1
+    assert done["pages"] == "open"

@@ -297,3 +297,22 @@ def test_brokers_that_are_away_are_waited_for(
     assert len(tries) == 3
     assert [one.seq for one in topic.items if isinstance(one, Alert)] == [1]
     assert json.loads((tmp_path / "ship.json").read_bytes())["seq"] == 1
+
+
+def test_once_sends_what_is_there_and_ends_or_says_that_it_could_not(
+    path: Path, ledger: Ledger, topic: Topic, clock: Clock, hit_of: HitOf, tmp_path: Path
+) -> None:
+    """It went on for ever: `--once` was not looked at where a sidecar ships."""
+    ledger.append([hit_of(n) for n in range(1, 9)])
+    config = ShipConfig(
+        path, tmp_path / "ship.json", tmp_path / "history.cursor", KAFKA, "pod-1", batch=3
+    )
+    ship(config, threading.Event(), once=True, connect=topic.connect, time_ns=clock)
+    assert [one.seq for one in topic.items if isinstance(one, Alert)] == list(range(1, 9))
+
+    def away(_: KafkaConfig) -> Topic:
+        raise KafkaTimeoutError("no brokers")
+
+    ledger.append([hit_of(9)])
+    with pytest.raises(FeedAway, match="no brokers"):
+        ship(config, threading.Event(), once=True, connect=away, time_ns=clock)
