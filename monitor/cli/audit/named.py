@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -20,6 +21,7 @@ from dosimeter.monitor.cli.screen import Screen, plain, table
 
 EPOCH = date(1970, 1, 1).toordinal()
 SHORT_ID = 16
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def show_list(args: argparse.Namespace) -> int:
@@ -141,10 +143,17 @@ def draw(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
 
 
 def _given(written: list[str]) -> dict[str, str]:
+    from dosimeter.monitor.audit.queries.named_queries import PARAMETERS
+
     found = {}
     for one in written:
         name, equals, value = one.partition("=")
         if not equals or not name:
             raise Usage(f"--set: `{plain(one)[:80]}` is not NAME=VALUE\n  hint: --set day=20000")
+        if PARAMETERS.get(name) in ("id", "ids") and _ID.fullmatch(value) is None:
+            hint = "32 hex characters, as --json shows them"
+            if name in arguments.FILTERS:
+                hint = f"--{name} NAME for a name, or {hint}"
+            raise Usage(f"--set: `{plain(one)[:80]}` is no id\n  hint: {hint}")
         found[name] = value
     return found

@@ -123,6 +123,7 @@ def test_query_writes_each_form_with_its_summary_on_stderr(run: Run, tmp_path: P
         (["query", "--set", "a=b"], "--set: there is nothing to set"),
         (["query", "--name", "nope"], "there is no query `nope`\n  hint: access,"),
         (["query", "--name", "count", "--set", "x"], "--set: `x` is not NAME=VALUE"),
+        (["query", "--name", "alerts", "--set", "tenant=x"], "--set: `tenant=x` is no id"),
         (["show", "019ca6b2", "--reason", "x"], "--reason: without --text nothing needs one"),
         (["verify", "--anchors"], "--anchors: nothing says where they are"),
         (["reproduce"], "reproduce: an id or --all"),
