@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,6 +33,7 @@ from dosimeter.monitor.tlog.reader import LogUnreadable
 
 COLUMNS = {"user": "subject", "tenant": "tenant", "conversation": "conversation"}
 ROWS = 50
+MOST_DAYS = 62
 COUNTED = ("idx", "id", "kind", "time_ns", "tenant", "subject", "conversation", "rule", "severity")
 """What the counts of a case need."""
 DECIDED = ("alert", "digest", "count", "absent", "shift")
@@ -92,9 +93,8 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None
 
 def find(asked: Asked, alert_id: str, reader: Reader) -> Found | None:
     """None where there is none for this reader, or the entry is of another kind: what people did is no alert."""
-    found = asked.found.get(
-        alert_id
-    )  # an entry never changes, and a page asks for its own several times
+    # An entry never changes, and a page asks for its own several times.
+    found = asked.found.get(alert_id)
     if found is None:
         with asked.alone() as history:
             try:
@@ -302,9 +302,8 @@ def case(
 ) -> shown.CaseView | None:
     """By the random id of a user, tenant or conversation."""
     params = {"kind": "alert", COLUMNS[by]: subject_id, **asked.own(reader)}
-    columns = (
-        COUNTED if by == "tenant" else LISTED
-    )  # the alerts of a tenant are many, and its newest found fast
+    # The alerts of a tenant are many, and its newest found fast.
+    columns = COUNTED if by == "tenant" else LISTED
     with asked.history.queries.narrowed(columns, **params) as of:
         (total,) = dicts(of.run("people"))
         if not total["n"]:
@@ -329,8 +328,17 @@ def case(
         by_severity=dict(by_severity.most_common()),
         verdicts={r["verdict"] or "none": r["n"] for r in by_verdict},
         days=_days(by_day),
+        weeks=_weeks(by_day),
         rows=tuple(row_of(asked, row) for row in listed),
     )
+
+
+def _weeks(rows: Sequence[Mapping[str, Any]]) -> tuple[shown.Day, ...]:
+    """The same by week, each under its Monday, where there are more days than a page can hold; else none."""
+    if len({row["day"] for row in rows}) <= MOST_DAYS:
+        return ()
+    monday = [row["day"] - (row["day"] + 3) % 7 for row in rows]  # 1970 began on a Thursday
+    return _days({**row, "day": day} for row, day in zip(rows, monday, strict=True))
 
 
 def days(asked: Asked, zone: str, **params: Any) -> tuple[shown.Day, ...]:

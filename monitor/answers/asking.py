@@ -35,12 +35,8 @@ class Asked:
     status: Status
     now_ns: Callable[[], int]
     lock: threading.RLock = field(default_factory=threading.RLock)
-    weeks: dict[int, Watched] = field(
-        default_factory=dict
-    )  # by the minute in which it was asked for
-    found: dict[str, Found] = field(
-        default_factory=dict
-    )  # the entry that was asked for last, by its whole id
+    weeks: dict[int, Watched] = field(default_factory=dict)  # by the minute it was asked for
+    found: dict[str, Found] = field(default_factory=dict)  # the entry asked for last, by its id
 
     @property
     def archive(self) -> Path:

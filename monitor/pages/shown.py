@@ -280,7 +280,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class CaseView:
-    """Everything of one user, tenant or conversation, by its random id. rows: the newest."""
+    """Everything of one user, tenant or conversation, by its random id. rows: the newest.
+
+    weeks: the counts of `days` by week, each under its first day, where a page holds no more days; else empty.
+    """
 
     by: By
     id: str
@@ -294,6 +297,7 @@ class CaseView:
     verdicts: dict[str, int]
     days: tuple[Day, ...]
     rows: tuple[Row, ...]
+    weeks: tuple[Day, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

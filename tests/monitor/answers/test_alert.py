@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from dosimeter.monitor.answers.alert import _weeks
 from dosimeter.monitor.audit.erasure.erase import Eraser
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.people.access import Actor
 from dosimeter.monitor.audit.store.hot import StoreStalled
 from dosimeter.monitor.config_pages import PagesConfig
+from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.app import make_app
 from dosimeter.monitor.pages.source import AccessRefused, QueueFilter, Reader
 from tests.monitor.answers.answers_scene import (
@@ -170,3 +172,20 @@ def test_an_entry_that_is_no_alert_is_not_shown_as_one(scene: Answers) -> None:
     entry = scene.accesses()[-1]
     assert scene.source.alert(entry["id"], ALL) is None
     assert scene.source.label(entry["id"], "true", "", "", ALL) is None
+
+
+def test_many_days_are_shown_by_week_and_few_are_not() -> None:
+    """Monday 5 January 2026 is day 20,458 since 1970; the Sunday before belongs to the week of 29 December."""
+    few = [{"day": 20_457 + n, "severity": "high", "n": 1} for n in range(62)]
+    assert _weeks(few) == ()
+    weeks = _weeks(
+        [
+            *few,
+            {"day": 20_457, "severity": "low", "n": 4},
+            {"day": 20_600, "severity": "low", "n": 2},
+        ]
+    )
+    assert weeks[0] == shown.Day("2025-12-29", {"high": 1, "low": 4})
+    assert weeks[1] == shown.Day("2026-01-05", {"high": 7})
+    assert weeks[-1] == shown.Day("2026-05-25", {"low": 2})
+    assert sum(sum(week.counts.values()) for week in weeks) == 62 + 6
