@@ -5,7 +5,7 @@ UNIT = $(V) -m pytest -m "not parts" -n 2 --dist worksteal -p no:schemathesis -o
 export MYPYPATH := .links
 
 .DEFAULT_GOAL := help
-.PHONY: equality fuzz-rules reader bench-detectors help screenshots setup setup-vllm run demo-once test test-unit check format bench chaos fuzz lab clean distclean
+.PHONY: equality fuzz-rules reader bench-detectors help screenshots setup setup-collector setup-kafka setup-prometheus setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -20,14 +20,26 @@ setup-vllm: .venv-vllm/.ready ## install vLLM for the CPU into .venv-vllm (says 
 .venv-vllm/.ready: pyproject.toml deploy/vllm/setup.sh deploy/vllm/requirements.txt
 	@PY="$(PY)" sh deploy/vllm/setup.sh
 
+setup-kafka: ## put Apache Kafka into .kafka, for the tests (says first how large it is; needs Java and Maven)
+	@sh deploy/kafka/apache.sh
+
+setup-collector: ## build an OpenTelemetry Collector into .collector, for the tests (says first how long; needs Go)
+	@sh deploy/otel-collector/build.sh
+
+setup-prometheus: ## build Prometheus and promtool into .prometheus, for the tests (says first how long; needs Go)
+	@sh deploy/prometheus/build.sh
+
 run: setup ## the product at its main job: a real server watched, alerts read back; MODEL=folder for yours
 	@$(V) -m dosimeter.monitor.cli.main demo $(if $(MODEL),--model "$(MODEL)")
 
 demo-once: setup ## the same, once through, as JSON
 	@$(V) -m dosimeter.monitor.cli.main demo --once --json
 
-test: setup ## all tests: the unit tier, then those that start real parts; installs vLLM where it can
+test: setup ## all tests: the unit tier, then those that start real parts; installs vLLM, Apache Kafka and a Collector where it can
 	@$(MAKE) --no-print-directory setup-vllm || echo "test: no vLLM on this machine; its tests are listed as not shown"
+	@$(MAKE) --no-print-directory setup-kafka || echo "test: no Apache Kafka on this machine; its tests are listed as not shown"
+	@$(MAKE) --no-print-directory setup-collector || echo "test: no Collector on this machine; its tests are listed as not shown"
+	@$(MAKE) --no-print-directory setup-prometheus || echo "test: no Prometheus on this machine; its tests are listed as not shown"
 	@$(UNIT)
 	@$(V) -m pytest -m parts
 
@@ -50,6 +62,9 @@ bench: setup ## the figures we state, against their goals (about six minutes)
 
 chaos: setup ## every way we know to blind the monitor, tried on a stage of its own (about 6 minutes)
 	@$(V) -m dosimeter.monitor.cli.main chaos blind
+
+chaos-kill: setup ## kill -9 in the middle of faults, and nothing lost; RUNS=1000 takes most of an hour
+	@$(V) -m dosimeter.monitor.cli.main chaos kill --runs $(or $(RUNS),1000)
 
 fuzz: setup ## coverage-guided attacks from the kept corpus, a minute each; TARGET=rules SECONDS=300
 	@$(V) -c 'import atheris' 2>/dev/null || $(V) -m pip install --disable-pip-version-check -q -e '.[fuzz]'
@@ -81,4 +96,4 @@ clean: ## remove run data and caches
 	@find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environment
-	@rm -rf .venv .venv-vllm .links *.egg-info
+	@rm -rf .venv .venv-vllm .kafka .collector .prometheus .links *.egg-info

@@ -26,6 +26,7 @@ VERSION = 1
 SAMPLE = re.compile(r"1 in ([1-9][0-9]{0,5})")
 LEAST_DAYS = 2
 """Of the ledger: two of the longest windows whose digest may be owed after a restart."""
+QUOTA = re.compile(r"([1-9][0-9]{0,5}) GiB")
 KEEP = re.compile(r"([1-9][0-9]{0,3}) days?")
 T = TypeVar("T")
 
@@ -48,9 +49,10 @@ class ArchiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class LedgerConfig:
-    """How long alerts stay in the ledger, once everyone who reads it has them."""
+    """How long alerts stay in the ledger, once everyone who reads it has them. quota: of its file, in bytes."""
 
     days: int = 30
+    quota: int | None = None  # the end of the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,20 +207,22 @@ def _archive(node: Node, reader: Reader) -> ArchiveConfig:
 
 
 def _ledger(node: Node, reader: Reader) -> LedgerConfig:
-    keys, default = reader.mapping(node, ("keep",)), LedgerConfig()
-    text = reader.text(keys["keep"]) if "keep" in keys else None
-    if text is None:
-        return default
-    found = KEEP.fullmatch(text)
-    if found is None:
-        message = f"`{visible(text)}` is no value of `keep`"
-        reader.error(keys["keep"], message, f"write `{default.days} days`")
-    elif int(found[1]) < LEAST_DAYS:
-        message = f"`{visible(text)}` is too short: a restart reads back further than that"
+    keys, default = reader.mapping(node, ("keep", "quota")), LedgerConfig()
+
+    def number(name: str, pattern: re.Pattern[str], example: str) -> int | None:
+        text = reader.text(keys[name]) if name in keys else None
+        found = None if text is None else pattern.fullmatch(text)
+        if text is not None and found is None:
+            message = f"`{visible(text)}` is no value of `{name}`"
+            reader.error(keys[name], message, f"write `{example}`")
+        return None if found is None else int(found[1])
+
+    days, gib = number("keep", KEEP, f"{default.days} days"), number("quota", QUOTA, "20 GiB")
+    if days is not None and days < LEAST_DAYS:
+        written = visible(keys["keep"].written)
+        message = f"`{written}` is too short: a restart reads back further than that"
         reader.error(keys["keep"], message, f"write `{LEAST_DAYS} days` or more")
-    else:
-        return LedgerConfig(int(found[1]))
-    return default
+    return LedgerConfig(days or default.days, None if gib is None else gib << 30)
 
 
 def _telemetry(node: Node, reader: Reader) -> str | None:

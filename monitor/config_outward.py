@@ -7,19 +7,29 @@ The rest of the file is `config.py`; what a sink or a confirmer does with its se
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
 from dosimeter.monitor.confirm.config import ConfirmerConfig
-from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig, StdoutConfig
+from dosimeter.monitor.sinks.config import (
+    AlertmanagerConfig,
+    KafkaConfig,
+    OtlpConfig,
+    SinkConfig,
+    StdoutConfig,
+    WebhookConfig,
+)
 from dosimeter.rules.policy import CONFIRMER
 
 CALL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def read_url(node: Node, reader: Reader) -> str | None:
@@ -36,6 +46,8 @@ def read_sinks(
         "kafka": lambda value: read_kafka(value, reader, KafkaConfig()),
         "otlp": lambda value: read_otlp(value, reader),
         "stdout": lambda value: _stdout(value, reader, path),
+        "webhook": lambda value: _webhook(value, reader, path),
+        "alertmanager": lambda value: _alertmanager(value, reader, path),
     }
     found = reader.mapping(node, tuple(readers))
     return tuple(readers[name](value) for name, value in found.items())
@@ -66,6 +78,76 @@ def read_otlp(node: Node, reader: Reader) -> OtlpConfig:
         if name in keys:
             changes[name] = read_texts(keys[name], reader)
     return OtlpConfig(**changes)
+
+
+def _webhook(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> WebhookConfig:
+    known = ("url", "secret", "headers", "ca", "timeout")
+    keys = reader.mapping(node, known, required=("url",))
+    url = _own_url(keys["url"], reader) if "url" in keys else None
+    host = urlsplit(url).hostname if url else None
+    if url and not url.startswith("https://") and host not in LOOPBACK:
+        # What it is sent has labels of users.
+        hint = "`https://…`, or a proxy of this pod at `http://127.0.0.1:…`"
+        reader.error(
+            keys["url"], f"`{visible(host or '')}` would be sent alerts in the clear", hint
+        )
+    return WebhookConfig(
+        url=url or "",
+        secret=path(keys["secret"]) if "secret" in keys else None,
+        headers=read_texts(keys["headers"], reader) if "headers" in keys else {},
+        ca=path(keys["ca"]) if "ca" in keys else None,
+        timeout_s=_timeout_s(keys, reader, WebhookConfig().timeout_s),
+    )
+
+
+def _alertmanager(
+    node: Node, reader: Reader, path: Callable[[Node], Path | None]
+) -> AlertmanagerConfig:
+    known = ("url", "hold", "tenants", "routes", "link", "headers", "ca", "timeout")
+    keys = reader.mapping(node, known, required=("url",))
+    link = read_url(keys["link"], reader) if "link" in keys else None
+    if link is not None and "{event_id}" not in link:
+        hint = "write `https://history.example/alerts/{event_id}`"
+        reader.error(keys["link"], "`link` leads to no alert: it has no `{event_id}`", hint)
+    hold_s = reader.integer(keys["hold"], 1, 86_400) if "hold" in keys else None
+    lists = {
+        name: tuple(text for item in reader.items(keys[name]) if (text := reader.text(item)))
+        for name in ("tenants", "routes")
+        if name in keys
+    }
+    return AlertmanagerConfig(
+        url=(_own_url(keys["url"], reader) if "url" in keys else None) or "",
+        hold_s=hold_s or AlertmanagerConfig().hold_s,
+        tenants=lists.get("tenants", ()),
+        routes=lists.get("routes", ()),
+        link=link,
+        headers=read_texts(keys["headers"], reader) if "headers" in keys else {},
+        ca=path(keys["ca"]) if "ca" in keys else None,
+        timeout_s=_timeout_s(keys, reader, AlertmanagerConfig().timeout_s),
+    )
+
+
+def _own_url(node: Node, reader: Reader) -> str | None:
+    """One that we connect to ourselves: a host in it, and no password, which would stand in every message."""
+    url = read_url(node, reader)
+    if url is None or not url.startswith(("http://", "https://")):
+        return None
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0 and not parts.fragment
+    except ValueError:
+        whole = False
+    if not whole or " " in url or not url.isascii():
+        reader.error(node, f"`{visible(url)[:80]}` is not a whole URL", "`https://host:port/path`")
+        return None
+    if parts.username is not None:
+        reader.error(node, "a password stands in the URL", "send it under `headers`: authorization")
+        return None
+    return url
+
+
+def _timeout_s(keys: Mapping[str, Node], reader: Reader, default: float) -> float:
+    return float((reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None) or default)
 
 
 def _stdout(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> SinkConfig:

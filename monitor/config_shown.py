@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from dosimeter.detectors.strict_yaml import dump
-from dosimeter.monitor.config import VERSION, ArchiveConfig, Config
+from dosimeter.monitor.config import VERSION, ArchiveConfig, Config, LedgerConfig
 from dosimeter.monitor.config_history import as_plain
 from dosimeter.monitor.confirm.config import ConfirmerConfig
-from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig
+from dosimeter.monitor.sinks.config import (
+    AlertmanagerConfig,
+    KafkaConfig,
+    OtlpConfig,
+    SinkConfig,
+    WebhookConfig,
+)
+from dosimeter.monitor.sinks.http import origin
 
 HIDDEN = "(hidden)"
 S = TypeVar("S", bound=SinkConfig)
@@ -28,6 +35,11 @@ def without_secrets(config: Config) -> Config:
             return replace(sink, security=dict.fromkeys(sink.security, HIDDEN))
         if isinstance(sink, OtlpConfig):
             return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
+        if isinstance(sink, AlertmanagerConfig):
+            return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
+        if isinstance(sink, WebhookConfig):
+            url = f"{origin(sink.url)}/{HIDDEN}"  # its path may be a credential
+            return replace(sink, url=url, headers=dict.fromkeys(sink.headers, HIDDEN))
         return sink
 
     history = config.history
@@ -71,6 +83,24 @@ def as_yaml(config: Config) -> str:
                 "headers": dict(one.headers),
                 "resource": dict(one.resource),
             }
+        if isinstance(one, WebhookConfig):
+            return "webhook", {
+                "url": one.url,
+                "headers": dict(one.headers),
+                "timeout": int(one.timeout_s),
+                **files(secret=one.secret, ca=one.ca),
+            }
+        if isinstance(one, AlertmanagerConfig):
+            return "alertmanager", {
+                "url": one.url,
+                "hold": one.hold_s,
+                "tenants": list(one.tenants),
+                "routes": list(one.routes),
+                "headers": dict(one.headers),
+                "timeout": int(one.timeout_s),
+                **({} if one.link is None else {"link": one.link}),
+                **files(ca=one.ca),
+            }
         return "stdout", {} if one.path is None else {"path": where(one.path)}
 
     def confirmer(one: ConfirmerConfig) -> dict[str, object]:
@@ -82,8 +112,15 @@ def as_yaml(config: Config) -> str:
         """The same from whatever folder the printed file is read."""
         return str(path.absolute())
 
+    def files(**paths: Path | None) -> dict[str, str]:
+        return {name: where(path) for name, path in paths.items() if path is not None}
+
     def archive(one: ArchiveConfig) -> dict[str, str]:
         return {"sample": f"1 in {one.one_in}", "keep": f"{one.days} days"}
+
+    def ledger(one: LedgerConfig) -> dict[str, str]:
+        quota = {} if one.quota is None else {"quota": f"{one.quota >> 30} GiB"}
+        return {"keep": f"{one.days} days", **quota}
 
     return dump(
         {
@@ -95,7 +132,7 @@ def as_yaml(config: Config) -> str:
             "sinks": dict(sink(one) for one in config.sinks),
             "http": {"host": config.http.host, "port": config.http.port},
             "expect": config.expect,
-            "ledger": {"keep": f"{config.ledger.days} days"},
+            "ledger": ledger(config.ledger),
         }
         | ({"counted-by": config.counted_by} if config.counted_by != "sidecar" else {})
         | (

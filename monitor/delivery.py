@@ -200,16 +200,18 @@ def _sink_status(
     name: str, reader: LedgerReader, cursors: CursorStore, now_ns: int
 ) -> dict[str, Any]:
     count = cursors.conservation(name, reader)
-    position = cursors.position(name)
+    position, asked = cursors.position(name), cursors.asked_again(name)
     oldest_ns = reader.oldest_deliverable_ns(position.cursor)
     return {
         "accepted": count.accepted,
         "delivered": count.delivered,
         "dead": count.dead,
+        "replaying": asked,
         "withheld": count.withheld,
         "queued": count.queued,
         "missed": position.missed,
         "conserved": count.holds,
+        "unaccounted": count.unaccounted,
         "oldest_queued_s": 0.0 if oldest_ns is None else max(0, now_ns - oldest_ns) / 1e9,
         "retries": position.retries,
         "last_ack_ns": position.last_ack_ns,
@@ -228,7 +230,7 @@ def record_delivery(config: DeliveryConfig, telemetry: Telemetry | None) -> None
         log.warning("delivery counts not recorded: %s", error)
         return
     for name, sink in status["sinks"].items():
-        for outcome in ("accepted", "delivered", "dead", "withheld", "queued"):
+        for outcome in ("accepted", "delivered", "dead", "withheld", "queued", "unaccounted"):
             telemetry.record(f"dosimeter.delivery.{outcome}", sink[outcome], {"sink": name})
         telemetry.record("dosimeter.delivery.oldest.age", sink["oldest_queued_s"], {"sink": name})
     for name, one in status["confirm"].items():

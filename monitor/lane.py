@@ -22,6 +22,10 @@ from dosimeter.monitor.sinks.sink import Outcome, Result, Sink, retry
 
 log = logging.getLogger(__name__)
 
+FIRST = 4
+"""Alerts in the first send after a start or a failure; doubles with each that succeeds. A sink whose answers get lost
+may have had them all: the fewer are in doubt, the fewer arrive twice."""
+
 
 @dataclass
 class Backoff:
@@ -62,6 +66,7 @@ class Lane:
         self._ask = ask
         self._ledger, self._store, self._backoff = ledger, store, backoff
         self._poll_s, self._size, self._now_ns = poll_s, batch, now_ns
+        self._window = min(batch, FIRST)
         self._cursor = store.position(sink.name).cursor
         self._version: int | None = None
         self._batch: list[StoredAlert] = []
@@ -72,23 +77,50 @@ class Lane:
     def step(self) -> float:
         """Send what is next, or again. Returns seconds to wait before the next step; 0: none."""
         if not self._batch and not self._load():
-            return self._poll_s
+            return self._replay()
         if self._undecided:
             self._decide()
-        waiting = self._next()
-        again = []
-        for alert, outcome in zip(waiting, self._send(waiting), strict=True):
-            if outcome.result is Result.RETRY:
-                again.append(outcome)
-            else:
+        waiting = self._next()[: self._window]
+        outcomes = self._send(waiting)
+        for alert, outcome in zip(waiting, outcomes, strict=True):
+            if outcome.result is not Result.RETRY:
                 self._settled[alert.seq] = outcome
         moved = self._advance()
         if not waiting:
             return 0.0 if moved else self._poll_s
+        return self._patience(outcomes)
+
+    def _replay(self) -> float:
+        """Dead letters that somebody wants sent again go out when nothing else is there to send."""
+        letters = self._store.replays(self.sink.name, limit=self._window)
+        if not letters:
+            return self._poll_s
+        # A dead letter keeps no time of commit; that of its refusal is the nearest there is.
+        alerts = [StoredAlert(one.seq, one.event_id, one.core, True, one.at_ns) for one in letters]
+        outcomes = self._send(alerts)
+        answers = [
+            (alert.seq, outcome)
+            for alert, outcome in zip(alerts, outcomes, strict=True)
+            if outcome.result is not Result.RETRY
+        ]
+        if answers:
+            self._store.settle_replays(
+                self.sink.name,
+                delivered=[seq for seq, o in answers if o.result is Result.DELIVERED],
+                dead=[(seq, o.reason) for seq, o in answers if o.result is Result.DEAD],
+                now_ns=self._now_ns(),
+            )
+        return self._patience(outcomes)
+
+    def _patience(self, outcomes: Sequence[Outcome]) -> float:
+        """How long to wait after these, and a note of it where some have to be sent again."""
+        again = [outcome for outcome in outcomes if outcome.result is Result.RETRY]
         self.failing = bool(again)
         if not again:
             self._backoff.reset()
+            self._window = min(self._size, 2 * self._window)
             return 0.0
+        self._window = min(self._size, FIRST)
         self._store.fail(self.sink.name, again[0].reason, now_ns=self._now_ns())
         return self._backoff.next_s(max(outcome.after_s or 0.0 for outcome in again))
 

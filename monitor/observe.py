@@ -77,7 +77,11 @@ class Observer:
             record("dosimeter.files.lost", float(found[file]["lost"] is not None), {"file": file})
         record("dosimeter.clock.jumps", found["clock"]["jumps"])
         record("dosimeter.ledger.stalled", float(found["ledger"]["stalled"] is not None))
+        for name, size in (("disk.free", "free_bytes"), ("ledger.size", "ledger_bytes")):
+            if (value := found["disk"][size]) is not None:
+                record(f"dosimeter.{name}", value)
         if (archive := found["archive"]) is not None:
+            record("dosimeter.archive.stalled", float(archive["stalled"] is not None))
             for outcome, name in ARCHIVED.items():
                 record("dosimeter.archive.tokens", archive[name], {"outcome": outcome})
         for alert in found["alerts"]:

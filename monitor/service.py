@@ -33,6 +33,7 @@ from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
+from dosimeter.monitor.history.room import Room
 from dosimeter.monitor.history.spool import Spool
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver, SocketError
@@ -71,7 +72,8 @@ def run_line(
     receiver: Receiver | None = None
     recorder = Recorder()
     try:
-        ledger = Ledger(config.ledger_path)
+        room = Room(config.ledger_path, config.ledger.quota)
+        ledger = Ledger(config.ledger_path, quota=config.ledger.quota)
         rulebook = Rulebook(config.rules, config.calibrations)
         with LedgerReader(config.ledger_path) as reader:
             accounts = {account.epoch: account for account in reader.accounts()}
@@ -101,6 +103,7 @@ def run_line(
                 ledger=standing[1],
                 confirmers=[one.name for one in config.confirmers],
                 kept=chores.kept,
+                disk=room.status(),
             )
             return found | {"delivery": sinks_status(config)}
 
@@ -113,7 +116,7 @@ def run_line(
             ledger.close()
         return ENVIRONMENT
     if config.archive is not None:
-        _keep_scores(ArchiveFolder(config.archive_path), recorder, stop)
+        _keep_scores(ArchiveFolder(config.archive_path), recorder, room, stop)
     writer.start()
     rulebook.start()
     finish = _observe(config.telemetry, pipeline, read) if config.telemetry else lambda: None
@@ -190,12 +193,12 @@ def _drain(pipeline: Pipeline) -> bool:
     return committed
 
 
-def _keep_scores(folder: ArchiveFolder, recorder: Recorder, stop: Event) -> None:
+def _keep_scores(folder: ArchiveFolder, recorder: Recorder, room: Room, stop: Event) -> None:
     """Open the spool, or go on trying until `stop`: alerts need no archive."""
 
     def opened() -> bool:
         try:
-            spool = Spool(folder).start()
+            spool = Spool(folder, room=room.for_scores).start()
         except Exception as error:  # whatever it is, the line goes on
             if recorder.stalled is None:
                 log.error("scores are not kept, will try again: %s", error)

@@ -6,7 +6,7 @@ the first of them: whoever asks how many alerts there were also learns what was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ SILENT_S = 4.0
 """A tap beats once a second."""
 IDLE_S = 6.0
 """Requests are open and no step has come: longer than any step should take."""
+NO_DISK = dict.fromkeys(("free_bytes", "reserve_bytes", "ledger_bytes", "quota_bytes"))
 T = TypeVar("T")
 
 
@@ -36,6 +37,7 @@ def line_status(
     ledger: Standing | None = None,
     confirmers: Collection[str] = (),
     kept: Kept | None = None,
+    disk: Mapping[str, Any] = NO_DISK,
 ) -> dict[str, Any]:
     """The state of the line.
 
@@ -44,6 +46,7 @@ def line_status(
     socket, ledger  their files, to say if they are lost
     confirmers      those that the configuration sets up
     kept            what became of old alerts
+    disk            what is left of it
     """
     now_ns = pipeline.monotonic_ns()
     total = coverage(pipeline)
@@ -87,6 +90,7 @@ def line_status(
             "lost": socket.lost if socket is not None else None,
         },
         "archive": pipeline.recorder.status(),
+        "disk": dict(disk),
         "clock": {"jumps": pipeline.clock.jumps, "last_s": pipeline.clock.last_s},
     }
 

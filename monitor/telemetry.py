@@ -7,6 +7,7 @@ recorded per token.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,6 +119,27 @@ METRICS = {
             "1 while the ledger cannot commit and nothing is read from the wire",
         ),
         Metric(
+            "dosimeter.ledger.size",
+            Kind.GAUGE,
+            "By",
+            (),
+            "of the ledger's file",
+        ),
+        Metric(
+            "dosimeter.disk.free",
+            Kind.GAUGE,
+            "By",
+            (),
+            "what is left on the disk of the ledger",
+        ),
+        Metric(
+            "dosimeter.archive.stalled",
+            Kind.GAUGE,
+            "1",
+            (),
+            "1 while no scores are spooled: the disk takes none, or they give way to alerts",
+        ),
+        Metric(
             "dosimeter.archive.tokens",
             Kind.TOTAL,
             "{token}",
@@ -140,10 +162,10 @@ METRICS = {
         ),
         Metric(
             "dosimeter.delivery.dead",
-            Kind.TOTAL,
+            Kind.GAUGE,
             "{alert}",
             ("sink",),
-            "alerts the sink refused for what they are",
+            "alerts the sink refused for what they are; fewer again when they are replayed",
         ),
         Metric(
             "dosimeter.delivery.withheld",
@@ -158,6 +180,13 @@ METRICS = {
             "{alert}",
             ("sink",),
             "alerts accepted and not yet settled with the sink",
+        ),
+        Metric(
+            "dosimeter.delivery.unaccounted",
+            Kind.GAUGE,
+            "{alert}",
+            ("sink",),
+            "accepted - delivered - dead - withheld - queued: must be 0",
         ),
         Metric(
             "dosimeter.delivery.oldest.age",
@@ -252,8 +281,13 @@ class Telemetry:
 
 
 def service_resource(extra: Mapping[str, str]) -> Resource:
-    """Who is speaking, the same on metrics and log events."""
-    own = {"service.name": "dosimeter", "service.version": version("dosimeter")}
+    """Who is speaking, the same on metrics and log events. Without the instance (the pod, or the host), two sidecars
+    would write one series, each undoing the other's."""
+    own = {
+        "service.name": "dosimeter",
+        "service.version": version("dosimeter"),
+        "service.instance.id": socket.gethostname(),
+    }
     return Resource({**own, **extra})
 
 

@@ -238,6 +238,8 @@ class Writer:
                 if self.stalled is None:
                     log.error("%s", error)
                 self.stalled = error.reason if isinstance(error, LedgerStalled) else str(error)
+                if self._chores is not None and not self._stopping:
+                    self._chores.turn()  # what is old may be what is in the way
                 time.sleep(RETRY_S)
             else:
                 self.stalled = None

@@ -30,8 +30,23 @@ NEEDS_CHROMIUM = ["monitor/pages/test_browser.py", "acceptance/test_pages_days.p
 NEEDS_COMPILER = ["rules/test_native.py", "rules/test_reference.py"]
 NEEDS_GO = ["deploy/test_verify_go.py"]
 GO = shutil.which("go") is not None
+APACHE = Path(__file__).parent.parent / ".kafka"
+KAFKA = (APACHE / ".ready").is_file() and shutil.which("java") is not None
+NEEDS_KAFKA = ["monitor/sinks/test_kafka_apache.py", "monitor/sinks/test_kafka_cluster.py"]
+NEEDS_KCAT = ["monitor/sinks/test_kafka_kcat.py"]
+KCAT = shutil.which("kcat") is not None
+COLLECTOR = Path(__file__).parent.parent / ".collector" / ".ready"
+NEEDS_COLLECTOR = ["monitor/sinks/test_otlp_collector.py"]
 NEEDS_POSTGRES = ["deploy/test_history_postgres.py"]
 POSTGRES = installed() is not None
+NEEDS_ALERTMANAGER = ["monitor/sinks/test_alertmanager_real.py"]
+ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+NEEDS_KUBECTL = ["deploy/test_kustomize.py"]
+KUBECTL = shutil.which("kubectl")
+NEEDS_SYSTEMD = ["deploy/test_systemd.py"]
+SYSTEMD = shutil.which("systemd-analyze")
+NEEDS_PROMETHEUS = ["deploy/test_promtool.py", "deploy/test_monitor_watched.py"]
+PROMETHEUS = Path(__file__).parent.parent / ".prometheus" / ".ready"
 ROOM = 1 << 30
 """Ten times what a run of the unit tier has held."""
 collect_ignore = [
@@ -41,6 +56,13 @@ collect_ignore = [
     *([] if CHROMIUM else NEEDS_CHROMIUM),
     *([] if GO else NEEDS_GO),
     *([] if POSTGRES else NEEDS_POSTGRES),
+    *([] if KAFKA else NEEDS_KAFKA),
+    *([] if KAFKA and KCAT else NEEDS_KCAT),
+    *([] if COLLECTOR.is_file() else NEEDS_COLLECTOR),
+    *([] if ALERTMANAGER else NEEDS_ALERTMANAGER),
+    *([] if KUBECTL else NEEDS_KUBECTL),
+    *([] if SYSTEMD else NEEDS_SYSTEMD),
+    *([] if PROMETHEUS.is_file() else NEEDS_PROMETHEUS),
 ]
 
 
@@ -57,12 +79,12 @@ def not_shown() -> list[tuple[str, str]]:
     """(what, why not here). Tests never skip: what cannot run is not collected, it stands in this list."""
     found = [
         (
-            "OpenTelemetry Collector",
-            "the demo's receiver is a small viewer; the Collector comes with deployment",
+            "power cut from a broker of Kafka",
+            "brokers are killed; what the kernel has not written is not lost with them",
         ),
         (
-            "broker durability and transactions",
-            "the embedded broker keeps memory only; needs Apache Kafka",
+            "a partial success said by an OpenTelemetry Collector",
+            "its receiver says none; ours is shown with a fake that rejects",
         ),
         ("SGLang", "no tap for it yet"),
         ("vLLM on a GPU, its runner V2, its compiled graphs", "run on CPU with runner V1, eager"),
@@ -77,8 +99,26 @@ def not_shown() -> list[tuple[str, str]]:
         found.append(("rules on the kernel in C", "no C compiler was there; the reference decides"))
     if not GO:
         found.append(("the log verified by Go's checksum database", "no Go toolchain is here"))
+    if not KAFKA:
+        why = "`make setup-kafka` has not been run, or no Java is here"
+        found.append(("Apache Kafka: brokers killed, logins, rights, certificates", why))
+    elif not KCAT:
+        found.append(("alerts read by kcat", "no kcat is installed"))
+    if not COLLECTOR.is_file():
+        why = "`make setup-collector` has not been run"
+        found.append(("an OpenTelemetry Collector", why))
     if not POSTGRES:
         found.append(("sealed history in PostgreSQL", "no server of PostgreSQL is installed here"))
+    if not ALERTMANAGER:
+        found.append(("alerts taken by Alertmanager", "no Alertmanager is installed"))
+    if not KUBECTL:
+        found.append(("the kustomize component rendered", "no kubectl is installed"))
+    if not SYSTEMD:
+        found.append(("the systemd units verified", "no systemd-analyze is installed"))
+    if not PROMETHEUS.is_file():
+        found.append(
+            ("alerts and panels in Prometheus", "`make setup-prometheus` has not been run")
+        )
     if not CHROMIUM:
         found.append(("the pages in a browser, axe-core on them", "no Chromium is installed"))
     if not READER:

@@ -21,6 +21,36 @@ def add_parser(subparsers: Any) -> None:
     blind.add_argument("--list", action="store_true", help="name the attacks, and end")
     blind.add_argument("--json", action="store_true", help="one object instead of a table")
     blind.set_defaults(run=run)
+    kill = commands.add_parser("kill", help="kill -9 in the middle of faults; is anything lost?")
+    kill.add_argument("--runs", type=_runs, default=20, metavar="N", help="20; each takes seconds")
+    kill.add_argument("--seed", type=int, default=0, metavar="N", help="of the order of faults")
+    kill.add_argument("--json", action="store_true", help="one object instead of a table")
+    kill.set_defaults(run=run_kill)
+
+
+def _runs(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def run_kill(args: argparse.Namespace) -> int:
+    """0: nothing was lost. 1: a goal was missed. 3: it could not be carried out here."""
+    try:
+        from dosimeter.monitor.chaos.kill import KillError
+        from dosimeter.monitor.chaos.kill import run as run_kills
+        from dosimeter.monitor.lab.broker import BrokerError
+    except ImportError as error:
+        print(f"chaos: {error}\n  hint: pip install 'dosimeter[demo]'", file=sys.stderr)
+        return 3
+    try:
+        result = run_kills(args.runs, args.seed, _say)
+    except (KillError, BrokerError, OSError) as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        return 3
+    print(result.as_json() if args.json else result.as_table())
+    return 0 if result.met else 1
 
 
 def run(args: argparse.Namespace) -> int:

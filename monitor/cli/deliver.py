@@ -1,7 +1,7 @@
 """`dosimeter deliver`: the process that carries alerts from the ledger to the sinks.
 
 It owns the arguments, the signals and the exit code; the work is `monitor.delivery`. With `--status`
-it only reads where each sink stands.
+it only reads where each sink stands; what is done about dead letters is `dead_letters`'.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dosimeter.monitor.cli import dead_letters
 from dosimeter.monitor.sinks.config import (
     TOPIC,
     KafkaConfig,
@@ -35,7 +36,7 @@ USAGE, ENVIRONMENT, DATA = 2, 3, 4
 
 
 def add_parser(subparsers: Any) -> None:
-    deliver = subparsers.add_parser("deliver", help="send stored alerts to Kafka, OTLP, stdout")
+    deliver = subparsers.add_parser("deliver", help="send stored alerts to Kafka, OTLP, webhooks")
     deliver.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's own file")
     deliver.add_argument("--data-dir", type=Path, metavar="DIR", help="instead of the file's")
     deliver.add_argument("--kafka", metavar="HOST:PORT[,...]", help="bootstrap servers")
@@ -46,6 +47,7 @@ def add_parser(subparsers: Any) -> None:
         "--status", action="store_true", help="print where each sink stands, as JSON, and end"
     )
     deliver.set_defaults(run=run)
+    dead_letters.add_parsers(deliver)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.sinks.config import TOPIC
+from dosimeter.monitor.sinks.config import TOPIC, KafkaConfig
 
 CONFIGS = {"cleanup.policy": "delete"}
 """Never `compact`: keyed by conversation it would keep only the latest alert of each."""
+
+COPIES = 2
+"""In sync at least, where there are three: the cluster's own default of one makes an acknowledgement stand on one."""
 
 
 class TopicError(RuntimeError):
@@ -25,8 +30,10 @@ def add_parser(subparsers: Any) -> None:
     kafka = subparsers.add_parser("kafka", help="prepare a Kafka cluster for alerts")
     commands = kafka.add_subparsers(dest="kafka_command", required=True, metavar="COMMAND")
     init = commands.add_parser("init", help="create the topic; does nothing when it exists")
-    init.add_argument("--bootstrap", required=True, metavar="HOST:PORT[,...]")
-    init.add_argument("--topic", default=TOPIC)
+    where = init.add_mutually_exclusive_group(required=True)
+    where.add_argument("--bootstrap", metavar="HOST:PORT[,...]")
+    where.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's: its Kafka sink")
+    init.add_argument("--topic", help=f"instead of the file's; {TOPIC}")
     init.add_argument("--partitions", type=int, default=3, metavar="N")
     init.add_argument("--replication", type=int, default=1, metavar="N")
     init.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
@@ -34,21 +41,40 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: the topic is there. 3: the cluster is away or refused."""
+    """0: the topic is there. 3: the cluster is away or refused. 4: a configuration that does not load."""
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs what is reported below
     try:
+        sink = _sink(args)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 4
+    topic = args.topic or sink.topic
+    try:
         created = init_topic(
-            args.bootstrap.split(","),
-            args.topic,
+            list(sink.bootstrap),
+            topic,
             partitions=args.partitions,
             replication=args.replication,
             timeout_s=args.timeout,
+            security=sink.security,
         )
     except TopicError as error:
         print(error, file=sys.stderr)
         return 3
-    print(f"topic `{args.topic}` {'created' if created else 'is there already'}")
+    print(f"topic `{topic}` {'created' if created else 'is there already'}")
     return 0
+
+
+def _sink(args: argparse.Namespace) -> KafkaConfig:
+    """Where, and with which login. Raises ValueError, OSError."""
+    if args.config is None:
+        return KafkaConfig(bootstrap=tuple(args.bootstrap.split(",")))
+    from dosimeter.monitor.config import load_config
+
+    found = [sink for sink in load_config(args.config).sinks if isinstance(sink, KafkaConfig)]
+    if not found:
+        raise ValueError(f"{args.config}: no Kafka sink\n  hint: `sinks.kafka`, or `--bootstrap`")
+    return found[0]
 
 
 def init_topic(
@@ -58,12 +84,13 @@ def init_topic(
     partitions: int = 3,
     replication: int = 1,
     timeout_s: float = 10.0,
+    security: Mapping[str, Any] | None = None,
 ) -> bool:
     """Create the topic and wait until it has leaders. False: it existed. Raises TopicError."""
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 
-    from dosimeter.monitor.sinks.kafka import ClientRecorder
+    from dosimeter.monitor.sinks.kafka_client import ClientRecorder, explained
 
     where = ",".join(bootstrap)
     recorder = ClientRecorder()
@@ -74,18 +101,20 @@ def init_topic(
             bootstrap_timeout_ms=int(timeout_s * 1000),
             request_timeout_ms=int(timeout_s * 1000),
             kafka_client=recorder,
+            **(security or {}),
         )
     except (KafkaError, OSError, ValueError) as error:
         recorder.close()
         raise TopicError(
-            f"no Kafka broker answers at `{where}`: {error}\n"
+            f"no Kafka broker answers at `{where}`: {explained(recorder.cause or error)}\n"
             "  hint: check the address; alerts wait in the ledger until a broker is there"
         ) from error
     try:
+        safe = {"min.insync.replicas": str(COPIES)} if replication > COPIES else {}
         wanted = {
             "num_partitions": partitions,
             "replication_factor": replication,
-            "configs": CONFIGS,
+            "configs": CONFIGS | safe,
         }
         admin.create_topics({topic: wanted}, wait_for_metadata=True)
         return True

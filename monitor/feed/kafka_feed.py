@@ -21,7 +21,7 @@ from dosimeter.monitor.feed.lag import Lag
 from dosimeter.monitor.feed.topic import item_at
 from dosimeter.monitor.feed.wire import MAX_WIRE
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka import ClientRecorder
+from dosimeter.monitor.sinks.kafka_client import ClientRecorder
 
 QUIET_S = 10.0
 """After so long a partition that gave nothing is asked where it ends: that it answers, and that we are not past it."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownError
 
 from dosimeter.monitor.feed.cursor_file import CursorFile
 from dosimeter.monitor.feed.items import Alert, Evidence, FeedAway, Item, Refused
@@ -26,7 +26,7 @@ from dosimeter.monitor.feed.topic import record
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.lane import Backoff
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka import REFUSED, build_producer
+from dosimeter.monitor.sinks.kafka import REFUSED, build_producer, wait_for
 
 log = logging.getLogger(__name__)
 Connect = Callable[[KafkaConfig], Any]
@@ -113,6 +113,23 @@ class Shipper:
 
     def _send(self, items: Sequence[Item], source: str) -> list[Refused]:
         """Returns, for each item that no broker takes, what is sent in its place."""
+        refused: list[Refused] = []
+        for place, why in self._attempt(items, source).items():
+            item, alone = items[place], why
+            if len(items) > 1:
+                # A producer of which one record was refused refuses all that follow: alone, each has its own answer.
+                again = self._attempt([item], source)
+                if not again:
+                    continue
+                alone = again[0]
+            if isinstance(item, Refused):
+                raise alone
+            log.error("%s is not taken by the topic: %s", _where(item), alone)
+            refused.append(Refused(source, _where(item), str(alone)[:1000]))
+        return refused
+
+    def _attempt(self, items: Sequence[Item], source: str) -> dict[int, Exception]:
+        """Places of those that were refused, and why; then the producer is of no more use. Raises KafkaError."""
         if self._producer is None:
             self._producer = self._connect(self._config)
         futures: list[Any] = []
@@ -122,17 +139,21 @@ class Shipper:
                 futures.append(self._producer.send(self._config.topic, **record(item, of)))
             except REFUSED as error:
                 futures.append(error)
-        self._producer.flush(self._config.delivery_timeout_s + 1)
-        refused: list[Refused] = []
-        for item, future in zip(items, futures, strict=True):
+        deadline = time.monotonic() + self._config.delivery_timeout_s + 1
+        try:
+            self._producer.flush(deadline - time.monotonic())
+        except UnknownError:
+            wait_for([one for one in futures if not isinstance(one, Exception)], deadline)
+        found = {}
+        for place, future in enumerate(futures):
             why = future if isinstance(future, Exception) else _answer(future)
-            if why is None:
-                continue
-            if not isinstance(why, REFUSED) or isinstance(item, Refused):
+            if why is not None and not isinstance(why, REFUSED):
                 raise why
-            log.error("%s is not taken by the topic: %s", _where(item), why)
-            refused.append(Refused(source, _where(item), str(why)[:1000]))
-        return refused
+            if why is not None:
+                found[place] = why
+        if found:
+            self.close()
+        return found
 
 
 def _answer(future: Any) -> Exception | None:

@@ -15,7 +15,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.errors import KafkaError
 
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka import ClientRecorder
+from dosimeter.monitor.sinks.kafka_client import ClientRecorder
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import Pruned, StoredAlert
 from dosimeter.monitor.history.verdicts import Verdicts
 
-STORE_VERSION = 3
-ADDED = {1: "verdict_schema.sql", 2: "deliver_schema_3.sql"}
+STORE_VERSION = 4
+ADDED = {1: "verdict_schema.sql", 2: "deliver_schema_3.sql", 3: "deliver_schema_4.sql"}
 """What the next version adds to each."""
 SQL = load_sql(PACKAGE, "deliver_queries.sql")
 LOOKS = 5
@@ -48,11 +49,15 @@ class SinkPosition:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
+    """What a sink refused for what it is. Times are wall clock, ns."""
+
+    sink: str
     seq: int
     event_id: str
-    core: bytes
-    error: str
-    at_ns: int
+    core: bytes  # the record whole; without what was personal in it, once it is erased
+    error: str  # the sink's own words
+    at_ns: int  # of the refusal
+    again_ns: int | None = None  # when somebody asked for it to be sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,13 @@ class Conservation:
     withheld: int = 0  # a second look said no: the sink never saw it
 
     @property
+    def unaccounted(self) -> int:
+        """Must be 0. Above: lost; below: counted twice."""
+        return self.accepted - self.delivered - self.dead - self.withheld - self.queued
+
+    @property
     def holds(self) -> bool:
-        return self.accepted == self.delivered + self.dead + self.withheld + self.queued
+        return self.unaccounted == 0
 
 
 class CursorStore:
@@ -156,8 +166,7 @@ class CursorStore:
         withheld: int = 0,
     ) -> None:
         """Move the cursor over what was acknowledged, refused or never sent, in one commit."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._db.execute(SQL["add_sink"], {"sink": sink})
             for alert, error in dead:
                 row = {
@@ -172,11 +181,6 @@ class CursorStore:
             counts = {"delivered": delivered, "dead": len(dead), "withheld": withheld}
             counts |= {"cursor": cursor, "now_ns": now_ns}
             self._db.execute(SQL["settle"], {"sink": sink, **counts})
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def skip_pruned(self, sink: str, pruned: Pruned) -> None:
         """Begin behind what has gone from the ledger. A sink that is new may find it so."""
@@ -194,16 +198,10 @@ class CursorStore:
         the way, and a copy may be left in the write-ahead log; call again.
         """
         row = {"seqs": json.dumps(list(seqs)), "event_ids": json.dumps(list(event_ids))}
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._db.execute(SQL["add_erased"], {"seqs": row["seqs"]})
             found = self._db.execute(SQL["erase_dead_letters"], row).rowcount
             found += self._db.execute(SQL["erase_verdicts"], row).rowcount
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
         if found:  # written anew, since SQLite leaves copies in unused parts of pages
             self._db.execute("VACUUM")
         busy: int = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -215,8 +213,72 @@ class CursorStore:
         self._db.execute(SQL["fail"], {"sink": sink, "error": error, "now_ns": now_ns})
 
     def dead_letters(self, sink: str, *, limit: int = 100) -> list[DeadLetter]:
+        """The oldest first."""
         rows = self._db.execute(SQL["dead_letters"], {"sink": sink, "limit": limit}).fetchall()
         return [DeadLetter(*row) for row in rows]
+
+    def ask_replay(
+        self, sink: str | None, event_ids: Iterable[str] | None, *, now_ns: int, dry: bool = False
+    ) -> list[tuple[str, str]]:
+        """Mark dead letters to be sent again, by whoever delivers to their sink; returns (sink, event id) of each.
+
+        None: of every sink, every one. dry: say which it would be, and mark none.
+        """
+        ids = None if event_ids is None else json.dumps(list(event_ids))
+        with self._transaction():
+            chosen = {"sink": sink, "event_ids": ids}
+            found = self._db.execute(SQL["dead_letters_of"], chosen).fetchall()
+            for name, seq, _ in () if dry else found:
+                self._db.execute(SQL["ask_again"], {"sink": name, "seq": seq, "now_ns": now_ns})
+        return [(name, event_id) for name, _, event_id in found]
+
+    def asked_again(self, sink: str) -> int:
+        """How many of its dead letters are to be sent again."""
+        count: int = self._db.execute(SQL["count_replays"], {"sink": sink}).fetchone()[0]
+        return count
+
+    def replays(self, sink: str, *, limit: int) -> list[DeadLetter]:
+        """Those that are to be sent again, the oldest first."""
+        rows = self._db.execute(SQL["replays"], {"sink": sink, "limit": limit}).fetchall()
+        return [DeadLetter(*row) for row in rows]
+
+    def settle_replays(
+        self,
+        sink: str,
+        *,
+        delivered: Sequence[int],
+        dead: Sequence[tuple[int, str]],
+        now_ns: int,
+    ) -> None:
+        """What became of dead letters that were sent again, by position, in one commit.
+
+        One that is acknowledged counts as delivered and no longer as dead; one that is refused again stays dead.
+        """
+        with self._transaction():
+            gone = 0
+            for seq in delivered:
+                gone += self._db.execute(SQL["unbury"], {"sink": sink, "seq": seq}).rowcount
+            for seq, error in dead:
+                row = {"sink": sink, "seq": seq, "error": error, "now_ns": now_ns}
+                self._db.execute(SQL["bury_again"], row)
+            row = {"sink": sink, "delivered": gone, "now_ns": now_ns}
+            self._db.execute(SQL["settle_replays"], row)
+
+    def forget_sink(self, sink: str, *, discard: bool = False) -> bool:
+        """As if it had never been: nothing waits for it any more, and should it come back it is sent the whole ledger.
+
+        No dispatcher may run meanwhile. discard: its dead letters go too. False: there is no such sink.
+        Raises StoreError where it has dead letters that are not to go.
+        """
+        with self._transaction():
+            kept = self._db.execute(SQL["count_letters"], {"sink": sink}).fetchone()[0]
+            if kept and not discard:
+                raise StoreError(
+                    f"{self.path}: {kept} dead letters of `{sink}` would go with it\n"
+                    "  hint: `dosimeter deliver replay`, or `--discard-dead-letters`"
+                )
+            self._db.execute(SQL["forget_letters"], {"sink": sink})
+            return self._db.execute(SQL["forget_sink"], {"sink": sink}).rowcount > 0
 
     def conservation(self, sink: str, ledger: LedgerReader) -> Conservation:
         """Count both sides. Right at any moment, also while both files are being written."""
@@ -231,6 +293,17 @@ class CursorStore:
             missed = pruned.deliverable - position.delivered - position.dead - position.withheld
         accepted -= missed
         return Conservation(accepted, position.delivered, position.dead, queued, position.withheld)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
         self._db.close()

@@ -64,5 +64,43 @@ UPDATE verdict SET reason = '' WHERE seq IN (SELECT value FROM json_each(:seqs))
 DELETE FROM verdict WHERE seq <= :through
 
 -- name: dead_letters
-SELECT seq, event_id, core, error, at_ns FROM dead_letter
+SELECT sink, seq, event_id, core, error, at_ns, again_ns FROM dead_letter
 WHERE sink = :sink ORDER BY seq LIMIT :limit
+
+-- name: dead_letters_of
+SELECT sink, seq, event_id FROM dead_letter
+WHERE (:sink IS NULL OR sink = :sink)
+  AND (:event_ids IS NULL OR event_id IN (SELECT value FROM json_each(:event_ids)))
+ORDER BY sink, seq
+
+-- name: ask_again
+UPDATE dead_letter SET again_ns = :now_ns WHERE sink = :sink AND seq = :seq
+
+-- name: replays
+SELECT sink, seq, event_id, core, error, at_ns, again_ns FROM dead_letter
+WHERE sink = :sink AND again_ns IS NOT NULL ORDER BY seq LIMIT :limit
+
+-- name: count_replays
+SELECT count(*) FROM dead_letter WHERE sink = :sink AND again_ns IS NOT NULL
+
+-- name: unbury
+DELETE FROM dead_letter WHERE sink = :sink AND seq = :seq
+
+-- name: bury_again
+-- What a sink says of one that was erased meanwhile may quote it.
+UPDATE dead_letter SET error = iif(error = 'erased', error, :error), at_ns = :now_ns, again_ns = NULL
+WHERE sink = :sink AND seq = :seq
+
+-- name: settle_replays
+UPDATE sink SET delivered = delivered + :delivered, dead = dead - :delivered, last_ack_ns = :now_ns,
+  last_error = NULL, last_error_ns = NULL
+WHERE name = :sink
+
+-- name: count_letters
+SELECT count(*) FROM dead_letter WHERE sink = :sink
+
+-- name: forget_letters
+DELETE FROM dead_letter WHERE sink = :sink
+
+-- name: forget_sink
+DELETE FROM sink WHERE name = :sink

@@ -59,7 +59,7 @@ class LedgerStalled(RuntimeError):
         self.path, self.reason = path, str(cause)
         super().__init__(
             f"{path}: cannot commit: {cause}\n"
-            "  hint: free disk space or release the lock; nothing is read from the wire until then"
+            "  hint: free disk space, release the lock or raise the quota; nothing is read from the wire until then"
         )
 
 
@@ -84,13 +84,15 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int | None:
 class Ledger:
     """The writer. One per file, held by the line; use it from one thread at a time."""
 
-    def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns) -> None:
-        """Create the file or open it.
+    def __init__(
+        self, path: Path, *, quota: int | None = None, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        """Create the file or open it. quota: bytes in use from which on nothing is accepted.
 
         Raises AlreadyWriting, LedgerTooNew, LedgerError, LedgerStalled.
         """
         self.path = path
-        self._now_ns = now_ns
+        self._quota, self._now_ns = quota, now_ns
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = WriterLock(path)
         self._checkpointer: Checkpointer | None = None
@@ -155,6 +157,7 @@ class Ledger:
         """
         now_ns = self._now_ns()
         try:
+            self._keep_to_quota()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 committed = self._write(records, blobs or {}, accounts, evidence or {}, now_ns)
@@ -168,6 +171,20 @@ class Ledger:
                 raise LedgerError(f"{self.path}: record refused: {error}") from error
             raise LedgerStalled(self.path, error) from error
         return committed
+
+    def _keep_to_quota(self) -> None:
+        """Whoever removes what is old is not held to it, or there would be no way back."""
+        if self._quota is None:
+            return
+        size, pages, empty = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        used = size * (pages - empty)
+        if used >= self._quota:
+            raise sqlite3.OperationalError(
+                f"{used >> 20} MiB are used, and `ledger.quota` is {self._quota >> 20}"
+            )
 
     def _write(
         self,

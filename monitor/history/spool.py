@@ -56,10 +56,14 @@ class Spool:
         limits: ChunkLimits | None = None,
         queue_bytes: int = QUEUE_BYTES,
         time_ns: Callable[[], int] = time.time_ns,
+        room: Callable[[], None] = lambda: None,
     ) -> None:
-        """Raises AlreadyWriting, OSError."""
+        """room: raises OSError while there is none for scores.
+
+        Raises AlreadyWriting, OSError."""
         folder.make()
         self._folder, self._queue_bytes, self._time_ns = folder, queue_bytes, time_ns
+        self._room = room
         self._lock = WriterLock(folder.spool / "chunks")
         try:
             end_leftovers(folder)
@@ -207,6 +211,7 @@ class Spool:
     def write(self, *, last: bool = False) -> None:
         """Write all that waits. Raises OSError: what is not on disk yet goes on waiting."""
         while self._queue or self._group:
+            self._room()
             size = sum(size for _, size in self._group)
             while self._queue and size < GROUP_BYTES:
                 self._group.append(self._queue.popleft())

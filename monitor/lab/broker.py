@@ -66,7 +66,11 @@ def free_port() -> int:
 class EmbeddedBroker:
     """A broker on 127.0.0.1 from `start` to `stop`; what it held is gone with it."""
 
-    def __init__(self, *, port: int | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, *, port: int | None = None, seen_at: int | None = None, timeout_s: float = 10.0
+    ) -> None:
+        """seen_at: the port that clients are told of, where something stands in front of it."""
+        self._seen_at = seen_at
         self.port = port or free_port()
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,11 +90,12 @@ class EmbeddedBroker:
         if not self._free():  # whoever listens there would look as if our broker were ready
             raise BrokerError(f"port `{self.port}` is taken\n  hint: stop what listens on it")
         url = f"tcp://{self.bootstrap}"
+        seen_at = url if self._seen_at is None else f"tcp://127.0.0.1:{self._seen_at}"
         self._process = subprocess.Popen(
             [
                 str(broker_binary()),
                 "broker",
-                *("--listener-url", url, "--advertised-listener-url", url),
+                *("--listener-url", url, "--advertised-listener-url", seen_at),
                 *("--storage-engine", "memory://dosimeter/", "--silent"),
             ],
             stdin=subprocess.DEVNULL,

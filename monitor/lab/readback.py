@@ -14,7 +14,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from dosimeter.monitor.sinks.config import TOPIC
-from dosimeter.monitor.sinks.kafka import ClientRecorder
+from dosimeter.monitor.sinks.kafka_client import ClientRecorder
 
 
 class ReadBackTimeout(RuntimeError):

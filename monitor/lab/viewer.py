@@ -7,6 +7,7 @@ nothing of ledgers.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import threading
 from collections.abc import Callable
@@ -172,16 +173,18 @@ def _handler(viewer: Viewer) -> type[BaseHTTPRequestHandler]:
             try:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                return self._answer(200, take[self.path](body))
+                reply = take[self.path](body)
             except (DecodeError, OSError, EOFError):
                 return self._answer(400)
+            return self._answer(200, reply)
 
         def _answer(self, status: int, body: bytes = b"") -> None:
             self.send_response(status)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # who asked has gone
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet: the demo owns the screen."""

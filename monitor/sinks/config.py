@@ -41,7 +41,32 @@ class StdoutConfig:
     path: Path | None = None  # None: standard output; else a file, appended to
 
 
-SinkConfig = KafkaConfig | OtlpConfig | StdoutConfig
+@dataclass(frozen=True, slots=True)
+class WebhookConfig:
+    """One POST an alert. ca: certificates that are trusted instead of the system's."""
+
+    url: str = ""  # its path may be a credential
+    name: str = "webhook"
+    secret: Path | None = None  # a file; None: nothing is signed
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ca: Path | None = None
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertmanagerConfig:
+    url: str = "http://localhost:9093"  # without `/api/v2/alerts`
+    name: str = "alertmanager"
+    hold_s: int = 300  # how long an event is stated to go on, from when it is sent
+    tenants: tuple[str, ...] = ()  # that may stand in a label, and so may routes
+    routes: tuple[str, ...] = ()
+    link: str | None = None  # the page of an alert in history, with `{event_id}` in it
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ca: Path | None = None
+    timeout_s: float = 10.0
+
+
+SinkConfig = KafkaConfig | OtlpConfig | StdoutConfig | WebhookConfig | AlertmanagerConfig
 
 
 def build_sink(config: SinkConfig) -> Sink:
@@ -54,6 +79,14 @@ def build_sink(config: SinkConfig) -> Sink:
         from dosimeter.monitor.sinks.otlp import OtlpSink
 
         return OtlpSink(config)
+    if isinstance(config, WebhookConfig):
+        from dosimeter.monitor.sinks.webhook import WebhookSink
+
+        return WebhookSink(config)
+    if isinstance(config, AlertmanagerConfig):
+        from dosimeter.monitor.sinks.alertmanager import AlertmanagerSink
+
+        return AlertmanagerSink(config)
     from dosimeter.monitor.sinks.stdout import StdoutSink
 
     return StdoutSink(config)

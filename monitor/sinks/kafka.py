@@ -2,15 +2,15 @@
 
 It owns one idempotent producer, built by the first batch and thrown away after any failure,
 because a producer keeps a fatal error for ever. A batch is sent, flushed and answered for before
-the next one: the client bounds no memory of its own. It knows nothing of cursors, retries or the
-ledger.
+the next one: the client bounds no memory of its own. What a record is made of is `kafka_record`'s,
+what an error means to an operator `kafka_client`'s. It knows nothing of cursors, retries or the ledger.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,12 +20,13 @@ from kafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
+    UnknownError,
 )
-from kafka.net.compat import KafkaNetClient
 
 from dosimeter.monitor.history.records import StoredAlert
-from dosimeter.monitor.sinks import semconv
 from dosimeter.monitor.sinks.config import KafkaConfig
+from dosimeter.monitor.sinks.kafka_client import ClientRecorder, explained
+from dosimeter.monitor.sinks.kafka_record import kafka_record
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
 
 REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError)
@@ -34,30 +35,8 @@ REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError
 log = logging.getLogger(__name__)
 
 
-class ClientRecorder:
-    """Builds kafka-python's network client and remembers it.
-
-    A KafkaProducer or admin client whose constructor raises leaves sockets (and a thread) behind
-    with nothing to close them by: passed as `kafka_client`, this is what can still be closed.
-    """
-
-    def __init__(self) -> None:
-        self._built: list[Any] = []
-
-    def __call__(self, **configs: Any) -> Any:
-        client = KafkaNetClient(**configs)
-        self._built.append(client)
-        return client
-
-    def close(self) -> None:
-        while self._built:
-            with contextlib.suppress(Exception):
-                self._built.pop().close()
-        gc.collect()  # sockets of refused connections hang in reference cycles, still open
-
-
 def build_producer(config: KafkaConfig) -> Any:
-    """A connected producer. Blocks up to `connect_timeout_s`. Raises KafkaError."""
+    """A connected producer. Blocks up to `connect_timeout_s`. Raises KafkaError, of what it was that failed."""
     connect_ms = int(config.connect_timeout_s * 1000)
     delivery_ms = int(config.delivery_timeout_s * 1000)
     recorder = ClientRecorder()
@@ -77,8 +56,10 @@ def build_producer(config: KafkaConfig) -> Any:
             kafka_client=recorder,
             **config.security,
         )
-    except BaseException:
+    except BaseException as error:
         recorder.close()
+        if recorder.cause is not None and isinstance(error, KafkaError):
+            raise recorder.cause from error
         raise
 
 
@@ -94,22 +75,43 @@ class KafkaSink:
         self._producer: Any = None
 
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
+        outcomes, refused = self._attempt(batch)
+        if len(batch) > 1:
+            # A producer of which one record was refused gives the same answer to all that it still holds, and to all
+            # that follow: only alone, and from a new producer, does each get its own.
+            gone: Outcome | None = None
+            for place in refused:
+                outcomes[place] = one = gone or self._attempt([batch[place]])[0][0]
+                if one.result is Result.RETRY:  # the cluster went away: each would block as long
+                    gone = one
+        return outcomes
+
+    def _attempt(self, batch: Sequence[StoredAlert]) -> tuple[list[Outcome], list[int]]:
+        """What became of each, and places of those that the broker refused for what they are."""
         try:
             if self._producer is None:
                 self._producer = self._connect(self.config)
         except (KafkaError, OSError, ValueError) as error:
             brokers = ",".join(self.config.bootstrap)
-            return [retry(f"no producer for `{brokers}`: {error}")] * len(batch)
+            return [retry(f"no producer for `{brokers}`: {explained(error)}")] * len(batch), []
         futures = self._enqueue(batch)
+        # Longer than the delivery timeout, by when every record should have its answer.
+        deadline = time.monotonic() + self.config.delivery_timeout_s + 1
         try:
-            # Longer than the delivery timeout, by when every record should have its answer.
-            self._producer.flush(self.config.delivery_timeout_s + 1)
+            self._producer.flush(deadline - time.monotonic())
+        except UnknownError:
+            wait_for(futures, deadline)
         except KafkaError as error:
             log.warning("kafka flush did not finish: %s", error)
-        outcomes = [f if isinstance(f, Outcome) else _outcome(f) for f in futures]
-        if any(outcome.result is Result.RETRY for outcome in outcomes):
+        outcomes = [f if isinstance(f, Outcome) else self._outcome(f) for f in futures]
+        refused = [
+            place
+            for place, (future, outcome) in enumerate(zip(futures, outcomes, strict=True))
+            if outcome.result is Result.DEAD and not isinstance(future, Outcome)
+        ]
+        if refused or any(outcome.result is Result.RETRY for outcome in outcomes):
             self.close()
-        return outcomes
+        return outcomes, refused
 
     def _enqueue(self, batch: Sequence[StoredAlert]) -> list[Any]:
         """Per alert a future, or the outcome when it never got that far."""
@@ -130,10 +132,18 @@ class KafkaSink:
                     continue
                 except (KafkaError, ValueError) as error:
                     # No metadata: each further record would block for as long again.
-                    hint = "if it does not exist: `dosimeter kafka init`"
-                    blocked = retry(f"topic `{self.config.topic}`: {error}; {hint}")
+                    blocked = retry(f"topic `{self.config.topic}`: {explained(error)}")
             futures.append(blocked)
         return futures
+
+    def _outcome(self, future: Any) -> Outcome:
+        if future.succeeded():
+            return DELIVERED
+        error = future.exception
+        if error is None:
+            return retry("no acknowledgement in time")
+        said = f"topic `{self.config.topic}`: {explained(error)}"
+        return dead(said) if isinstance(error, REFUSED) else retry(said)
 
     def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -146,29 +156,10 @@ class KafkaSink:
             producer._sender.force_close()
 
 
-def kafka_record(alert: StoredAlert) -> dict[str, Any]:
-    """Keyword arguments of `send`: the ledger's bytes; the key keeps a conversation in order.
-
-    What is about no request (a digest) has its rule for a key.
-    """
-    record = alert.record
-    request = f"{record.get('epoch', '')}/{record['key']}" if "key" in record else ""
-    key = alert.labels.get("conversation") or request or str(record.get("rule", ""))
-    headers = [
-        ("event_id", alert.event_id.encode()),
-        ("content-type", b"application/json"),
-        ("schema", f"dosimeter.{record.get('kind')}.v{record.get('v')}".encode()),
-    ]
-    trace = semconv.TRACEPARENT.fullmatch(alert.labels.get("traceparent", ""))
-    if trace:  # anything else is a client's text, and no header
-        headers.append(("traceparent", trace[0].encode()))
-    return {"key": key.encode("utf-8", "replace"), "value": alert.core, "headers": headers}
-
-
-def _outcome(future: Any) -> Outcome:
-    if future.succeeded():
-        return DELIVERED
-    error = future.exception
-    if error is None:
-        return retry("no acknowledgement in time")
-    return dead(str(error)) if isinstance(error, REFUSED) else retry(str(error))
+def wait_for(futures: Sequence[Any], deadline: float) -> None:
+    """For the pieces of a batch that was over the topic's limit: the producer divides it, and `flush` does not wait
+    for what it becomes."""
+    for future in futures:
+        if not isinstance(future, Outcome):
+            with contextlib.suppress(KafkaError):
+                future.get(max(0.0, deadline - time.monotonic()))

@@ -14,7 +14,8 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka import ClientRecorder, build_producer
+from dosimeter.monitor.sinks.kafka import build_producer
+from dosimeter.monitor.sinks.kafka_client import ClientRecorder
 from dosimeter.monitor.tlog.anchors import AnchorFailed
 
 READ_TIMEOUT_S = 30.0

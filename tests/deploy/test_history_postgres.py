@@ -19,7 +19,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from tests.monitor.audit.test_query import asked
 
 from dosimeter.monitor.audit.queries.named_queries import QUERIES
 from dosimeter.monitor.audit.queries.query import Queries, Rows
@@ -29,6 +28,7 @@ from dosimeter.monitor.audit.store.entries import Entry, from_record
 from dosimeter.monitor.audit.store.keys import KeyStore
 from tests.deploy.postgres_scene import OWNER, ROOT, Database, server
 from tests.monitor.audit.audit_scene import SOURCE, alert, event_id
+from tests.monitor.audit.queries.test_query import asked
 from tests.monitor.audit.store_scene import BEGIN, DAY, Store, made, some, store_in
 
 pytestmark = pytest.mark.parts

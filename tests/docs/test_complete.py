@@ -99,6 +99,8 @@ def config_keys(folder: Path, path: str = "") -> Iterator[str]:
 FREE = (
     "sinks.otlp.headers",
     "sinks.otlp.resource",
+    "sinks.webhook.headers",
+    "sinks.alertmanager.headers",
     "confirmers.one.headers",
     *(f"history.{name}.security" for name in ("kafka", "ship", "anchors.kafka")),
     "history.anchors.otlp.headers",
@@ -138,7 +140,7 @@ def test_the_example_in_deploy_is_a_configuration() -> None:
 
 def commands(parser: argparse.ArgumentParser, words: str) -> Iterator[str]:
     inner = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    if not inner:
+    if not any(action.required for action in inner):
         yield words
     for action in inner:
         for name, child in action.choices.items():

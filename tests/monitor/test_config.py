@@ -15,7 +15,13 @@ from dosimeter.monitor.config import (
 )
 from dosimeter.monitor.config_shown import as_yaml, without_secrets
 from dosimeter.monitor.confirm.config import ConfirmerConfig
-from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, StdoutConfig
+from dosimeter.monitor.sinks.config import (
+    AlertmanagerConfig,
+    KafkaConfig,
+    OtlpConfig,
+    StdoutConfig,
+    WebhookConfig,
+)
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "sidecar.yaml"
 
@@ -150,11 +156,42 @@ def test_credentials_are_hidden_from_whoever_prints_the_settings() -> None:
                 security={"sasl_plain_password": "s3cret", "security_protocol": "SASL_SSL"}
             ),
             OtlpConfig(headers={"authorization": "Bearer s3cret"}),
+            WebhookConfig(url="https://hooks/services/s3cret", headers={"x": "s3cret"}),
+            AlertmanagerConfig(headers={"authorization": "Basic s3cret"}),
         )
     )
     shown = as_yaml(without_secrets(config))
     assert "s3cret" not in shown
-    assert shown.count("(hidden)") == 3
+    assert shown.count("(hidden)") == 6
+
+
+def test_a_webhook_and_an_alertmanager_are_read_and_printed(tmp_path: Path) -> None:
+    text = (
+        "version: 1\nsinks:\n"
+        "  webhook: {url: 'https://h/x?y=z', secret: s, ca: c.pem, timeout: 3, headers: {a: b}}\n"
+        "  alertmanager:\n"
+        "    {url: 'http://am:9093', hold: 60, tenants: [acme], routes: [chat],\n"
+        "     link: 'https://h/alerts/{event_id}', timeout: 4}\n"
+    )
+    config = load_config(written(tmp_path, text))
+    assert config.sinks == (
+        WebhookConfig(
+            url="https://h/x?y=z",
+            secret=tmp_path / "s",
+            ca=tmp_path / "c.pem",
+            timeout_s=3.0,
+            headers={"a": "b"},
+        ),
+        AlertmanagerConfig(
+            url="http://am:9093",
+            hold_s=60,
+            tenants=("acme",),
+            routes=("chat",),
+            link="https://h/alerts/{event_id}",
+            timeout_s=4.0,
+        ),
+    )
+    assert load_config(written(tmp_path, as_yaml(config))).sinks == config.sinks
 
 
 def test_confirmers_are_read_printed_and_their_headers_hidden(tmp_path: Path) -> None:
@@ -228,6 +265,15 @@ HOSTILE = {
         'sinks: {otlp: {endpoint: "http://a", headers: {a: ~}}}',
         "not one line",
     ),
+    "alerts in the clear": ("sinks: {webhook: {url: 'http://hooks.example/a'}}", "in the clear"),
+    "a password in a URL": ("sinks: {webhook: {url: 'https://a:b@c/'}}", "a password stands in"),
+    "no host": ("sinks: {webhook: {url: 'https:///a'}}", "is not a whole URL"),
+    "no port": ("sinks: {alertmanager: {url: 'http://a:99999'}}", "is not a whole URL"),
+    "a link to nothing": (
+        "sinks: {alertmanager: {url: 'http://a', link: 'https://h/alerts'}}",
+        "it has no `{event_id}`",
+    ),
+    "a hold of nothing": ("sinks: {alertmanager: {url: 'http://a', hold: 0}}", "from 1 to 86400"),
     "an argument of the client": (
         "sinks: {kafka: {bootstrap: a, security: {bootstrap_servers: b}}}",
         "`bootstrap_servers` is no security setting",

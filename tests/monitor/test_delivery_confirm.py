@@ -21,6 +21,7 @@ from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.history.verdicts import stored_verdict
 from dosimeter.monitor.sinks.config import StdoutConfig
+from tests.monitor.conservation import conserved
 
 RecordOf = Callable[..., LedgerRecord]
 PATIENCE_S = 60.0
@@ -94,9 +95,8 @@ def start(folder: Path, url: str) -> subprocess.Popen[bytes]:
 def status(folder: Path) -> dict[str, Any]:
     if not (folder / "deliver.db").exists():
         return {}
-    found = delivery_status(folder / "ledger.db", folder / "deliver.db", now_ns=time.time_ns())
-    assert all(sink["conserved"] for sink in found["sinks"].values()), found
-    return found
+    conserved(folder)
+    return delivery_status(folder / "ledger.db", folder / "deliver.db", now_ns=time.time_ns())
 
 
 def wait_until(met: Callable[[], object]) -> None:

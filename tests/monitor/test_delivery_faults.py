@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -15,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from dosimeter.monitor.cli.kafka import init_topic
-from dosimeter.monitor.delivery import delivery_status
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.lab.broker import EmbeddedBroker
 from dosimeter.monitor.lab.readback import read_back
 from dosimeter.monitor.lab.viewer import Viewer
+from tests.monitor.conservation import conserved
 
 pytestmark = pytest.mark.parts
 RecordOf = Callable[..., LedgerRecord]
@@ -43,13 +42,6 @@ def start(folder: Path, bootstrap: str, otlp: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", CHILD, str(folder), bootstrap, otlp])
 
 
-def sinks_of(folder: Path) -> dict[str, dict[str, object]]:
-    found = delivery_status(folder / "ledger.db", folder / "deliver.db", now_ns=time.time_ns())
-    sinks: dict[str, dict[str, object]] = found["sinks"]
-    assert all(sink["conserved"] for sink in sinks.values()), json.dumps(sinks, indent=1)
-    return sinks
-
-
 def wait_until(met: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not met():
@@ -58,12 +50,12 @@ def wait_until(met: Callable[[], bool]) -> None:
 
 
 def delivered(folder: Path, sink: str) -> int:
-    found = sinks_of(folder).get(sink)
+    found = conserved(folder).get(sink)
     return 0 if found is None else int(str(found["delivered"]))
 
 
 def drained(folder: Path) -> bool:
-    sinks = sinks_of(folder)
+    sinks = conserved(folder)
     return len(sinks) == 2 and all(sink["queued"] == 0 for sink in sinks.values())
 
 
@@ -97,7 +89,7 @@ def test_killed_again_and_again_it_delivers_everything_and_counts_exactly(
         consumed = read_back(broker.bootstrap)
         seen = viewer.event_ids()
         events = len(viewer.events())
-    for sink in sinks_of(tmp_path).values():
+    for sink in conserved(tmp_path).values():
         assert (sink["accepted"], sink["delivered"]) == (4500, 4500)
         assert (sink["dead"], sink["queued"]) == (0, 0)
     assert {c.event_id: c.value for c in consumed} == accepted  # after dedupe, equal to the byte
@@ -117,9 +109,9 @@ def test_kafka_absent_holds_nothing_else_up_and_gets_everything_when_it_is_there
         try:
             ledger.append([record_of(n) for n in range(300)])
             wait_until(lambda: delivered(tmp_path, "otlp") == 300)
-            kafka = sinks_of(tmp_path)["kafka"]
+            kafka = conserved(tmp_path)["kafka"]
             assert (kafka["accepted"], kafka["delivered"], kafka["queued"]) == (300, 0, 300)
-            wait_until(lambda: sinks_of(tmp_path)["kafka"]["last_error"] is not None)
+            wait_until(lambda: conserved(tmp_path)["kafka"]["last_error"] is not None)
             with broker:
                 init_topic([broker.bootstrap])
                 wait_until(lambda: drained(tmp_path))

@@ -80,6 +80,28 @@ def test_a_stall_is_waited_out_and_nothing_is_lost(
     assert writer.stalled is None
 
 
+def test_what_is_old_is_removed_while_nothing_can_be_committed(
+    monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    """At its quota a ledger has room again only after a chore: they must not wait for the commit."""
+    monkeypatch.setattr(module, "RETRY_S", 0)
+
+    class Full(Ledger):
+        def append(self, records: Any = (), **rest: Any) -> None:
+            if chores.turns < 3:
+                raise LedgerStalled(Path("l.db"), sqlite3.OperationalError("quota"))
+            super().append(records, **rest)
+            committed.set()
+
+    committed, chores, ledger = threading.Event(), Chores(99), Full()
+    writer = Writer(ledger, refused, chores=chores)
+    writer.put([(record(1), 0)])
+    writer.start()
+    assert committed.wait(20)
+    assert writer.stop(5)
+    assert ledger.groups == [[record(1)]]
+
+
 def test_stopping_before_the_disk_is_back_is_reported(refused: Refused) -> None:
     gate = threading.Event()
 

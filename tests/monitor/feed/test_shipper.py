@@ -236,6 +236,34 @@ def test_what_no_broker_takes_is_told_in_its_place(
     assert refused.source is not None
 
 
+def test_what_a_broker_refuses_takes_no_neighbour_with_it(
+    ledger: Ledger, feed: LedgerFeed, store: CursorFile, clock: Clock, hit_of: HitOf
+) -> None:
+    """2026-11-30, seen with Apache Kafka: the client gives the error of one record to all that follow it."""
+
+    class Latched(Topic):
+        error: Exception | None = None
+
+        def connect(self, config: KafkaConfig) -> Topic:
+            self.error = None
+            return super().connect(config)
+
+        def send(self, topic: str, *, key: bytes, value: bytes, headers: Any) -> Answer:
+            if len(value) > self.largest:
+                self.error = MessageSizeTooLargeError("too large for the topic")
+            if self.error is not None:
+                return Answer(self.error)
+            return super().send(topic, key=key, value=value, headers=headers)
+
+    topic = Latched(largest=4000)
+    ledger.append([hit_of(1), hit_of(2, summary="x" * 4000), *map(hit_of, range(3, 8))])
+    run(shipper_of(feed, store, topic), clock.now_ns)
+    sent = [one.seq for one in topic.items if isinstance(one, Alert)]
+    assert sorted(set(sent)) == [1, 3, 4, 5, 6, 7]
+    [refused] = [one for one in topic.items if isinstance(one, Refused)]
+    assert refused.where.startswith("alert 2 ")
+
+
 def test_a_stop_sends_the_rest_and_the_last_word(
     path: Path, ledger: Ledger, topic: Topic, clock: Clock, hit_of: HitOf, tmp_path: Path
 ) -> None:

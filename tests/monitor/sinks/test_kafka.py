@@ -10,17 +10,22 @@ from typing import Any
 
 import pytest
 from kafka.errors import (
+    KafkaConnectionError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumberError,
+    RequestTimedOutError,
+    SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
+    UnknownError,
 )
 from kafka.future import Future
 
 from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.monitor.lab.broker import free_port
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka import KafkaSink, build_producer, kafka_record
+from dosimeter.monitor.sinks.kafka import KafkaSink, build_producer
+from dosimeter.monitor.sinks.kafka_client import ClientRecorder
 from dosimeter.monitor.sinks.sink import Outcome
 
 StoredOf = Callable[..., StoredAlert]
@@ -57,47 +62,12 @@ def sink_over(*producers: FakeProducer) -> KafkaSink:
     return KafkaSink(KafkaConfig(), connect=lambda config: waiting.pop(0))
 
 
-TRACE = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01"
-
-
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def results(outcomes: list[Outcome]) -> list[str]:
     return [outcome.result.value for outcome in outcomes]
-
-
-def test_the_record_is_the_ledgers_bytes_keyed_by_conversation(stored_of: StoredOf) -> None:
-    alert = stored_of(7, labels={"conversation": "c-1", "traceparent": TRACE})
-    record = kafka_record(alert)
-    assert record["value"] is alert.core
-    assert record["key"] == b"c-1"
-    assert record["headers"] == [
-        ("event_id", f"{7:032x}".encode()),
-        ("content-type", b"application/json"),
-        ("schema", b"dosimeter.alert.v2"),
-        ("traceparent", TRACE.encode()),
-    ]
-
-
-def test_a_digest_has_its_rule_for_a_key_and_says_what_it_is(digest_of: StoredOf) -> None:
-    record = kafka_record(digest_of(8))
-    assert record["key"] == b"deception.denies"
-    assert dict(record["headers"])["schema"] == b"dosimeter.digest.v1"
-
-
-def test_without_a_conversation_the_request_is_the_key(stored_of: StoredOf) -> None:
-    record = kafka_record(stored_of(7, labels={}))
-    assert record["key"] == b"00000000000000aa/0000000000000007"
-    assert "traceparent" not in dict(record["headers"])
-
-
-@pytest.mark.parametrize("label", ["garbage", TRACE + "\r\nx: y", TRACE.upper()])
-def test_a_label_that_is_no_traceparent_becomes_no_header(stored_of: StoredOf, label: str) -> None:
-    """The label is what a client sent under that name."""
-    record = kafka_record(stored_of(7, labels={"traceparent": label}))
-    assert "traceparent" not in dict(record["headers"])
 
 
 def test_an_oversized_record_is_dead_and_the_producer_stays(stored_of: StoredOf) -> None:
@@ -109,6 +79,62 @@ def test_an_oversized_record_is_dead_and_the_producer_stays(stored_of: StoredOf)
         "delivered",
     ]
     assert producer.closed == 0
+
+
+def test_only_what_a_new_producer_refuses_too_when_sent_alone_is_dead(stored_of: StoredOf) -> None:
+    """After one refusal kafka-python's producer gives that same error to all it holds and all it is given."""
+    over = MessageSizeTooLargeError("2 MB")
+    poisoned = FakeProducer(["ack", over, over, over])
+    alone, fresh = FakeProducer(["ack", over]), FakeProducer(["ack"])
+    sink = sink_over(poisoned, alone, fresh)
+    outcomes = sink.send([stored_of(n) for n in (1, 2, 3, 4)])
+    assert results(outcomes) == ["delivered", "delivered", "dead", "delivered"]
+    assert "max.message.bytes" in outcomes[2].reason
+    assert [one.closed for one in (poisoned, alone, fresh)] == [1, 1, 0]
+
+
+def test_a_cluster_that_goes_away_between_is_asked_once_and_not_once_a_record(
+    stored_of: StoredOf,
+) -> None:
+    over = MessageSizeTooLargeError("2 MB")
+    away = FakeProducer([(KafkaTimeoutError("no metadata"),)])
+    sink = sink_over(FakeProducer([over, over, over]), away)
+    assert results(sink.send([stored_of(n) for n in (1, 2, 3)])) == ["retry"] * 3
+    assert len(away.sent) == 1
+
+
+def test_the_pieces_of_a_batch_that_the_producer_divided_are_waited_for(
+    stored_of: StoredOf,
+) -> None:
+    """`flush` of kafka-python raises at once where a batch was over the topic's limit."""
+    waited: list[float] = []
+
+    class Piece(Future):
+        def get(self, timeout: float) -> None:
+            waited.append(timeout)
+            self.success(None)
+
+    class Divides(FakeProducer):
+        def send(self, topic: str, **record: Any) -> Future:
+            return Piece()
+
+        def flush(self, timeout: float) -> None:
+            raise UnknownError("Future not done")
+
+    sink = sink_over(Divides([]))
+    assert results(sink.send([stored_of(1), stored_of(2)])) == ["delivered", "delivered"]
+    assert len(waited) == 2
+    assert 0 < waited[0] <= 11  # within the delivery timeout of 10 s, and a second
+
+
+def test_what_a_broker_said_is_told_and_not_that_time_is_up() -> None:
+    """kafka-python ends every failed beginning with the same time-out."""
+    recorder = ClientRecorder()
+    told = SaslAuthenticationFailedError("wrong")
+    for error in (KafkaConnectionError("socket disconnected"), told, RequestTimedOutError("late")):
+        recorder._remember(error)
+    recorder._remember(KafkaConnectionError("socket disconnected"))
+    assert recorder.cause is told
 
 
 @pytest.mark.parametrize(
