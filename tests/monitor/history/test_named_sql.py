@@ -32,7 +32,12 @@ def test_a_name_given_twice_is_refused() -> None:
 
 
 LEDGER = ["schema.sql", "schema_2.sql"]
-DELIVER = ["deliver_schema.sql", "verdict_schema.sql", "deliver_schema_3.sql"]
+DELIVER = [
+    "deliver_schema.sql",
+    "verdict_schema.sql",
+    "deliver_schema_3.sql",
+    "deliver_schema_4.sql",
+]
 
 
 @pytest.mark.parametrize(
