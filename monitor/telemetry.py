@@ -147,6 +147,13 @@ METRICS = {
             "scored tokens on their way to the archive, by outcome: spooled, dropped, expired",
         ),
         Metric(
+            "dosimeter.history.stalled",
+            Kind.GAUGE,
+            "1",
+            (),
+            "1 while history can store or sign nothing",
+        ),
+        Metric(
             "dosimeter.delivery.accepted",
             Kind.TOTAL,
             "{alert}",

@@ -33,8 +33,8 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
-def test_both_images_run_as_the_uid_that_the_pod_names() -> None:
-    for name in ("sidecar", "injector"):
+def test_every_image_runs_as_the_uid_that_the_pod_names() -> None:
+    for name in ("sidecar", "injector", "history"):
         assert re.search(r"^USER 65532:65532$", stage(name), flags=re.M), name
 
 

@@ -178,3 +178,23 @@ def test_without_the_variable_nothing_of_ours_is_imported(tree: Path) -> None:
         timeout=60,
     )
     assert done.stdout.splitlines()[-1] == "False []", done.stderr
+
+
+def test_vllm_finds_the_plugin_of_a_wheel_that_only_stands_on_the_path(tree: Path) -> None:
+    """By the wheel's metadata beside its code, as the pod of vLLM has it: nothing is installed."""
+    program = (
+        "from importlib.metadata import entry_points\n"
+        "(found,) = entry_points(group='vllm.general_plugins', name='dosimeter')\n"
+        "import sys; print(sys.modules.get('dosimeter'), sys.modules[found.load().__module__].__file__)"
+    )
+    path = env_of("server")["PYTHONPATH"].replace("/opt/dosimeter", str(tree))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd="/",
+        env={"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    module = tree / "dosimeter" / "monitor" / "taps" / "vllm.py"
+    assert done.stdout.strip() == f"None {module}", done.stderr
