@@ -36,6 +36,9 @@ def read_url(node: Node, reader: Reader) -> str | None:
     text = reader.text(node)
     if text is not None and not text.startswith(("http://", "https://")):
         reader.error(node, f"`{visible(text)}` is not a URL", "write `http://host:4318`")
+    elif text is not None and "@" in text.partition("://")[2].partition("/")[0]:
+        hint = "put the credential under `headers`: an address is shown in logs and status"
+        reader.error(node, "the URL has a user or a password in it", hint)
     return text
 
 

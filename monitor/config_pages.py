@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.roles import ROLES
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 """Asymmetric ones alone: with a shared secret, whoever can check a token can also make one."""
-ROLES = ("viewer", "reviewer", "author", "approver", "auditor", "operator")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 

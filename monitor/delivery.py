@@ -80,7 +80,7 @@ def run_delivery(
         threads = [
             threading.Thread(
                 target=_run_lane,
-                args=(config, sink, ledger_id, stop, desk, uniform),
+                args=(config, sink, stop, desk, uniform),
                 name=f"deliver-{sink.name}",
                 daemon=True,  # a sink stuck in its library must not keep the process
             )
@@ -129,7 +129,6 @@ def _wait_for_ledger(config: DeliveryConfig, stop: threading.Event) -> str | Non
 def _run_lane(
     config: DeliveryConfig,
     sink: Sink,
-    ledger_id: str,
     stop: threading.Event,
     desk: Desk,
     uniform: Callable[[float, float], float],
@@ -141,7 +140,7 @@ def _run_lane(
         try:
             with (
                 LedgerReader(config.ledger) as ledger,
-                CursorStore(config.store, ledger_id=ledger_id) as store,
+                CursorStore(config.store, ledger_id=ledger.ledger_id) as store,
             ):
                 lane = Lane(
                     sink,
@@ -201,6 +200,7 @@ def _sink_status(
 ) -> dict[str, Any]:
     count = cursors.conservation(name, reader)
     position, asked = cursors.position(name), cursors.asked_again(name)
+    restored = cursors.restored()
     oldest_ns = reader.oldest_deliverable_ns(position.cursor)
     return {
         "accepted": count.accepted,
@@ -210,6 +210,8 @@ def _sink_status(
         "withheld": count.withheld,
         "queued": count.queued,
         "missed": position.missed,
+        "ahead": max(0, position.cursor - reader.last_seq()),
+        "restored_ns": None if restored is None or name not in restored.sinks else restored.at_ns,
         "conserved": count.holds,
         "unaccounted": count.unaccounted,
         "oldest_queued_s": 0.0 if oldest_ns is None else max(0, now_ns - oldest_ns) / 1e9,

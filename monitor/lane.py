@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.history.restored import Opening
 from dosimeter.monitor.history.verdicts import confirmer_of
 from dosimeter.monitor.sinks.sink import Outcome, Result, Sink, retry
 
@@ -69,6 +70,7 @@ class Lane:
         self._window = min(batch, FIRST)
         self._cursor = store.position(sink.name).cursor
         self._version: int | None = None
+        self._wrote: list[Opening] = []  # who wrote the ledger, when the batch was read
         self._batch: list[StoredAlert] = []
         self._settled: dict[int, Outcome] = {}  # seq -> final outcome, of the batch in hand
         self._undecided: set[int] = set()  # of the batch: without a verdict so far
@@ -125,19 +127,35 @@ class Lane:
         return self._backoff.next_s(max(outcome.after_s or 0.0 for outcome in again))
 
     def _load(self) -> bool:
+        self._ledger.check_place()
         # Ask for the version before the rows: a commit in between is then seen by the next step.
         version = self._ledger.data_version()
         if version == self._version:
             return False
+        self._follow()
         pruned = self._ledger.pruned()
         if self._cursor < pruned.through:  # only of a sink that is new
             self._store.skip_pruned(self.sink.name, pruned)
             self._cursor = pruned.through
         self._batch = self._ledger.deliverable_since(self._cursor, limit=self._size)
+        if self._ledger.openings() != self._wrote:  # which of them wrote the batch is not known
+            self._batch = []
+            return False
         if len(self._batch) < self._size:
             self._version = version
         self._undecided = {alert.seq for alert in self._batch if confirmer_of(alert) is not None}
         return bool(self._batch)
+
+    def _follow(self) -> None:
+        """A ledger that was put back has other alerts at positions that were settled."""
+        wrote = self._ledger.openings()
+        if wrote == self._wrote:
+            return
+        self._wrote = wrote
+        restored = self._store.follow(self._ledger, now_ns=self._now_ns())
+        if restored is not None:
+            log.error("%s", restored)
+        self._cursor = self._store.position(self.sink.name).cursor
 
     def _decide(self) -> None:
         """Take in the verdicts there are, and ask for the others."""
@@ -191,6 +209,7 @@ class Lane:
         self._store.settle(
             self.sink.name,
             cursor=head[-1].seq,
+            wrote=self._wrote,
             delivered=len(answers) - len(refused),
             dead=refused,
             withheld=settled - len(answers),

@@ -35,6 +35,7 @@ from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.history.room import Room
 from dosimeter.monitor.history.spool import Spool
+from dosimeter.monitor.migrating import migrating
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver, SocketError
 from dosimeter.monitor.recorder import Recorder
@@ -73,7 +74,8 @@ def run_line(
     recorder = Recorder()
     try:
         room = Room(config.ledger_path, config.ledger.quota)
-        ledger = Ledger(config.ledger_path, quota=config.ledger.quota)
+        with migrating(config.ledger_path, config.http.host, config.http.port):
+            ledger = Ledger(config.ledger_path, quota=config.ledger.quota)
         rulebook = Rulebook(config.rules, config.calibrations)
         with LedgerReader(config.ledger_path) as reader:
             accounts = {account.epoch: account for account in reader.accounts()}

@@ -15,11 +15,12 @@ from typing import Any
 
 from dosimeter.monitor.audit.history import Found, History, dicts
 from dosimeter.monitor.audit.people import access
-from dosimeter.monitor.audit.people.access import ROLES, Actor, Right
+from dosimeter.monitor.audit.people.access import Actor
 from dosimeter.monitor.audit.queries.watched import Watched
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.pages.source import AccessRefused, Reader
+from dosimeter.monitor.roles import ROLES, Right
 
 Status = Callable[[], Mapping[str, Any]]
 """Of the history process: how far it has read and signed."""

@@ -16,11 +16,12 @@ from dosimeter.detectors.findings import Finding
 from dosimeter.detectors.registry import UnknownFeature, load_features
 from dosimeter.monitor.answers import alert, queue, rules, summaries
 from dosimeter.monitor.answers.asking import Asked, actor, refused
-from dosimeter.monitor.audit.people.access import Right, resolved
+from dosimeter.monitor.audit.people.access import resolved
 from dosimeter.monitor.audit.queries.named_queries import QUERIES, QueryError
 from dosimeter.monitor.feature_card import Card, card_of, known_calibrations, known_packs
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.source import Kind, NotPossible, QueueFilter, Reader
+from dosimeter.monitor.roles import Right
 
 _RIGHT: Mapping[Kind, Right] = {"query": "query", "view": "view", "export": "export"}
 _ABOUT = re.compile(r"(evidence|alert) ([0-9a-f]{8,32})")
@@ -31,6 +32,9 @@ class HistorySource:
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
+
+    def is_stalled(self) -> bool:
+        return bool(self._asked.status().get("stalled"))
 
     def overview(self, reader: Reader, zone: str) -> shown.Overview:
         return summaries.overview(self._asked, reader, zone)

@@ -126,7 +126,8 @@ def log_state(asked: Asked) -> shown.LogState:
             checkpoint: Checkpoint | None = history.log.checkpoint
         except LogUnreadable:
             checkpoint = None
-    anchors = asked.status().get("log", {}).get("anchors", {})
+    status = asked.status()
+    anchors = status.get("log", {}).get("anchors", {})
     covered = max([one["entries"] for one in anchors.values()], default=0)
     return shown.LogState(
         size=size,
@@ -153,6 +154,8 @@ def log_state(asked: Asked) -> shown.LogState:
             )
             for source, span in gaps.silent
         ),
+        stalled=status.get("stalled") or "",
+        stalled_ns=status.get("stalled_ns", 0),
     )
 
 

@@ -37,8 +37,11 @@ from dosimeter.monitor.sinks.config import KafkaConfig
 
 if TYPE_CHECKING:
     from dosimeter.monitor.answers.serve import Pages
+    from dosimeter.monitor.telemetry import Telemetry
 
 IDLE_S, RETRY_S, REST_S = 0.5, 5.0, 10.0
+ONCE_S = 30.0
+"""How long `once` goes on trying to write."""
 PAGES_AGAIN_S = 10.0
 """Before pages whose address is taken are tried again."""
 LOOPING_NS = 600 * 10**9
@@ -57,6 +60,8 @@ class History:
         """Raises StoreError, StoreStalled, KeysError, AlreadyWriting, LogError, NoteError, OSError."""
         self._config, self._settings, self._now_ns = config, settings, now_ns
         self.pages_error: str | None = None
+        self._stalled: str | None = None
+        self._stalled_ns = 0
         self.folder = HistoryFolder(config.history_path).make()
         self.hot = HotStore(self.folder.hot)
         self.keys = KeyStore(self.folder.keys)
@@ -126,8 +131,30 @@ class History:
         """The feed could not be read until now: that was our silence, and nobody's death."""
         self.ingest.watcher.unheard(self._now_ns())
 
+    def stall(self, error: Exception) -> float:
+        """Nothing can be written now, and why. Returns for how many seconds that has been so."""
+        now_ns = self._now_ns()
+        if self._stalled is None:
+            self._stalled_ns = now_ns
+        if self._stalled != str(error):
+            log.error("history cannot be written, is tried again: %s", error)
+        self._stalled = str(error)
+        return (now_ns - self._stalled_ns) / 1e9
+
+    @property
+    def is_stalled(self) -> bool:
+        return self._stalled is not None
+
+    def go_on(self) -> None:
+        """All could be written."""
+        if self._stalled is not None:
+            log.warning("history is written again")
+        self._stalled, self._stalled_ns = None, 0
+
     def status(self) -> dict[str, Any]:
         return {
+            "stalled": self._stalled,
+            "stalled_ns": self._stalled_ns,
             "ingest": asdict(self.ingest.counts),
             "log": self.keeper.status(),
             "verified": self.tidying.status(),
@@ -231,6 +258,7 @@ def run_history(
     settings = config.history or HistoryConfig()
     history = History(config, settings)
     site = _Site(config, settings, history, ready) if not once else None
+    telemetry = _telemetry(config) if not once else None
     try:
         feed: Feed = (
             FromLedger(config, settings, history)
@@ -242,6 +270,8 @@ def run_history(
                 if site is not None:
                     site.open()
                 worked = _turn(history, feed, stop, wait=not once)
+                if telemetry is not None:
+                    telemetry.record("dosimeter.history.stalled", float(history.is_stalled))
                 if once and not worked and not feed.owes:
                     break
                 if not worked:
@@ -252,7 +282,17 @@ def run_history(
     finally:
         if site is not None:
             site.close()
+        if telemetry is not None:
+            telemetry.close()
         history.close()
+
+
+def _telemetry(config: Config) -> Telemetry | None:
+    if config.telemetry is None:
+        return None
+    from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
+
+    return Telemetry(TelemetryConfig(endpoint=config.telemetry))
 
 
 class _Site:
@@ -307,7 +347,7 @@ def _rest(history: History, feed: Feed, stop: threading.Event) -> None:
 
 
 def _turn(history: History, feed: Feed, stop: threading.Event, *, wait: bool = True) -> bool:
-    """One look at the feed. Whether there was anything. Raises FeedAway where it is not to be waited for."""
+    """One look at the feed. Whether there was anything. Raises where that is not to be waited for."""
     try:
         batch = feed.read()
     except FeedAway as error:
@@ -322,8 +362,10 @@ def _turn(history: History, feed: Feed, stop: threading.Event, *, wait: bool = T
         history.keeper.turn()
         worked = history.tidying.turn()
     except (StoreStalled, KeysError, OSError) as error:
-        log.error("history cannot be written, will try again: %s", error)
+        if history.stall(error) > ONCE_S and not wait:
+            raise
         feed.rewind()
         stop.wait(RETRY_S)
         return True
+    history.go_on()
     return bool(taken) or bool(batch.items) or worked

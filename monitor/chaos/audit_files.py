@@ -271,6 +271,14 @@ def change_segment(c: Copy) -> Where:
     return Where(path=core.name)
 
 
+def blind_segment(c: Copy) -> Where:
+    """By its row, questions pass over the file: other times, or over before its time."""
+    first, _, _, _ = c.segment()
+    change = c.dice.choice(("from_ns = 0, to_ns = 1", "gone = 1"))
+    c.sql((f"UPDATE segment SET {change} WHERE first = ?", (first,)))
+    return Where(start=first)
+
+
 def delete_segment(c: Copy) -> Where:
     first, _, _, _ = c.segment()
     c.sql(("DELETE FROM segment WHERE first = ?", (first,)))
@@ -284,6 +292,24 @@ def change_sealed_few(c: Copy) -> Where:
     )
     other = "false" if verdict == "true" else "true"
     c.sql(("UPDATE sealed_few SET verdict = ? WHERE idx = ?", (other, index)))
+    return Where(entries=(index,))
+
+
+def forge_sealed_few(c: Copy) -> Where:
+    """A verdict that nobody gave: at a position of some alert, or at one that the log does not have."""
+    labels = c.rows("SELECT idx FROM sealed_few WHERE kind = 'label'")
+    ((real,),) = c.dice.sample(labels, 1)
+    ((past,),) = c.rows("SELECT max(past) FROM segment")
+    taken = {idx for (idx,) in c.rows("SELECT idx FROM sealed_few")}
+    inside = c.dice.choice([idx for idx in range(past) if idx not in taken])
+    index = c.dice.choice((inside, -1 - real, past + 10**9))
+    names = ", ".join(NAMES)
+    c.sql(
+        (
+            f"INSERT INTO sealed_few (idx, {names}) SELECT ?, {names} FROM sealed_few WHERE idx = ?",
+            (index, real),
+        )
+    )
     return Where(entries=(index,))
 
 
@@ -471,9 +497,11 @@ TABLE = (
     Manipulation("change a blob", "root", "located", change_blob),
     Manipulation("delete the terms of a rule", "root", "located", delete_terms),
     Manipulation("change the row of a segment", "root", "located", change_segment),
+    Manipulation("hide a segment from questions", "root", "located", blind_segment),
     Manipulation("delete the row of a segment", "root", "located", delete_segment),
     Manipulation("change an entry beside the sealed files", "root", "located", change_sealed_few),
     Manipulation("delete an entry beside the sealed files", "root", "located", delete_sealed_few),
+    Manipulation("forge an entry beside the sealed files", "root", "located", forge_sealed_few),
     Manipulation("lift a hold", "root", "located", lift_hold),
     Manipulation("flip a bit of evidence", "root", "located", flip_evidence),
     Manipulation("swap the evidence of two", "root", "located", swap_evidence),

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,10 @@ def run(args: argparse.Namespace) -> int:
         if args.status:
             done = account(ArchiveFolder(config.archive_path))
         else:
-            os.nice(NICE)
+            with suppress(
+                OSError
+            ):  # a system call filter may forbid it, and it is a courtesy alone
+                os.nice(NICE)
             done = follow(config, stop_on_signals(), once=args.once)
     except (RuntimeError, OSError) as error:
         print(f"dosimeter archive: {error}", file=sys.stderr)

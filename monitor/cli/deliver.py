@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: stopped by a signal, or status shown. 2, 3, 4: usage, environment, data."""
+    """0: stopped by a signal, or status shown. 2, 3, 4: usage, environment, data (also a sink ahead of the ledger)."""
     from dosimeter.monitor.config import Config, load_config
     from dosimeter.monitor.delivery import DeliveryConfig, delivery_status, run_delivery
 
@@ -83,7 +83,28 @@ def run(args: argparse.Namespace) -> int:
         return ENVIRONMENT
     if status is not None:
         print(json.dumps(status, indent=2, sort_keys=True))
+        return _ahead(settings.ledger_path, status["sinks"])
     return 0
+
+
+def _ahead(ledger: Path, sinks: Mapping[str, Mapping[str, Any]]) -> int:
+    """Says which sinks have had alerts that the ledger does not know."""
+    ahead = [name for name, one in sinks.items() if one["ahead"]]
+    for name in ahead:
+        print(
+            f"{ledger}: `{name}` was sent {sinks[name]['ahead']} more than it holds",
+            file=sys.stderr,
+        )
+    if ahead:
+        print(
+            "  hint: it was put back from a backup, or is another one. With the first alert that is accepted",
+            file=sys.stderr,
+        )
+        print(
+            "        from now on, the dispatcher sends what is new to every sink; nothing has to be moved",
+            file=sys.stderr,
+        )
+    return DATA if ahead else 0
 
 
 def telemetry_of(sinks: Sequence[SinkConfig]) -> contextlib.closing[Telemetry]:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         return ENVIRONMENT
     from dosimeter.monitor.service import stop_on_signals
 
-    os.nice(NICE)
+    with suppress(OSError):  # a system call filter may forbid it, and it is a courtesy alone
+        os.nice(NICE)
     if settings.ship is not None:
         return _ship(config, settings, once=args.once)
     from dosimeter.monitor.audit.service import run_history

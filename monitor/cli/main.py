@@ -31,6 +31,9 @@ COMMANDS = {
     "bench": "measure the figures we state",
     "chaos": "attack a stage of its own and see whether the monitor notices",
     "conformance": "prove on a server that every row finds its request",
+    "status": "how the sidecar stands, what is wrong, what to do",
+    "top": "the same, drawn again every few seconds, with rates",
+    "bundle": "write one file for a support ticket, redacted",
     "doctor": "check that a model server here can be watched",
     "completion": "print a completion script for bash or zsh",
 }

@@ -90,6 +90,13 @@ def table(
     return [fit(line, width).rstrip() for line in lines]
 
 
+def redraw(stream: TextIO, lines: Sequence[str], width: int, height: int) -> None:
+    """Put `lines` in the place of what the terminal shows, cut to its columns and rows; the cursor stays below."""
+    shown = [fit(line, width).rstrip() for line in lines[: max(1, height - 1)]]
+    stream.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
+    stream.flush()
+
+
 def bar(value: float) -> str:
     """One character for a value in 0..1."""
     return BARS[min(len(BARS) - 1, max(0, int(value * len(BARS))))]

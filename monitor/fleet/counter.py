@@ -60,6 +60,7 @@ class FleetCounter:
         self._gone: Counter[str] = Counter()  # of partitions that others have now
         self._refused = 0
         self.alerts: Counter[str] = Counter()
+        self.told: dict[str, Any] = {}  # as of the last step: the client is one thread's
 
     def step(self, timeout_s: float) -> int:
         """Count what came; how many hits were new. Raises FleetAway, LedgerStalled: the same comes again then."""
@@ -74,7 +75,7 @@ class FleetCounter:
 
     def _step(self, timeout_s: float) -> int:
         polled = self._member.poll(timeout_s, BATCH)
-        self._lose(self._member.assigned)
+        self._lose(self._member.assigned - self._member.left())
         found: list[Decided] = []
         new = 0
         for at in sorted(self._member.assigned - self._parts.keys()):
@@ -87,18 +88,21 @@ class FleetCounter:
                 if row.offset >= part.live_from:
                     new += 1
                     found += decided
-        now_ns = self._time_ns()
-        for part in self._parts.values():
-            if part.live:
-                found += part.counts.digests(now_ns)
+        for at, part in self._parts.items():
+            # By the clock only where nothing waits: a window that is over by the clock may have hits to come.
+            caught_up = at not in polled and self._member.at_end(at)
+            due_ns = self._time_ns() if caught_up else part.counts.newest_ns
+            if part.live and due_ns:
+                found += part.counts.digests(due_ns)
         self._keep(found)
         self._commit()
+        self.told = self._status()
         return new
 
     def close(self) -> None:
         self._member.close()
 
-    def status(self) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
         """For people: this member's share, what it counted, and what it could not."""
         parts = list(self._parts.items())
         seen = sum((part.counts.seen for _, part in parts), Counter(self._gone))
@@ -117,10 +121,11 @@ class FleetCounter:
     def _follow(self) -> None:
         found = self._rules()
         if found != self._in_force:
+            # First: a record names its rule's text by hash, and it must be there.
+            self._ledger.append(blobs={rule.sha256: rule.canonical for rule in found[0]})
             self._in_force = found
             for part in self._parts.values():
                 part.counts.expect(*found)
-            self._ledger.append(blobs={rule.sha256: rule.canonical for rule in found[0]})
 
     def _lose(self, kept: frozenset[TopicPartition]) -> None:
         for at in self._parts.keys() - kept:
@@ -131,6 +136,10 @@ class FleetCounter:
         stored = self._member.committed(at)
         counts = PartitionCounts(f"{self._group}/{at.topic}/{at.partition}")
         counts.expect(*self._in_force)
+        if stored is not None and stored[0] > (end := self._member.end(at)):
+            log.error("%s-%d ends at %d, before %d: it was made anew, or lost its end; counted anew",
+                      at.topic, at.partition, end, stored[0])  # fmt: skip
+            stored = None
         offset, note = stored or (0, "")
         needed = _needed(note, reach_ns(self._in_force[0]))
         self._member.seek(at, needed if stored else None)

@@ -58,6 +58,7 @@ class Member:
         self._config, self._group, self._connect = config, group, connect
         self._consumer: Any = None
         self.assigned: frozenset[TopicPartition] = frozenset()
+        self._left: set[TopicPartition] = set()
 
     def poll(self, timeout_s: float, limit: int) -> dict[TopicPartition, list[Any]]:
         """Records of the share, at most `limit`. Raises FleetAway."""
@@ -67,6 +68,24 @@ class Member:
                 self._consumer.subscribe([self._config.topic], listener=_Listener(self))
             found = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
             return dict(found)
+        raise AssertionError("unreachable")
+
+    def left(self) -> set[TopicPartition]:
+        """What was taken away since this was asked last; it may be here again, and others may have read on since."""
+        found, self._left = self._left, set()
+        return found
+
+    def end(self, of: TopicPartition) -> int:
+        """The offset of the next record that will be written. Raises FleetAway."""
+        with self._trouble():
+            return int(self._consumer.end_offsets([of])[of])
+        raise AssertionError("unreachable")
+
+    def at_end(self, of: TopicPartition) -> bool:
+        """Whether all is read that the brokers have told of. Raises FleetAway."""
+        with self._trouble():
+            high = self._consumer.highwater(of)
+            return high is not None and self._consumer.position(of) >= high
         raise AssertionError("unreachable")
 
     def committed(self, of: TopicPartition) -> tuple[int, str] | None:
@@ -139,7 +158,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._member = member
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        """What was taken in is committed already."""
+        """What was taken in is committed already. That they were lost, too, is told here."""
+        self._member._left |= set(revoked)
+        self._member.assigned -= frozenset(revoked)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         self._member.assigned = frozenset(assigned)

@@ -71,6 +71,11 @@ class PartitionCounts:
         """The hits so far were read again: what they are owed was recorded by whoever read them first."""
         self._decisions.digests(self._newest_ns)
 
+    @property
+    def newest_ns(self) -> int:
+        """Of the hits so far; 0 before the first."""
+        return self._newest_ns
+
     def needed(self) -> int | None:
         """The first offset that matters for what is to come; None: nothing does yet."""
         while len(self._marks) > 1 and self._marks[1][1] <= self._newest_ns - self.reach_ns:

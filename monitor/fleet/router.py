@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from dosimeter.monitor.feed.items import Alert, Blob, Refused
 from dosimeter.monitor.feed.topic import item_at
-from dosimeter.monitor.fleet.hit import record
+from dosimeter.monitor.fleet.hit import MAX_WIRE, record
 from dosimeter.monitor.fleet.member import FleetAway, Member
 from dosimeter.monitor.recounting import stored_occurrence
 from dosimeter.monitor.sinks.config import KafkaConfig
@@ -51,25 +51,47 @@ class Router:
         self._producer: Any = None
         self._blobs: OrderedDict[str, bytes] = OrderedDict()
         self.seen: Counter[str] = Counter()
+        self.told: dict[str, Any] = {}  # as of the last step: the client is one thread's
 
     def step(self, timeout_s: float) -> int:
         """Send on what came; how many records that were. Raises FleetAway: the same comes again then."""
+        try:
+            return self._step(timeout_s)
+        except BaseException:
+            self.close()  # else the next poll would go on behind what was not sent
+            raise
+
+    def _step(self, timeout_s: float) -> int:
         polled = self._member.poll(timeout_s, BATCH)
         counted = _by_rule(self._rules())
         found = [
-            (rule, of, event_id)
-            for rows in polled.values()
-            for row in rows
-            for of, event_id in self._hits_of(row)
-            for rule in counted.get(of.rule, ())
+            one for rows in polled.values() for row in rows for one in self._records(row, counted)
         ]
-        self._send([record(*one) for one in found])
+        self._send(found)
         self._member.commit({of: (rows[-1].offset + 1, "") for of, rows in polled.items() if rows})
         self.seen["sent"] += len(found)
+        self.told = {**self.seen, "lag": self._member.lag()}
         return sum(map(len, polled.values()))
 
-    def lag(self) -> int:
-        return self._member.lag()
+    def _records(
+        self, row: Any, counted: Mapping[str, Sequence[SecondRule]]
+    ) -> list[dict[str, Any]]:
+        """Of one record of the feed; of one that cannot be counted, whoever wrote it, none."""
+        try:
+            made = [
+                record(rule, of, event_id)
+                for of, event_id in self._hits_of(row)
+                for rule in counted.get(of.rule, ())
+            ]
+            if any(len(one["value"]) > MAX_WIRE for one in made):
+                raise ValueError(f"longer than {MAX_WIRE} bytes")
+        except Exception as error:
+            self.seen["refused"] += 1
+            log.warning(
+                "%s-%d offset %d is not counted: %r", row.topic, row.partition, row.offset, error
+            )
+            return []
+        return made
 
     def close(self) -> None:
         self._let_go()
@@ -109,14 +131,9 @@ class Router:
         elif isinstance(item, Refused):
             self.seen["refused"] += 1
         elif isinstance(item, Alert):
-            try:
-                of = self._occurrence(json.loads(item.core), row.timestamp)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self.seen["refused"] += 1
-                log.warning("a record of %s cannot be counted: %r", item.source, error)
-            else:
-                if of is not None:
-                    yield of, item.event_id
+            of = self._occurrence(json.loads(item.core), row.timestamp)
+            if of is not None:
+                yield of, item.event_id
 
     def _occurrence(self, core: Any, sent_ms: int) -> Occurrence | None:
         """None: it is no hit."""

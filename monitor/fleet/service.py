@@ -100,8 +100,8 @@ def run_fleet(
         def read() -> dict[str, Any]:
             return {
                 "rules": {"digest": rulebook.digest, "error": rulebook.error},
-                "routing": {**router.seen, "lag": router.lag(), "error": turning["routing"].error},
-                "counting": counter.status() | {"error": turning["counting"].error},
+                "routing": router.told | {"error": turning["routing"].error},
+                "counting": counter.told | {"error": turning["counting"].error},
                 "ledger": chores.kept.as_dict(),
                 "delivery": sinks_status(config),
             }

@@ -11,13 +11,20 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dosimeter.monitor.history.ledger import PACKAGE
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import Pruned, StoredAlert
+from dosimeter.monitor.history.restored import (
+    Opening,
+    Restored,
+    read_openings,
+    same_until,
+    write_openings,
+)
 from dosimeter.monitor.history.verdicts import Verdicts
 
 STORE_VERSION = 4
@@ -164,9 +171,16 @@ class CursorStore:
         dead: Sequence[tuple[StoredAlert, str]],
         now_ns: int,
         withheld: int = 0,
+        wrote: Sequence[Opening] = (),
     ) -> None:
-        """Move the cursor over what was acknowledged, refused or never sent, in one commit."""
+        """Move the cursor over what was acknowledged, refused or never sent, in one commit.
+
+        wrote: who wrote the ledger when the alerts were read. Raises StoreError when it was put back since.
+        """
         with self._transaction():
+            after = same_until(self._followed(), {one.name for one in wrote}) if wrote else None
+            if after is not None and after < cursor:
+                raise StoreError(f"{self.path}: the ledger was put back meanwhile, to {after}")
             self._db.execute(SQL["add_sink"], {"sink": sink})
             for alert, error in dead:
                 row = {
@@ -181,6 +195,57 @@ class CursorStore:
             counts = {"delivered": delivered, "dead": len(dead), "withheld": withheld}
             counts |= {"cursor": cursor, "now_ns": now_ns}
             self._db.execute(SQL["settle"], {"sink": sink, **counts})
+
+    def follow(self, ledger: LedgerReader, *, now_ns: int) -> Restored | None:
+        """Where the ledger was put back from a backup, every sink goes back to where it parts from what they were sent.
+
+        None: all is as it was. Of what the ledger lost, dead letters stay, at positions below 0 and out of the counts.
+        """
+        openings = ledger.openings()
+        with self._transaction():
+            after = same_until(openings, {one.name for one in self._followed()})
+            if after is None:
+                return None
+            self._put_note("followed", write_openings(openings))
+            ahead = dict(self._db.execute(SQL["ahead"], {"after": after}).fetchall())
+            if not ahead:
+                return None
+            total, later = ledger.count_deliverable(after)
+            for sink in ahead:
+                self._go_back(sink, after, total - later)
+            self._db.execute(SQL["drop_verdicts"], {"after": after})
+            self._db.execute(SQL["drop_erased"], {"after": after})
+            restored = Restored(after, ahead, now_ns)
+            self._put_note("restored", json.dumps(asdict(restored)))
+        return restored
+
+    def _go_back(self, sink: str, after: int, deliverable: int) -> None:
+        """deliverable: alerts up to there. What was refused or withheld of them stays so, the rest was delivered."""
+        position = self.position(sink)
+        row = {"sink": sink, "after": after, "cursor": position.cursor}
+        self._db.execute(SQL["set_aside"], row)
+        dead = self._db.execute(SQL["count_dead"], row).fetchone()[0]
+        beyond = self._db.execute(SQL["withheld_beyond"], row).fetchone()[0]
+        withheld = min(max(0, position.withheld - beyond), deliverable - dead)
+        missed = min(position.missed, deliverable - dead - withheld)
+        counts = {"dead": dead, "withheld": withheld, "missed": missed}
+        delivered = deliverable - dead - withheld - missed
+        self._db.execute(SQL["go_back"], {**row, **counts, "delivered": delivered})
+
+    def restored(self) -> Restored | None:
+        """The last time that the ledger was found to have been put back."""
+        text = self._note("restored")
+        return None if text is None else Restored(**json.loads(text))
+
+    def _followed(self) -> list[Opening]:
+        return read_openings(self._note("followed"))
+
+    def _note(self, name: str) -> str | None:
+        row = self._db.execute(SQL["get_meta"], {"name": name}).fetchone()
+        return None if row is None else str(row[0])
+
+    def _put_note(self, name: str, value: str) -> None:
+        self._db.execute(SQL["note_meta"], {"name": name, "value": value})
 
     def skip_pruned(self, sink: str, pruned: Pruned) -> None:
         """Begin behind what has gone from the ledger. A sink that is new may find it so."""
@@ -257,7 +322,8 @@ class CursorStore:
         with self._transaction():
             gone = 0
             for seq in delivered:
-                gone += self._db.execute(SQL["unbury"], {"sink": sink, "seq": seq}).rowcount
+                found = self._db.execute(SQL["unbury"], {"sink": sink, "seq": seq}).rowcount
+                gone += found if seq > 0 else 0  # below, it is of a ledger that is no more
             for seq, error in dead:
                 row = {"sink": sink, "seq": seq, "error": error, "now_ns": now_ns}
                 self._db.execute(SQL["bury_again"], row)

@@ -9,6 +9,9 @@ INSERT INTO meta (name, value) VALUES (:name, :value)
 -- name: set_meta
 UPDATE meta SET value = :value WHERE name = :name
 
+-- name: note_meta
+INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
 -- name: add_sink
 INSERT INTO sink (name) VALUES (:sink) ON CONFLICT (name) DO NOTHING
 
@@ -104,3 +107,27 @@ DELETE FROM dead_letter WHERE sink = :sink
 
 -- name: forget_sink
 DELETE FROM sink WHERE name = :sink
+
+-- name: ahead
+SELECT name, cursor FROM sink WHERE cursor > :after ORDER BY name
+
+-- name: set_aside
+-- A position is given to another alert by now. Numbered on below 0, under what was set aside before.
+UPDATE dead_letter SET seq = :after - seq + (SELECT min(0, min(seq)) FROM dead_letter WHERE sink = :sink)
+WHERE sink = :sink AND seq > :after
+
+-- name: count_dead
+SELECT count(*) FROM dead_letter WHERE sink = :sink AND seq > 0
+
+-- name: withheld_beyond
+SELECT count(*) FROM verdict WHERE answer = 'no' AND seq > :after AND seq <= :cursor
+
+-- name: go_back
+UPDATE sink SET cursor = :after, delivered = :delivered, dead = :dead, withheld = :withheld, missed = :missed
+WHERE name = :sink
+
+-- name: drop_verdicts
+DELETE FROM verdict WHERE seq > :after
+
+-- name: drop_erased
+DELETE FROM erased WHERE seq > :after

@@ -9,6 +9,7 @@ again, and how, is `upkeep`'s.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from dosimeter.monitor.history.checkpoint import FALLBACK_PAGES, Checkpointer
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.records import Account, Committed, LedgerRecord
+from dosimeter.monitor.history.restored import OPENINGS, Opening, with_opening
 from dosimeter.monitor.history.upkeep import SQL as UPKEEP
 from dosimeter.monitor.history.upkeep import Upkeep, id_list
 
@@ -93,6 +95,7 @@ class Ledger:
         """
         self.path = path
         self._quota, self._now_ns = quota, now_ns
+        self._noted = False
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = WriterLock(path)
         self._checkpointer: Checkpointer | None = None
@@ -160,8 +163,11 @@ class Ledger:
             self._keep_to_quota()
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                if records and not self._noted:
+                    self._note_opening()
                 committed = self._write(records, blobs or {}, accounts, evidence or {}, now_ns)
                 self._db.execute("COMMIT")
+                self._noted = self._noted or bool(records)
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
@@ -171,6 +177,12 @@ class Ledger:
                 raise LedgerError(f"{self.path}: record refused: {error}") from error
             raise LedgerStalled(self.path, error) from error
         return committed
+
+    def _note_opening(self) -> None:
+        row = self._db.execute(SQL["get_meta"], {"name": OPENINGS}).fetchone()
+        last = self._db.execute(SQL["last_seq"]).fetchone()[0]
+        text = with_opening(None if row is None else row[0], Opening(secrets.token_hex(8), last))
+        self._db.execute(SQL["note_meta"], {"name": OPENINGS, "value": text})
 
     def _keep_to_quota(self) -> None:
         """Whoever removes what is old is not held to it, or there would be no way back."""

@@ -6,6 +6,9 @@ SELECT value FROM meta WHERE name = :name
 -- name: put_meta
 INSERT INTO meta (name, value) VALUES (:name, :value)
 
+-- name: note_meta
+INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
 -- name: insert_alerts
 -- The writer puts further rows in place of the mark: one call for many, or its thread would wait for the line's at each.
 -- Fails as a whole when one of them is there already: `ON CONFLICT DO NOTHING` would use up a `seq` for each.

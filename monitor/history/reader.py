@@ -14,6 +14,7 @@ from typing import Any
 
 from dosimeter.monitor.history.ledger import SQL, LedgerError, check_version
 from dosimeter.monitor.history.records import Account, Pruned, StoredAlert
+from dosimeter.monitor.history.restored import OPENINGS, Opening, read_openings
 
 PART = 20_000
 """Positions that one statement goes through."""
@@ -46,6 +47,7 @@ class LedgerReader:
             check_same_thread=False,
         )
         try:
+            self._file = _file_at(path)
             version = check_version(self._db, path)
         except BaseException:
             self._db.close()
@@ -59,6 +61,16 @@ class LedgerReader:
         """Random identity of this file: a cursor is only meaningful together with it."""
         found: str = self._db.execute(SQL["get_meta"], {"name": "ledger_id"}).fetchone()[0]
         return found
+
+    def check_place(self) -> None:
+        """Raises LedgerError where another file has taken the place of the one that is read."""
+        if _file_at(self.path) != self._file:
+            raise LedgerError(f"{self.path}: moved away or replaced; it is opened again")
+
+    def openings(self) -> list[Opening]:
+        """Who wrote, oldest first."""
+        row = self._db.execute(SQL["get_meta"], {"name": OPENINGS}).fetchone()
+        return read_openings(None if row is None else row[0])
 
     def data_version(self) -> int:
         """Changes when another connection has committed: the cheap question before the real one."""
@@ -226,3 +238,11 @@ class LedgerReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

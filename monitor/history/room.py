@@ -71,7 +71,12 @@ class Room:
         }
 
     def _size(self) -> int:
+        """What is used of the file: pages that are empty again stay in it, and are no reason to hold back."""
         try:
-            return self.ledger.stat().st_size
+            with self.ledger.open("rb") as file:
+                head = file.read(40)
+            page = int.from_bytes(head[16:18], "big")
+            empty = int.from_bytes(head[36:40], "big") * (1 << 16 if page == 1 else page)
+            return max(0, self.ledger.stat().st_size - empty)
         except OSError:
             return 0

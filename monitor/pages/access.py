@@ -1,7 +1,7 @@
-"""Who may see and do what: roles, and the questions that pages ask about a person.
+"""Who may see and do what: the questions that pages ask about a person.
 
-One literal table holds it all. It never learns how somebody proved who they are (`tokens.py`, `local.py`), nor what
-HTTP answers to a refusal.
+Owns which right of `monitor/roles.py` each part of a page needs. It never learns how somebody proved who they are
+(`tokens.py`, `local.py`), nor what HTTP answers to a refusal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Literal, Protocol
 
 from starlette.requests import Request
 
+from dosimeter.monitor import roles
 from dosimeter.monitor.pages.source import Reader
+from dosimeter.monitor.roles import ROLES
 
 
 class Role(StrEnum):
@@ -26,19 +28,17 @@ class Role(StrEnum):
 
 Right = Literal["look", "text", "label", "edit", "audit", "query", "entries"]
 
-RIGHTS: dict[Role, frozenset[Right]] = {
-    Role.VIEWER: frozenset({"look"}),
-    Role.REVIEWER: frozenset({"look", "text", "label"}),
-    Role.AUTHOR: frozenset({"look", "edit"}),
-    Role.APPROVER: frozenset({"look", "edit"}),
-    Role.AUDITOR: frozenset({"look", "text", "audit", "query", "entries"}),
-    Role.OPERATOR: frozenset({"look"}),
+_NEEDS: dict[Right, roles.Right] = {
+    "look": "query",
+    "text": "view",
+    "label": "label",
+    "edit": "edit",
+    "audit": "audit",
+    "query": "audit",
+    "entries": "audit",
 }
 """look: metadata · text: evidence, with a reason · label: verdicts · edit: lint, test, backtest, patch of a rule
 audit: the audit page · query: queries by name · entries: leaves of the log, not only their hashes."""
-
-EVERY_TENANT = frozenset({Role.AUDITOR, Role.OPERATOR})
-"""Their metadata is not bound to tenants; a reviewer's is, and so is a reviewer's text."""
 
 
 class NotAdmitted(Exception):
@@ -60,7 +60,7 @@ class Person:
     by_cookie: bool = False
 
     def may(self, right: Right) -> bool:
-        return any(right in RIGHTS[role] for role in self.roles)
+        return any(_NEEDS[right] in ROLES[role].may for role in self.roles)
 
     def may_read_text_of(self, tenant: str) -> bool:
         if Role.AUDITOR in self.roles:
@@ -75,7 +75,7 @@ class Person:
 
     @property
     def reader(self) -> Reader:
-        tenants = None if self.roles & EVERY_TENANT else self.tenants
+        tenants = None if any(ROLES[role].every_tenant for role in self.roles) else self.tenants
         return Reader(self.name, tenants, frozenset(map(str, self.roles)))
 
 

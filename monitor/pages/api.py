@@ -6,7 +6,7 @@ Owns the routes and the schema. What may be seen, and that it is recorded first,
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Path, Query
 from fastapi.openapi.utils import get_openapi
@@ -26,13 +26,16 @@ VERSION = "1"
 
 
 class Health(BaseModel):
-    """Of the process, for a probe; it says nothing of what is stored."""
+    """Of the process, for a probe; it says nothing of what is stored.
 
-    status: str
+    stalled: nothing can be written now. A new start would not help, and the pages can be read: still 200.
+    """
+
+    status: Literal["ok", "stalled"]
 
 
-def healthz() -> Health:
-    return Health(status="ok")
+def healthz(site: Here) -> Health:
+    return Health(status="stalled" if site.source.is_stalled() else "ok")
 
 
 def overview(request: Request, site: Here, person: Visitor) -> shown.Overview:

@@ -100,7 +100,10 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """unanchored_s: age of the oldest entry that no anchor covers; 0: all are covered."""
+    """unanchored_s: age of the oldest entry that no anchor covers; 0: all are covered.
+
+    stalled: why nothing can be written now; empty: all can.
+    """
 
     size: int
     checkpoint_ns: int
@@ -108,6 +111,8 @@ class LogState:
     unanchored_s: float
     anchors: tuple[Anchor, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    stalled: str = ""
+    stalled_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

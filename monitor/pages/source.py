@@ -58,6 +58,9 @@ class Source(Protocol):
     zone: IANA name, by whose days counts are made. None: there is no such thing for this reader.
     """
 
+    def is_stalled(self) -> bool:
+        """Whether nothing can be written now."""
+
     def overview(self, reader: Reader, zone: str) -> shown.Overview: ...
 
     def queue(

@@ -59,7 +59,13 @@ class AlertmanagerSink:
             verdict = retry(str(error))
         if verdict.result is Result.DEAD and len(alerts) > 1:
             # It takes the valid ones and does not say which are not: only alone does each get its answer.
-            return [outcome for alert in alerts for outcome in self._post([alert])]
+            outcomes: list[Outcome] = []
+            for alert in alerts:
+                last = outcomes[-1] if outcomes else None
+                away = last is not None and last.result is Result.RETRY
+                # It went away in between: each further one would wait for as long again.
+                outcomes += [last] if away and last is not None else self._post([alert])
+            return outcomes
         return [verdict] * len(alerts)
 
     def _read(self, reply: Reply) -> Outcome:

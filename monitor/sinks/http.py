@@ -69,13 +69,13 @@ class HttpClient:
                 raise HttpError(f"`{self.where}`: {error}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise HttpError(f"`{self.where}`: {error}") from error
+            raise HttpError(f"`{self.where}`: {_said(error)}") from error
         # A receiver may close a connection that was idle just as we use it again.
         try:
             return self._post(body, headers)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise HttpError(f"`{self.where}`: {error}") from error
+            raise HttpError(f"`{self.where}`: {_said(error)}") from error
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         if self._connection is None:
@@ -104,7 +104,7 @@ class HttpClient:
             return float(text[:9])
         try:
             then = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError, TypeError):
             return None
         return max(0.0, (then - self._now()).total_seconds()) if then.tzinfo else None
 
@@ -112,6 +112,12 @@ class HttpClient:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _said(error: Exception) -> str:
+    """Without what a client quotes of headers or of the path, which may be credentials."""
+    quotes = isinstance(error, ValueError | http.client.InvalidURL)
+    return f"{type(error).__name__}: a header or the URL cannot be sent" if quotes else str(error)
 
 
 def origin(url: str) -> str:

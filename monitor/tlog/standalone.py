@@ -9,10 +9,10 @@ Exit status: 0 verified, 4 something is wrong, 2 called wrongly or unreadable. A
                      every file but manifest.json and manifest.sig; NAME is of A-Z a-z 0-9 _ . - and /
   manifest.sig       signed note (C2SP signed-note) over "dosimeter-export/v1\\nsha256 HEX\\n", of manifest.json
   log.vkey           the log's verifier key, name+id+base64; believed only when --vkey is not given
-  checkpoint         signed checkpoint (C2SP tlog-checkpoint); optional checkpoints: others, concatenated
+  checkpoint         signed checkpoint (C2SP tlog-checkpoint)
   proofs.jsonl       a record a line: {"index":N, "size":N, "leaf":BASE64, "proof":[BASE64, ..]}, RFC 6962
                      inclusion in the checkpoint over `size` entries; the leaf is the record
-  consistency.jsonl  {"old":N, "new":N, "proof":[BASE64, ..]} from each checkpoint's size to the next larger
+  alerts.csv, .jsonl optional: a row an alert, whose cells are what its leaf and its terms (blobs/) say
   log/               optional: the whole log (C2SP tlog-tiles), whose entries are then all hashed again
 """
 
@@ -20,18 +20,24 @@ from __future__ import annotations
 
 import argparse
 import base64
+import csv
 import hashlib
+import io
 import json
 import re
 import sys
 import zipfile
 from collections.abc import Iterator
-from functools import partial
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 
 MAX_TEXT, MAX_LINE, MAX_FILE, MAX_ALL = 64 << 20, 4 << 20, 16 << 30, 64 << 30
 VERIFIED, UNREADABLE, WRONG = 0, 2, 4
+TERMS = {"rule", "feature", "status", "severity", "scope", "shape", "level", "model"}
+TERMS |= {"threshold_code"}
+BESIDE = {"idx", "time", "more", "verdict", "disagreed"}
 P, Q = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
 
@@ -108,21 +114,18 @@ def node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
-def climb(at: int, last: int, proof: list[str], digest: bytes) -> tuple[bytes, bytes]:
-    """The roots that a proof leads to: over what ends at position `at`, and over all up to `last`."""
-    rest, then, now = [b64(text) for text in proof], digest, digest
+def climb(at: int, last: int, proof: list[str], digest: bytes) -> bytes:
+    """The root over all up to `last` that a proof leads to from what stands at `at`."""
+    rest = [b64(text) for text in reversed(proof)]
     while last > 0:
-        if (at & 1 or at < last) and not rest:
-            raise Bad("a proof is too short")
-        if at & 1:
-            then, now = node(rest[0], then), node(rest[0], now)
-        elif at < last:
-            now = node(now, rest[0])
-        rest = rest[1:] if at & 1 or at < last else rest
+        if at & 1 or at < last:
+            if not rest:
+                raise Bad("a proof is too short")
+            digest = node(rest.pop(), digest) if at & 1 else node(digest, rest.pop())
         at, last = at >> 1, last >> 1
     if rest:
         raise Bad("a proof is too long")
-    return then, now
+    return digest
 
 
 class Export:
@@ -162,7 +165,8 @@ class Export:
             yield from map(json.loads, iter(lambda: file.readline(MAX_LINE), b""))
 
 
-def check_manifest(export: Export, key: Key) -> Any:
+def check_manifest(export: Export, key: Key) -> tuple[Any, list[str]]:
+    """The manifest that was signed, and the files that are not as it says."""
     data = export.read("manifest.json")
     signed = f"dosimeter-export/v1\nsha256 {hashlib.sha256(data).hexdigest()}\n"
     if key.text(export.read("manifest.sig").decode()) != signed:
@@ -171,15 +175,16 @@ def check_manifest(export: Export, key: Key) -> Any:
     listed = manifest["files"]
     for name in sorted(set(export.sizes) ^ {*listed, "manifest.json", "manifest.sig"}):
         raise Bad(f"{name!a} is " + ("missing" if name in listed else "not in the manifest"))
+    changed = []
     for name in listed:
         digest = hashlib.sha256()
         with export.open(name) as file:
             for part in iter(partial(file.read, 1 << 20), b""):
                 digest.update(part)
-        if digest.hexdigest() != listed[name]["sha256"]:
-            raise Bad(f"{name} is not the file that was exported")
-    print(f"shown: all {len(listed)} files are those that {key.name} signed")
-    return manifest
+        changed += [name] if digest.hexdigest() != listed[name]["sha256"] else []
+    if not changed:
+        print(f"shown: all {len(listed)} files are those that {key.name} signed")
+    return manifest, changed
 
 
 def checkpoints(export: Export, key: Key, *names: str) -> dict[int, bytes]:
@@ -195,35 +200,78 @@ def checkpoints(export: Export, key: Key, *names: str) -> dict[int, bytes]:
     return roots
 
 
-def check_records(export: Export, roots: dict[int, bytes], wanted: int) -> None:
-    seen = set()
+def check_records(export: Export, roots: dict[int, bytes], wanted: int) -> dict[int, bytes]:
+    seen = {}
     for row in export.lines("proofs.jsonl"):
         index, size, leaf = int(row["index"]), int(row["size"]), b64(row["leaf"])
         if size not in roots or not 0 <= index < size:
             raise Bad(f"record {index}: no checkpoint over {size} entries is here")
         digest = hashlib.sha256(b"\0" + leaf).digest()
-        if climb(index, size - 1, row["proof"], digest)[1] != roots[size]:
+        if climb(index, size - 1, row["proof"], digest) != roots[size]:
             raise Bad(f"record {index}: not what the log holds there")
-        seen.add(index)
+        seen[index] = leaf
     if len(seen) != wanted:
         raise Bad(f"{len(seen)} records have proofs, the manifest says {wanted}")
     print(f"shown: all {wanted} records are entries of the log, unchanged")
+    return seen
 
 
-def check_consistency(export: Export, roots: dict[int, bytes]) -> None:
-    sizes = sorted(size for size in roots if size)
-    pairs = set(zip(sizes, sizes[1:]))  # noqa: B905, RUF007 (for Python 3.9)
-    for row in export.lines("consistency.jsonl") if pairs else ():
-        old, new, proof = int(row["old"]), int(row["new"]), list(row["proof"])
-        if (old, new) in pairs:
-            low = (old & -old).bit_length() - 1  # a perfect tree is its own first hash
-            first = roots[old] if old == 1 << low else b64(proof.pop(0))
-            if climb(old - 1 >> low, new - 1 >> low, proof, first) != (roots[old], roots[new]):
-                raise Bad(f"the log over {new} entries does not continue that over {old}")
-        pairs.discard((old, new))
-    for old, new in sorted(pairs):
-        raise Bad(f"nothing shows that the log over {new} entries continues that over {old}")
-    print(f"shown: append-only over {len(roots)} checkpoints, up to {max(roots)} entries")
+def cell(text: str, kind: str) -> int | str | None:
+    """What was written as this cell of CSV; README.txt says how."""
+    if not text or (kind == "int" and re.fullmatch(r"-?\d{1,19}", text)):
+        return int(text) if text else None
+    escape, text = r"\\(?:\\|x(..)|u(....)|U(.{8}))", text.removeprefix("'")
+    return re.sub(escape, lambda m: chr(int(m[m.lastindex], 16)) if m.lastindex else "\\", text)
+
+
+@lru_cache(4096)
+def terms_of(export: Export, sha256: str) -> Any:
+    data = export.read(f"blobs/{sha256}.json")
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Bad(f"blobs/{sha256}.json is not what its name says")
+    return json.loads(data)
+
+
+def expected(export: Export, leaf: dict[str, Any], types: dict[str, str]) -> Iterator[Any]:
+    """Columns with what the entry says; `verdict` and `disagreed` are said by its labels."""
+    terms = terms_of(export, leaf["terms"]) if "terms" in leaf else {}
+    fields = {column: column.removeprefix("span_") for column in types}
+    rest = leaf.keys() - {"v", *fields.values()} | leaf.keys() & BESIDE - {"verdict"}
+    more = {name: leaf[name] for name in (rest | leaf.keys() & TERMS if terms else rest)}
+    line = json.dumps(more, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=leaf["time_ns"] // 10**6)
+    yield from {"more": line if more else None, "time": time}.items()
+    for column in types.keys() - BESIDE:
+        value = (terms or leaf if column in TERMS else leaf).get(fields[column])
+        value = value.get("name") if isinstance(value, dict) else value
+        made = int if types[column] == "int" else str
+        yield column, None if value in (None, "") else made(value)
+
+
+def check_rows(export: Export, leaves: dict[int, bytes], alerts: int) -> None:
+    types = {one["name"]: one["type"] for one in json.loads(export.read("columns.json"))}
+    csv.field_size_limit(MAX_LINE)
+    for name in ("alerts.csv", "alerts.jsonl"):
+        file, seen = io.TextIOWrapper(export.open(name), "utf-8", newline=""), set()
+        table = csv.DictReader(file) if name.endswith("csv") else map(json.loads, file)
+        for number, row in enumerate(table, 2 if name.endswith("csv") else 1):
+            if [*row] != [*types]:
+                raise Bad(f"{name}: row {number}: not the columns of columns.json")
+            if name.endswith("csv"):
+                row = {column: cell(text or "", types[column]) for column, text in row.items()}
+            if row["idx"] not in leaves or row["idx"] in seen:
+                raise Bad(
+                    f"{name}: row {number}, idx: no entry is proven for it, or another has it"
+                )
+            seen.add(row["idx"])
+            said = {**row, "time": datetime.fromisoformat(row["time"])}
+            for column, value in expected(export, json.loads(leaves[row["idx"]]), types):
+                if said[column] != value:
+                    here = f"{name}: row {number}, {column}: {row[column]!a}"
+                    raise Bad(f"{here} where the log says {str(value)!a}")
+        if len(seen) != alerts:
+            raise Bad(f"{name} has {len(seen)} rows, the manifest says {alerts}")
+    print(f"shown: all {alerts} rows of alerts.csv and .jsonl say what these entries say")
 
 
 def check_log(export: Export, roots: dict[int, bytes]) -> None:
@@ -265,10 +313,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         export = Export(asked.export)
         key = given or Key(export.read("log.vkey").decode())
-        manifest = check_manifest(export, key)
-        roots = checkpoints(export, key, "checkpoint", "checkpoints")
-        check_records(export, roots, int(manifest["records"]))
-        check_consistency(export, roots)
+        manifest, changed = check_manifest(export, key)
+        roots = checkpoints(export, key, "checkpoint")
+        leaves = check_records(export, roots, int(manifest["records"]))
+        if "alerts.csv" in export.sizes:
+            check_rows(export, leaves, int(manifest["alerts"]))
+        for name in changed:
+            raise Bad(f"{name} is not the file that was exported")
         if "log/checkpoint" in export.sizes:
             inside = checkpoints(export, key, "log/checkpoint", "log/checkpoints", "checkpoint")
             check_log(export, {**roots, **inside})

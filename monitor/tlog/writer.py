@@ -58,18 +58,33 @@ class LogWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._signer = folder, signer
         self._lock = WriterLock(folder / "log")
+        try:
+            self._begin()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _begin(self) -> None:
         self.size = 0
         self._edge = [b""]  # the last, partial tile of each level
         self._bundle = b""  # the last, partial bundle
         self._note: str | None = None  # the last checkpoint
         self._notes_bytes = 0
-        self._files = Files(folder)
         self._replaced: list[Path] = []  # folders of partial tiles that are whole by now
+        self._files = Files(self.folder)
         try:
             self._recover()
         except BaseException:
-            self.close()
+            self._files.close()
             raise
+
+    def restart(self) -> None:
+        """After an OSError: goes on from the last checkpoint, as after a crash, so that all since then is written anew.
+
+        What a disk has refused once it may not report again. Raises LogDamaged, and OSError: to be called again.
+        """
+        self._files.close()
+        self._begin()
 
     def append(self, first: int, leaves: Sequence[bytes]) -> None:
         """Entries from index `first` on; those already there must be the same.
@@ -190,7 +205,9 @@ class LogWriter:
         self._load(newest)
         self._note = last
         if published != last.encode():  # interrupted between keeping it and publishing it
-            self._files.publish(tiles.CHECKPOINT, last.encode())
+            note = last.encode()
+            self._files.append(tiles.CHECKPOINTS, self._notes_bytes - len(note), note)
+            self._files.publish(tiles.CHECKPOINT, note)
 
     def _last_kept(self) -> str | None:
         """The last whole note in `checkpoints`; a write that was cut off after it is dropped."""

@@ -22,7 +22,7 @@ from dosimeter.monitor.audit.store.columns import NAMES, Value, row_of
 from dosimeter.monitor.audit.store.entries import MANY
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
-from dosimeter.monitor.audit.store.sealed_file import hash_of
+from dosimeter.monitor.audit.store.sealed_file import hash_of, times_of
 from dosimeter.monitor.tlog.merkle import leaf_hash
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
 
@@ -31,8 +31,8 @@ MOST = 1000
 """Findings that are listed; the rest is counted."""
 Row = tuple[Value, ...]
 _ALERT = b'"kind":"alert","position":'
-"""Only in a leaf of that kind: keys are in order, and quotes in texts are escaped."""
-_KIND = NAMES.index("kind")
+"""In every leaf of that kind; in one of another only inside a list of a record's own."""
+_KIND, _ABOUT = NAMES.index("kind"), NAMES.index("about")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,10 @@ class StoreCheck:
         self._terms: dict[str, Mapping[str, Any]] = {}
         self._unknown: set[str] = set()
         self._gone: set[str] = set()  # files whose time is over, as the log says
+        self._gone_evidence: set[str] = set()
+        self._named: dict[
+            int, tuple[str, int, bool]
+        ] = {}  # first -> file, past, had evidence: as it says
         # first -> of the core file and of the leaves it was made of, as the log says
         self._sealed_hash: dict[int, tuple[str, str]] = {}
         self._leaves: dict[int, Any] = {}  # first -> hash over the log's leaves of that file
@@ -143,9 +147,10 @@ class StoreCheck:
 
     def _is_due(self, index: int, row: Row) -> bool:
         """Whether this entry of a sealed file must stand beside it too."""
-        if row[_KIND] in MANY:
-            return False
-        return any(s.few and s.first <= index < s.past for s in self._segments)
+        if _is_always_beside(row[_KIND], row[_ABOUT]):
+            return True
+        few = any(s.few and s.first <= index < s.past for s in self._segments)
+        return few and row[_KIND] not in MANY
 
     def _is_believed(self, index: int) -> bool:
         while self._within is not None and index >= self._within.past:
@@ -157,7 +162,9 @@ class StoreCheck:
         try:
             said = json.loads(leaf)
             self._learn(said)
-            if said["kind"] not in MANY and self._within is not None and self._within.few:
+            few = self._within is not None and self._within.few
+            due = few and said["kind"] not in MANY
+            if due or _is_always_beside(said["kind"], said.get("about")):
                 what = "the entry beside the sealed file is missing"
                 self._add(index, what, leaf_hash(leaf).hex())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -192,11 +199,14 @@ class StoreCheck:
             self.stretches.append(said)
         elif kind == "retention":
             self._gone.update(str(name) for name in said.get("core", ()))
+            self._gone_evidence.update(str(name) for name in said.get("evidence_files", ()))
         elif kind in ("hold", "release"):
             about = str(said.get("about") or said.get("subject"))
             self._holds[about] = str(said["id"]) if kind == "hold" else ""
         elif kind == "seal" and isinstance(said.get("first"), int):
             told = str(said.get("core_sha256")), str(said.get("leaves_sha256"))
+            name, past = str(said.get("core")), int(said.get("past", 0))
+            self._named.setdefault(said["first"], (name, past, "evidence_sha256" in said))
             if (
                 self._sealed_hash.setdefault(said["first"], told) != told
             ):  # sealing never says two things
@@ -267,6 +277,7 @@ class StoreCheck:
             self._file(segment)
         self._hold()
         size = self.size = self.hot.size
+        self._outside()
         unsealed = "SELECT count(*), max(idx) FROM entry WHERE idx >= ?"
         rows, most = self.hot.db.execute(unsealed, (expected,)).fetchone()
         if expected + rows != size or (rows and most != size - 1):
@@ -278,6 +289,7 @@ class StoreCheck:
         for segment in self._believed:
             read = self._leaves[segment.first].hexdigest()
             if self._sealed_hash.get(segment.first) == (segment.sha256, read):
+                self._count_beside(segment)
                 rows = sum(segment.first <= at < segment.past for at in self._beside)
                 self.vouched += segment.past - segment.first - rows
                 continue
@@ -288,6 +300,17 @@ class StoreCheck:
                     row = stored.get(index)
                     if index not in self._beside:
                         self._compare(index, leaf, None if row is None else (None, row))
+
+    def _outside(self) -> None:
+        """Rows at positions that the log cannot have, which `look` never comes to: lists would show them."""
+        names = ", ".join(NAMES)
+        for (idx,) in self.hot.db.execute("SELECT idx FROM entry WHERE idx < 0 LIMIT ?", (MOST,)):
+            self._add(idx, "is not in the log")
+        query = f"SELECT idx, {names} FROM sealed_few WHERE idx < 0 OR idx >= ? ORDER BY idx"
+        for idx, *row in self.hot.db.execute(query, (self._looked,)):
+            if not any(one.first <= idx < one.past for one in self._segments):
+                what = "an entry stands beside the sealed files and in none"
+                self._add(idx, what, "", row_hash(tuple(row)))
 
     def _hold(self) -> None:
         """Whoever takes a hold away unseen can have erased what it was put on."""
@@ -312,7 +335,54 @@ class StoreCheck:
         path = self.folder.core / segment.core
         return path if path.exists() else None
 
+    def _row(self, segment: Segment) -> None:
+        """What the store says of a file beside its hash: by it, questions pass over a file or look into it."""
+        first, path = segment.first, self._path(segment)
+        made = (
+            f"{first:012d}-{segment.past:012d}.parquet",
+            segment.past,
+            segment.evidence is not None,
+        )
+        name, past, evidence = self._named.get(first, made)
+        if (segment.core, segment.past) != (name, past):
+            self._add(
+                first,
+                "the row of a sealed range is not of the file that was sealed",
+                name,
+                segment.core,
+            )
+        if segment.gone and name not in self._gone:
+            self._add(first, f"core/{name} is called over, and no entry says that its time was")
+        if evidence and segment.evidence is None and f"evidence/{name}" not in self._gone_evidence:
+            self._add(
+                first, f"evidence/{name} is not named, and no entry says that its time was over"
+            )
+        try:
+            times = times_of(path) if path is not None else None
+        except (pa.ArrowException, OSError, KeyError, ValueError):
+            times = None  # that it cannot be read is said elsewhere
+        if times is not None and times != (segment.from_ns, segment.to_ns):
+            what = f"the store says other times of core/{name} than it has events of"
+            self._add(first, what, str(times), str((segment.from_ns, segment.to_ns)))
+
+    def _count_beside(self, segment: Segment) -> None:
+        """A rare entry whose leaf was not looked at, because it has an alert's look, is missed by number."""
+        path = self._path(segment)
+        if path is None or not segment.few:
+            return
+        try:
+            kinds = pq.read_table(path, columns=["kind"], use_threads=False)["kind"].to_pylist()
+        except (pa.ArrowException, OSError, KeyError, ValueError):
+            return
+        due = sum(kind not in MANY for kind in kinds)
+        query = "SELECT count(*) FROM sealed_few WHERE idx >= ? AND idx < ?"
+        (there,) = self.hot.db.execute(query, (segment.first, segment.past)).fetchone()
+        if there < due:
+            what = f"{due - there} entries beside core/{segment.core} are missing"
+            self._add(segment.first, what, str(due), str(there))
+
     def _file(self, segment: Segment) -> None:
+        self._row(segment)
         path = self._path(segment)
         if path is None:
             if segment.core not in self._gone:
@@ -332,6 +402,11 @@ class StoreCheck:
             self.differences.append(Difference(index, what, log, store))
         else:
             self.more += 1
+
+
+def _is_always_beside(kind: Value, about: Value) -> bool:
+    """What reviewers said of alerts is never read from files, whatever release has sealed it."""
+    return kind == "label" and about is not None
 
 
 def row_hash(row: Row) -> str:

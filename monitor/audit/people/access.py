@@ -1,6 +1,6 @@
 """Who may do what with history, and the entry that says so before anything is shown.
 
-Owns the roles and the order: first the entry, durable, then the data; where it cannot be written, nothing is shown. It
+Owns the order: first the entry, durable, then the data; where it cannot be written, nothing is shown. It
 never learns how somebody proved who they are, nor what the data is: a caller asks here, and only then reads.
 """
 
@@ -18,30 +18,10 @@ from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import Entry, own_id
 from dosimeter.monitor.audit.store.hot import StoreError, StoreStalled
 from dosimeter.monitor.audit.store.keys import KeysError, KeyStore
+from dosimeter.monitor.roles import ROLES, Right
 from dosimeter.rules.canonical import canonical
 
 Kind = Literal["view", "query", "export"]
-Right = Literal["query", "view", "export", "label", "hold", "erase", "approve"]
-"""query: metadata. view: text, with a reason. export: files of what may be queried, with text of what may be viewed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """every_tenant: not bound to the tenants of the one who has it."""
-
-    may: frozenset[Right]
-    every_tenant: bool = False
-
-
-ROLES: Mapping[str, Role] = {
-    "viewer": Role(frozenset({"query"})),
-    "reviewer": Role(frozenset({"query", "view", "label"})),
-    "author": Role(frozenset({"query"})),
-    "approver": Role(frozenset({"query", "hold", "approve"})),
-    "auditor": Role(frozenset({"query", "view", "export", "hold", "approve"}), every_tenant=True),
-    "operator": Role(frozenset({"query", "hold", "erase"}), every_tenant=True),
-}
-"""A reviewer's `view` is of own tenants; an auditor's is of all, and breaks the glass."""
 
 IDS = ("tenant", "subject", "conversation")
 """What of a question must be a random id, or UNKNOWN."""

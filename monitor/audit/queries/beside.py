@@ -26,6 +26,8 @@ _COUNTED = (
     "rule, feature, status, severity, shape, level, threshold_code"
 )
 """What counts and lists need of the rows of SQLite: reading them is most of the time of a first question."""
+_LABELLED = "idx, id, kind, time_ns, source, tenant, subject, conversation, decision, rule, feature, status, severity"
+"""What counts of verdicts and their filters need."""
 LISTED = tuple(_COUNTED.split(", "))
 _JUDGING = "idx, about, actor, verdict"
 ENTRY = f"SELECT {_COLUMNS} FROM main.entry"  # without the leaf
@@ -77,25 +79,27 @@ class Beside:
         self._db.register("none", CORE.empty_table())
         self._db.execute(f"CREATE TABLE hot AS SELECT {_COUNTED} FROM none")
         self._db.execute(f"CREATE TABLE label AS SELECT {_JUDGING} FROM none")
-        self._db.execute(f"CREATE TABLE labelled AS SELECT {_COUNTED} FROM none")
+        self._db.execute(f"CREATE TABLE labelled AS SELECT {_LABELLED} FROM none")
         self._db.execute("CREATE TABLE unfound (id BLOB)")
         self._db.execute(f"CREATE VIEW judged AS {JUDGED}")
-        self._next, self._next_label, self._past, self._gone = 0, 0, 0, 0
+        self._next, self._next_label, self._past = 0, 0, 0
+        self._gone: set[int] = set()  # files whose time is over, by their first positions
 
     def follow(
         self, hot: HotStore, segments: Sequence[Segment], *, entries: bool, labels: bool
     ) -> None:
         """Call it inside a reading transaction of `hot`."""
         past = segments[-1].past if segments else 0
-        gone = max((s.past for s in segments if s.gone), default=0)
+        gone = {s.first: s.past for s in segments if s.gone}
         if past != self._past:
             self._db.execute(f"CREATE OR REPLACE TABLE hot AS FROM hot WHERE idx >= {past}")
             self._past = past
-        if gone != self._gone:
+        for first in gone.keys() - self._gone:
             for table in ("label", "labelled"):
-                kept = f"CREATE OR REPLACE TABLE {table} AS FROM {table} WHERE idx >= {gone}"
-                self._db.execute(kept)
-            self._gone = gone
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE idx >= {first} AND idx < {gone[first]}"
+                )
+        self._gone = set(gone)
         if labels:
             at = self._next_label
             self._next_label = self._read(hot, _NEW_LABELS, at, _JUDGING, into="label")
@@ -111,14 +115,17 @@ class Beside:
         )
         return [row[0] for row in self._db.execute(text).fetchall()]
 
-    def learn(self, hot: HotStore, ids: Sequence[bytes], paths: Sequence[str]) -> None:
-        """These entries, from SQLite or else from these files: an entry never changes, so each once."""
+    def learn(self, hot: HotStore, ids: Sequence[bytes], paths: Sequence[str]) -> list[bytes]:
+        """These entries, from SQLite or else from these files: an entry never changes, so each once.
+
+        Returns the ids of which none is there.
+        """
         left = set(ids)
-        names = _COUNTED.split(", ")
+        names = _LABELLED.split(", ")
         for at in range(0, len(ids), _AT_ONCE):
             some = ids[at : at + _AT_ONCE]
             among = ", ".join("?" * len(some))
-            query = f"SELECT {_COUNTED} FROM main.entry WHERE id IN ({among})"
+            query = f"SELECT {_LABELLED} FROM main.entry WHERE id IN ({among})"
             if rows := hot.db.execute(query, some).fetchall():
                 self._db.register("batch", core_batch(rows, names))
                 self._db.execute("INSERT INTO labelled FROM batch")
@@ -127,24 +134,33 @@ class Beside:
         if left and paths:
             self._db.register("wanted", pa.table({"id": pa.array(sorted(left), pa.binary())}))
             self._db.execute(
-                f"INSERT INTO labelled SELECT {_COUNTED} FROM read_parquet({list(paths)!r}) "
+                f"INSERT INTO labelled SELECT {_LABELLED} FROM read_parquet({list(paths)!r}) "
                 "WHERE id IN (SELECT id FROM wanted)"
             )
+            known = self._db.execute("SELECT id FROM labelled WHERE id IN (SELECT id FROM wanted)")
+            left -= {row[0] for row in known.fetchall()}
             self._db.unregister("wanted")
-        asked = [(id_,) for id_ in left]
-        if asked:
-            self._db.executemany(
-                "INSERT INTO unfound SELECT ?1 WHERE ?1 NOT IN (SELECT id FROM labelled)", asked
-            )
+        return sorted(left)
+
+    def give_up(self, ids: Sequence[bytes]) -> None:
+        """Of these there is no entry, or no longer: `unknown` does not name them again."""
+        if ids:
+            self._db.executemany("INSERT INTO unfound VALUES (?)", [(id_,) for id_ in ids])
 
     def _read(self, hot: HotStore, new: str, at: int, names: str, *, into: str) -> int:
         """The position after the last row read."""
         cursor = hot.db.execute(f"{new} ORDER BY idx", (at,))
-        while rows := cursor.fetchmany(_ROWS):
-            self._db.register("batch", core_batch(rows, names.split(", ")))
-            self._db.execute(f"INSERT INTO {into} FROM batch")
-            self._db.unregister("batch")
-            at = int(rows[-1][0]) + 1
+        self._db.execute("BEGIN")
+        try:
+            while rows := cursor.fetchmany(_ROWS):
+                self._db.register("batch", core_batch(rows, names.split(", ")))
+                self._db.execute(f"INSERT INTO {into} FROM batch")
+                self._db.unregister("batch")
+                at = int(rows[-1][0]) + 1
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
         return at
 
     def cursor(self) -> duckdb.DuckDBPyConnection:

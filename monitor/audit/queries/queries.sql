@@ -13,7 +13,7 @@
 SELECT * FROM entry WHERE id >= :low AND id <= :high
   AND time_ns >= :from_ns                                                    -- if from_ns
   AND time_ns < :to_ns                                                       -- if to_ns
-  AND (tenant IN (:tenants) OR tenant IS NULL)                               -- if tenants
+  AND tenant IN (:tenants)                                                   -- if tenants
 ORDER BY idx
 
 -- name: alerts

@@ -108,6 +108,7 @@ class Queries:
             self._hot.db.execute(f"CREATE TEMP VIEW {view} AS {text}")
         self._beside = Beside()
         self._remembered = Remembered()
+        self._asks_of_labels = False
 
     def run(self, name: str, **given: Any) -> Rows:
         """Raises QueryError for what there is not. Ids may be bytes or hex; None is as good as not given."""
@@ -129,6 +130,16 @@ class Queries:
 
         columns: that these questions need; by default all that counts and lists do.
         """
+        try:
+            snapshot = self._narrow(columns, given)
+        except duckdb.IOException:
+            snapshot = self._narrow(columns, given)  # as in `_found`
+        try:
+            yield Narrowed(snapshot, given, self._times(), self._columns_of("per_day", given))
+        finally:
+            snapshot.close()
+
+    def _narrow(self, columns: Sequence[str], given: Mapping[str, Any]) -> Snapshot:
         asked = query_named("entries").asked(given)
         bounds = _Bounds.of(asked.values)
         with self._lock:
@@ -139,10 +150,10 @@ class Queries:
             snapshot = Snapshot(self._beside, beside=True)
         try:
             snapshot.narrow(asked, self._paths(files), columns)
-            columns = self._columns_of("per_day", given)
-            yield Narrowed(snapshot, given, self._times(), columns)
-        finally:
+        except BaseException:
             snapshot.close()
+            raise
+        return snapshot
 
     def sealed_ids(self, ids: Collection[bytes]) -> set[bytes]:
         """Which of these ids are entries that are sealed already: SQLite no longer knows them."""
@@ -200,18 +211,18 @@ class Queries:
                     return here
                 beside = not order and self._any_hot(bounds)
                 labels = asked.reads("label", "judged")
-                self._beside.follow(
-                    self._hot, segments, entries=beside and not labelled, labels=labels
-                )
-                if labelled:
-                    self._learn(segments)
+                self._beside.follow(self._hot, segments, entries=False, labels=labels)
+                labelled = labelled and self._learnt(segments, bounds)
+                if beside and not labelled:
+                    self._beside.follow(self._hot, segments, entries=True, labels=False)
             snapshot = Snapshot(self._beside, beside=beside)
-            known = self._remembered.of(asked, self._gone(segments))
+            gone = self._gone(segments)
+            known = self._remembered.of(asked, gone)
         try:
             if labelled:
                 return snapshot.run_labelled(asked)
             if known is not None:
-                return self._with_known(snapshot, asked, files, known)
+                return self._with_known(snapshot, asked, files, known, gone)
             if order is None or here is None:
                 return snapshot.run(asked, self._paths(files))
             if "limit" in asked.values:
@@ -221,7 +232,12 @@ class Queries:
             snapshot.close()
 
     def _with_known(
-        self, snapshot: Snapshot, asked: Asked, files: Sequence[Segment], known: Part
+        self,
+        snapshot: Snapshot,
+        asked: Asked,
+        files: Sequence[Segment],
+        known: Part,
+        gone: frozenset[int],
     ) -> Rows:
         """Counted anew: files that were sealed since, and what is not sealed."""
         new = [one for one in files if one.first >= known.past]
@@ -233,23 +249,40 @@ class Queries:
                 sealed.close()
             known = Part(new[-1].past, found)
             with self._lock:
-                self._remembered.keep(asked, known)
+                self._remembered.keep(asked, known, gone)
         return added(asked, known.rows, snapshot.run(asked, ())) if snapshot.beside else known.rows
 
-    def _learn(self, segments: Sequence[Segment]) -> None:
-        """What has labels, and was not known to."""
+    def _learnt(self, segments: Sequence[Segment], bounds: _Bounds) -> bool:
+        """Whether all entries with labels are known.
+
+        To learn them costs more than an answer out of the files, so it is done for who asks over all of history again.
+        """
+        whole, again = bounds == _Bounds(), self._asks_of_labels
+        self._asks_of_labels = again or whole
+        if not again:
+            return False
         ids = self._beside.unknown()
-        if not ids:
-            return
+        if ids and whole:
+            self._learn(segments, ids)
+        return whole or not ids
+
+    def _learn(self, segments: Sequence[Segment], ids: Sequence[bytes]) -> None:
         times = [int.from_bytes(one[:6], "big") * 1_000_000 for one in ids]
         low, high = min(times), max(times) + 1_000_000
         bounds = _Bounds(low, high)
-        files = [s for s in segments if not s.gone and bounds.may_hold(s)]
-        self._beside.learn(self._hot, ids, self._paths(files))
+        there = [s for s in segments if not s.gone]
+        near = [s for s in there if bounds.may_hold(s)]
+        left = self._beside.learn(self._hot, ids, self._paths(near))
+        if left:  # as of `alert_by_id`: an id may not tell its time
+            left = self._beside.learn(
+                self._hot, left, self._paths([s for s in there if s not in near])
+            )
+        self._beside.give_up(left)
 
     @staticmethod
-    def _gone(segments: Sequence[Segment]) -> int:
-        return max((one.past for one in segments if one.gone), default=0)
+    def _gone(segments: Sequence[Segment]) -> frozenset[int]:
+        """By their first positions."""
+        return frozenset(one.first for one in segments if one.gone)
 
     def _any_hot(self, bounds: _Bounds) -> bool:
         """So that a question about last March reads nothing of today's rows."""

@@ -43,13 +43,13 @@ class Part:
 
 
 class Remembered:
-    """Use it under a lock. gone: positions before it have gone since; what was counted of them is forgotten."""
+    """Use it under a lock. gone: the files whose time is over; what was counted with them is forgotten."""
 
     def __init__(self) -> None:
         self._parts: OrderedDict[tuple[Any, ...], Part] = OrderedDict()
-        self._gone = 0
+        self._gone: frozenset[int] = frozenset()
 
-    def of(self, asked: Asked, gone: int) -> Part | None:
+    def of(self, asked: Asked, gone: frozenset[int]) -> Part | None:
         """None where this question cannot be added up; past 0 where nothing of it is known."""
         values = asked.values.keys()
         if asked.query.name not in _ORDER or values & _BOUNDS or values & _CHANGING:
@@ -63,7 +63,10 @@ class Remembered:
             return self._parts[key]
         return Part(0, Rows((), []))
 
-    def keep(self, asked: Asked, part: Part) -> None:
+    def keep(self, asked: Asked, part: Part, gone: frozenset[int]) -> None:
+        """gone: as it was when this was counted; a file that went meanwhile is in the part."""
+        if gone != self._gone:
+            return
         self._parts[_key(asked)] = part
         while len(self._parts) > MOST:
             self._parts.popitem(last=False)

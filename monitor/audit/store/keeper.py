@@ -80,6 +80,7 @@ class Keeper:
             raise
         self.signed = self.writer.size
         self.signed_ns = self.now_ns()
+        self.error, self.error_ns = "", 0
         self.anchored = {one.name: Anchored(one.outside) for one in self.anchors}
         self._busy: dict[str, threading.Thread] = {}
         self._note: str | None = None
@@ -100,8 +101,21 @@ class Keeper:
     def turn(self, *, now: bool = False) -> bool:
         """Write out what is new, and sign it when that is due, or `now`. Whether it signed.
 
-        Raises OSError, LogError, StoreError.
+        Raises LogError, StoreError, and OSError: to be called again, when the disk may take it.
         """
+        try:
+            if self.error:
+                self.writer.restart()
+            signs = self._write(now)
+        except OSError as error:
+            self.error_ns = self.error_ns if self.error else self.now_ns()
+            self.error = str(error)
+            raise
+        self.error, self.error_ns = "", 0
+        self._anchor()
+        return signs
+
+    def _write(self, now: bool) -> bool:
         size = self.hot.size
         while self.writer.size < size:
             first = self.writer.size
@@ -119,7 +133,6 @@ class Keeper:
             at_ns = self.now_ns()
             self._note = self.writer.checkpoint((f"{TIME}{at_ns}",))
             self.signed, self.signed_ns = self.writer.size, at_ns
-        self._anchor()
         return signs
 
     def _anchor(self) -> None:
@@ -154,6 +167,8 @@ class Keeper:
             "entries": self.hot.size,
             "signed": self.signed,
             "signed_ns": self.signed_ns,
+            "error": self.error,
+            "error_ns": self.error_ns,
             "anchors": {
                 name: {
                     "outside": one.outside,

@@ -24,7 +24,7 @@ from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import SQL as HOT
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
 from dosimeter.monitor.audit.store.keys import KeyStore, month_of
-from dosimeter.monitor.audit.store.sealed_file import EVIDENCE, about_of, synced, written
+from dosimeter.monitor.audit.store.sealed_file import EVIDENCE, about_of, synced, times_of, written
 from dosimeter.monitor.audit.store.sealing import SQL
 
 DAY_NS = 86_400 * 1_000_000_000
@@ -53,6 +53,16 @@ class Gone:
     ciphertexts: int
     keys: int
     kept: int
+
+    def __str__(self) -> str:
+        """What went, in words; empty: nothing did."""
+        said = {
+            "files of entries": self.core_files,
+            "files of evidence": self.evidence_files,
+            "pieces of evidence not in a file yet": self.ciphertexts,
+            "keys": self.keys,
+        }
+        return ", ".join(f"{count} {what}" for what, count in said.items() if count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +142,13 @@ class Retention:
         """Those that end before then: with their last event, or, as a clock may have run ahead, with their sealing."""
         found, sealed_before = [], True
         for segment in segments:  # in the order in which they were sealed
-            path = self._folder.core / segment.core
-            if segment.to_ns >= before_ns and sealed_before and path.exists():
-                sealed_before = int(about_of(path).get("sealed_ns", before_ns)) < before_ns
-            if segment.to_ns < before_ns or sealed_before:
+            path, to_ns = self._folder.core / segment.core, segment.to_ns
+            if path.exists():
+                # What a file says of itself: its hash is in the log, the row beside it is not.
+                to_ns = (times_of(path) or (0, to_ns))[1]
+                if to_ns >= before_ns and sealed_before:
+                    sealed_before = int(about_of(path).get("sealed_ns", before_ns)) < before_ns
+            if to_ns < before_ns or sealed_before:
                 found.append(segment)
         return found
 

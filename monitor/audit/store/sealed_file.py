@@ -95,6 +95,17 @@ def about_of(path: Path) -> dict[str, str]:
     return {n.removeprefix(f"{_ABOUT}."): v for n, v in pairs if n.startswith(f"{_ABOUT}.")}
 
 
+def times_of(path: Path) -> tuple[int, int] | None:
+    """Of the first and of the last event in a core file, as its own statistics say; None where they do not."""
+    with pq.ParquetFile(path) as file:
+        at = file.schema_arrow.get_field_index("time_ns")
+        groups = [file.metadata.row_group(n).column(at) for n in range(file.num_row_groups)]
+        found = [group.statistics for group in groups]
+    if not found or any(one is None or not one.has_min_max for one in found):
+        return None
+    return min(int(one.min) for one in found), max(int(one.max) for one in found)
+
+
 def hash_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

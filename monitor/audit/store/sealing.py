@@ -104,6 +104,7 @@ class Sealer:
         )
         with self._hot.writing() as db:
             db.execute(SQL["put_segment"], segment_row(segment))
+            db.execute(SQL["drop_few"], (first, past))  # nobody can have put any there but a forger
             db.execute(SQL["keep_few"].replace("/* columns */", _COLUMNS), (first, past))
             # Of an alert whose evidence came anew meanwhile, the new one stays.
             db.executemany(SQL["drop_evidence"], [(id_, shut) for id_, _, _, shut in evidence])
@@ -203,6 +204,16 @@ def segment_row(segment: Segment) -> tuple[Any, ...]:
     return *where, int(s.gone), int(s.few)
 
 
+def _over(hot: HotStore) -> set[str]:
+    """Files whose time was over, by their names, as entries of retention say."""
+    found: set[str] = set()
+    for (more,) in hot.db.execute(SQL["retired"]).fetchall():
+        said = json.loads(more or "{}")
+        each = (*said.get("core", ()), *said.get("evidence_files", ()))
+        found.update(str(name).rpartition("/")[2] for name in each)
+    return found
+
+
 def keep_few(hot: HotStore, folder: HistoryFolder) -> None:
     """Beside the files that an earlier release has sealed, too: their entries of rare kinds."""
     put = SQL["put_few"].replace("/* values */", ", ".join("?" * len(CORE.names)))
@@ -212,10 +223,8 @@ def keep_few(hot: HotStore, folder: HistoryFolder) -> None:
         try:
             rare = ~pc.field("kind").isin(MANY)
             table = pq.read_table(folder.core / segment.core, filters=rare, use_threads=False)
-        except (
-            OSError,
-            pa.ArrowException,
-        ) as error:  # verification says so; lists read the file as before
+        except (OSError, pa.ArrowException) as error:
+            # Verification says so; lists read the file as before.
             log.error("entries %d on are not kept beside: %s", segment.first, error)
             continue
         rows = zip(*(table[name].to_pylist() for name in CORE.names), strict=True)
@@ -225,16 +234,25 @@ def keep_few(hot: HotStore, folder: HistoryFolder) -> None:
 
 
 def remove_orphans(hot: HotStore, folder: HistoryFolder) -> list[Path]:
-    """Files of sealed ranges that the store does not name."""
+    """Files of sealed ranges that the store does not name: of a sealing that did not come to its end, or whose time is
+    over, as an entry says. Any other was taken out of the store by somebody else, and is evidence of that."""
     segments = hot.segments()
+    past = segments[-1].past if segments else 0
+    over = _over(hot)
     named = {folder.core / s.core for s in segments if not s.gone}
     named |= {folder.evidence / s.evidence for s in segments if s.evidence is not None}
     removed = []
     for part in (folder.core, folder.evidence):
         for path in sorted(part.glob("*.parquet*")):
-            if path not in named:
-                path.unlink()
-                removed.append(path)
+            if path in named:
+                continue
+            first = path.name.partition("-")[0]
+            unfinished = path.suffix == ".tmp" or (first.isdecimal() and int(first) >= past)
+            if not unfinished and path.name not in over:
+                log.error("%s is in the folder and not in the store: left where it is", path)
+                continue
+            path.unlink()
+            removed.append(path)
         if removed:
             synced(part)
     return removed

@@ -29,6 +29,9 @@ INSERT INTO segment (first, past, from_ns, to_ns, core, sha256, evidence, gone, 
 -- name: keep_few
 INSERT INTO sealed_few SELECT /* columns */ FROM entry WHERE idx >= ? AND idx < ? AND kind NOT IN ('alert', 'evidence')
 
+-- name: retired
+SELECT more FROM entry WHERE kind = 'retention' UNION ALL SELECT more FROM sealed_few WHERE kind = 'retention'
+
 -- name: put_few
 INSERT OR IGNORE INTO sealed_few VALUES (/* values */)
 

@@ -93,7 +93,8 @@ class Tidying:
         if going is not None:
             self._appender.append([self._retention.entry_of(going, now_ns)])
             gone = self._retention.carry_out(going)
-            log.info("its time was over: %s", gone)
+            if said := str(gone):
+                log.info("removed, as their time was over: %s; held: %d", said, gone.kept)
 
     def _check(self) -> None:
         """In a thread: it reads everything once."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from dosimeter.monitor.roles import ROLES
 from dosimeter.rules.decide import Word
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from dosimeter.monitor.audit.people.access import Actor
     from dosimeter.monitor.audit.queries.times import Range
 
-ROLES = ("viewer", "reviewer", "author", "approver", "auditor", "operator")
 SEVERITIES = ("low", "medium", "high", "critical")
 STATUSES = ("shadow", "live")
 VERDICTS = ("true", "false", "unsure", "disputed", "none")

@@ -20,7 +20,7 @@ from tests.monitor.answers.answers_scene import (
     with_quiet_requests,
 )
 
-OF_NOBODY = {"lint", "try_tests", "features", "feature", "queries", "log_file"}
+OF_NOBODY = {"lint", "try_tests", "features", "feature", "queries", "log_file", "is_stalled"}
 """They take no reader: rules and features are everybody's, and the log has nothing personal in it."""
 TRIED = {
     "overview", "queue", "alert", "evidence", "case", "rules", "rule", "backtest", "audit", "label",

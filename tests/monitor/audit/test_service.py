@@ -37,6 +37,10 @@ class Given:
     def turn(self) -> bool:
         raise self.error
 
+    def stall(self, error: Exception) -> float:
+        self.asked.append(f"stall: {error}")
+        return 31.0
+
     def rewind(self) -> None:
         self.asked.append("rewind")
 
@@ -46,13 +50,14 @@ class Given:
     [KeysError("keys.db: its write-ahead log is being read"), OSError(28, "No space left on device")],
 )  # fmt: skip
 def test_what_cannot_be_done_now_is_tried_again_and_ends_nothing(
-    error: Exception, caplog: pytest.LogCaptureFixture
+    error: Exception,
 ) -> None:
     stop, given = threading.Event(), cast(Any, Given(error))
     stop.set()  # it does not wait
     assert _turn(cast(History, given), cast(Feed, given), stop)
-    assert given.asked == ["rewind"]
-    assert str(error) in caplog.text
+    assert given.asked == [f"stall: {error}", "rewind"]
+    with pytest.raises(type(error)):  # with `once` nobody waits for ever
+        _turn(cast(History, given), cast(Feed, given), stop, wait=False)
 
 
 def test_once_through_a_feed_that_cannot_be_read_is_an_error_and_not_all_there_is(
@@ -70,6 +75,34 @@ def test_once_through_a_feed_that_cannot_be_read_is_an_error_and_not_all_there_i
     monkeypatch.setattr("dosimeter.monitor.service.stop_on_signals", lambda: threading.Event())
     assert main(["history", "--once", "--data-dir", str(tmp_path)]) == 3
     assert "no broker answers" in capsys.readouterr().err
+
+
+def test_a_disk_that_fails_is_said_once_and_shown_until_it_writes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One failed fsync ended all signing until the next start."""
+
+    def refuse(opened: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    now, stop = [1_800_000_000 * 10**9], threading.Event()
+    stop.set()  # it does not wait
+    config = Config(data_dir=tmp_path)
+    history = History(config, HistoryConfig(), now_ns=lambda: now[0])
+    feed = cast(Feed, Given(ValueError()))
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", refuse)
+        for _ in range(3):
+            now[0] += 61 * 10**9
+            _turn(history, feed, stop)
+    said = history.status()
+    assert (history.is_stalled, said["stalled_ns"]) == (True, now[0] - 2 * 61 * 10**9)
+    assert "Input/output error" in said["stalled"]
+    assert caplog.text.count("Input/output error") == 1
+    _turn(history, feed, stop)
+    assert (history.is_stalled, history.status()["stalled"]) == (False, None)
+    assert history.status()["log"]["signed"] == 1
+    history.close()
 
 
 def kinds_in(root: Path) -> list[str]:

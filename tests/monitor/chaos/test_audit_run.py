@@ -16,7 +16,8 @@ from dosimeter.monitor.chaos.audit_run import TABLE, alarms, judge, manipulation
 SMALL = (
     "flip a bit of an entry in its bundle", "flip a bit of a tile", "flip a bit of the checkpoint",
     "swap two entries, tile fitted", "change an entry, its row and all tiles", "delete a row and close up",
-    "change a blob", "change an entry beside the sealed files", "lift a hold", "delete evidence", "cut tail, checkpoints and store",
+    "change a blob", "change an entry beside the sealed files", "forge an entry beside the sealed files",
+    "lift a hold", "delete evidence", "cut tail, checkpoints and store",
     "roll back what is not anchored", "swap the key, sign all anew", "rewrite an entry, sign all anew",
     "rewrite an entry that is not anchored", "delete a sealed row", "lose the newest records", "repeat records",
     "empty the anchor", "write by SQL", "read evidence without the right",

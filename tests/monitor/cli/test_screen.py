@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dosimeter.monitor.cli.screen import Screen, bar, columns, fit, plain, table
+from dosimeter.monitor.cli.screen import Screen, bar, columns, fit, plain, redraw, table
 
 
 class Terminal(io.StringIO):
@@ -82,3 +82,9 @@ def test_shades_grow_with_strength_and_plain_stays_plain() -> None:
 
 def test_bars_span_their_range() -> None:
     assert [bar(v) for v in (-1.0, 0.0, 0.5, 1.0, 9.0)] == ["▁", "▁", "▅", "█", "█"]
+
+
+def test_a_picture_is_drawn_over_the_last_one_and_cut_to_the_terminal() -> None:
+    out = io.StringIO()
+    redraw(out, ["abcdef", "b", "c"], width=4, height=3)
+    assert out.getvalue() == "\x1b[Habc…\x1b[K\nb\x1b[K\n\x1b[J"

@@ -57,11 +57,15 @@ class FakeHistory:
 
     def __init__(self, alerts: int = 120) -> None:
         self.refuse = False
+        self.stalled = ""
         self.empty = False
         self.accesses: list[tuple[str, str, str, str]] = []
         self.labels: dict[str, list[shown.LabelEntry]] = {}
         self.evidence_read: list[str] = []
         self._rows = [_row(n) for n in range(alerts)]
+
+    def is_stalled(self) -> bool:
+        return bool(self.stalled)
 
     def overview(self, reader: Reader, zone: str) -> shown.Overview:
         hours = tuple(
@@ -85,7 +89,7 @@ class FakeHistory:
                 shown.Drift("deception", "ok", "steady"),
                 shown.Drift("scam", "warn", "higher than calibrated since 3 h"),
             ),
-            log=_log(),
+            log=_log(self.stalled),
             unlabelled=sum(row.verdict is None for row in self._rows),
             reviewed_today=38,
             reviews_a_day=120,
@@ -254,7 +258,7 @@ class FakeHistory:
     def audit(self, reader: Reader) -> shown.AuditView:
         said = "append-only since 2026-01-01, complete up to one gap of 40 s, unanchored: 40 s"
         return shown.AuditView(
-            log=_log(),
+            log=_log(self.stalled),
             verified=shown.Verified("warn", said, NOW_NS - 40 * MINUTE, 41_208, 0.3),
             checkpoints=tuple(
                 shown.Checkpoint(
@@ -444,8 +448,10 @@ def _days() -> tuple[shown.Day, ...]:
     )  # fmt: skip
 
 
-def _log() -> shown.LogState:
+def _log(stalled: str) -> shown.LogState:
     return shown.LogState(
+        stalled=stalled,
+        stalled_ns=NOW_NS - MINUTE,
         size=41_208,
         checkpoint_ns=NOW_NS - 40 * 10**9,
         unanchored_entries=3,

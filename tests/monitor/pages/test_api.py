@@ -130,6 +130,9 @@ def test_nothing_is_answered_that_cannot_be_recorded(auditor: Visit) -> None:
 def test_health_is_for_everybody_and_says_nothing(auditor: Visit) -> None:
     auditor.client.headers.pop("X-As")
     assert auditor.client.get("/api/v1/healthz").json() == {"status": "ok"}
+    auditor.history.stalled = "/data/hot.db: cannot commit: disk full"
+    answer = auditor.client.get("/api/v1/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "stalled"})
     answer = auditor.client.get("/api/v1/overview")
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"

@@ -291,6 +291,15 @@ def test_overview_says_what_was_not_seen(visit_as: Callable[[str], Visit]) -> No
         assert said in page, said
 
 
+@pytest.mark.parametrize("path", ["/", "/audit"])
+def test_that_nothing_can_be_written_is_said_first(local: Visit, path: str) -> None:
+    assert "nothing can be written" not in local.client.get(path).text
+    local.history.stalled = "/data/hot.db: cannot commit: <disk full>"
+    text = local.client.get(path).text
+    assert "nothing can be written" in text
+    assert "cannot commit: &lt;disk full&gt;" in text
+
+
 def test_every_looking_is_recorded_with_who_and_what(local: Visit) -> None:
     local.client.get("/queue?tenant=acme")
     local.client.get(f"/alerts/{ALERT}")

@@ -121,7 +121,10 @@ REFUSED: dict[str, tuple[int, Callable[[], str]]] = {
     "too long": (401, lambda: signed(claims(more="a" * 9000))),
     "no role": (403, lambda: signed(claims(realm_access=None))),
     "a role nobody mapped": (403, lambda: signed(claims(realm_access={"roles": ["admin"]}))),
-    "a group that means no role here": (403, lambda: signed(claims(realm_access={"roles": ["odd"]}))),
+    "a group that means no role here": (
+        403,
+        lambda: signed(claims(realm_access={"roles": ["odd"]})),
+    ),
     "our own word, not mapped": (403, lambda: signed(claims(realm_access={"roles": ["auditor"]}))),
 }
 

@@ -177,6 +177,7 @@ def test_a_flipped_bit_in_the_log_is_named_by_its_entry(scene: Whole) -> None:
     assert found.store is not None
     assert any(d.index == 7 for d in found.store.differences)
     assert said(found).startswith("NOT VERIFIED")
+    assert "consistent" not in said(found)
 
 
 def test_without_a_checkpoint_there_is_nothing_to_check_by(scene: Whole) -> None:
@@ -308,9 +309,8 @@ def test_a_sealed_file_that_the_log_vouches_for_is_not_read_row_by_row(scene: Wh
     assert found.ok, said(found)
     assert found.store is not None
     assert (found.store.compared + found.store.vouched, found.store.files) == (19, 2)
-    assert (
-        found.store.vouched >= 10
-    )  # all but entries of rare kinds, which stand beside the files too
+    # All but entries of rare kinds, which stand beside the files too.
+    assert found.store.vouched >= 10
     assert "19 of 19 entries, " in said(found)
 
 
@@ -387,17 +387,24 @@ def test_a_sealed_file_that_is_cut_is_named_and_the_rest_is_compared(scene: Whol
     [
         ("UPDATE sealed_few SET verdict = 'false'", "not what the log says: verdict"),
         ("DELETE FROM sealed_few", "the entry beside the sealed file is missing"),
+        ("UPDATE segment SET few = 0; DELETE FROM sealed_few", "the entry beside the sealed file is missing"),
+        ("INSERT INTO sealed_few SELECT idx - 1000, {} FROM sealed_few", "stands beside the sealed files and in none"),
+        ("INSERT INTO sealed_few SELECT idx + 1000, {} FROM sealed_few", "stands beside the sealed files and in none"),
+        ("INSERT INTO entry SELECT idx - 1000, x'7b7d', {} FROM sealed_few", "is not in the log"),
         ("INSERT INTO entry SELECT idx, x'7b7d', {} FROM sealed_few", "is sealed and not sealed at once"),
         ("UPDATE segment SET sha256 = 'ab' WHERE first = 0", "is not the file that was sealed"),
         ("UPDATE segment SET first = 3 WHERE first = 0", "no sealed file has entries 0 to 2"),
         ("DELETE FROM segment WHERE first = 10", "is not in the store"),
+        ("UPDATE segment SET from_ns = 0, to_ns = 1 WHERE first = 0", "the store says other times of"),
+        ("UPDATE segment SET gone = 1 WHERE first = 0", "is called over, and no entry says"),
+        ("UPDATE segment SET evidence = NULL WHERE first = 0", "is not named, and no entry says"),
     ],
 )  # fmt: skip
 def test_what_is_done_beside_the_sealed_files_is_found(
     scene: Whole, statement: str, what: str
 ) -> None:
     sealed(scene)
-    changed(scene, statement.replace("{}", ", ".join(NAMES)))
+    changed(scene, *statement.replace("{}", ", ".join(NAMES)).split("; "))
     found = verified(scene)
     assert found.store is not None
     assert any(what in d.what for d in found.store.differences), said(found)

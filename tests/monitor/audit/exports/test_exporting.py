@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +212,115 @@ def test_hostile_names_stay_inert_in_every_text_of_an_export(tmp_path: Path) -> 
         csv_ = io.StringIO(files["alerts.csv"].decode(), newline="")
         columns, rows = tables.read_csv(csv_, kinds)
         assert dict(zip(columns, rows[0], strict=True))["rule"] == hostile
+
+
+def edited(
+    source: Path, target: Path, name: str, edit: Callable[[str], str], signer: Signer | None
+) -> Path:
+    """The export with one file edited; signer: signs the manifest anew, as whoever has the key could."""
+    with zipfile.ZipFile(source) as found:
+        files = {one: found.read(one) for one in found.namelist()}
+    before = files[name].decode()
+    files[name] = edit(before).encode()
+    assert files[name].decode() != before
+    if signer is not None:
+        manifest = json.loads(files["manifest.json"])
+        manifest["files"][name]["sha256"] = hashlib.sha256(files[name]).hexdigest()
+        files["manifest.json"] = json.dumps(manifest).encode()
+        digest = hashlib.sha256(files["manifest.json"]).hexdigest()
+        files["manifest.sig"] = signer.sign(f"dosimeter-export/v1\nsha256 {digest}\n").encode()
+    with zipfile.ZipFile(target, "w") as made:
+        for one, data in files.items():
+            made.writestr(one, data)
+    return target
+
+
+def cell_of(column: str, value: str) -> Callable[[str], str]:
+    """Another value in that column of the second alert: line 3 of the file."""
+
+    def edit(text: str) -> str:
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        rows[2][rows[0].index(column)] = value
+        out = io.StringIO(newline="")
+        csv.writer(out).writerows(rows)
+        return out.getvalue()
+
+    return edit
+
+
+def second_line(column: str, value: Any) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        lines = text.splitlines()
+        lines[1] = json.dumps({**json.loads(lines[1]), column: value})
+        return "\n".join(lines) + "\n"
+
+    return edit
+
+
+def without_the_second(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join(lines[:2] + lines[3:])
+
+
+EDITS: list[tuple[str, Callable[[str], str], str]] = [
+    ("alerts.csv", cell_of("decision", "silenced"), "alerts.csv: row 3, decision: 'silenced'"),
+    ("alerts.csv", cell_of("value_sum", "1"), "alerts.csv: row 3, value_sum: 1 where the log says"),
+    ("alerts.csv", cell_of("severity", "low"), "alerts.csv: row 3, severity: 'low'"),
+    ("alerts.csv", cell_of("time_ns", "1.77E+18"), "alerts.csv: row 3, time_ns: '1.77E+18'"),
+    ("alerts.csv", cell_of("time", "2026-03-01 01:00:00.000+01:00"), "alerts.csv: row 3, time:"),
+    ("alerts.csv", cell_of("more", "{}"), "alerts.csv: row 3, more:"),
+    ("alerts.csv", cell_of("idx", "4711"), "alerts.csv: row 3, idx: no entry"),
+    ("alerts.csv", without_the_second, "alerts.csv has 10 rows, the manifest says 11"),
+    ("alerts.jsonl", second_line("rule", "other"), "alerts.jsonl: row 2, rule: 'other'"),
+    ("alerts.jsonl", second_line("extra", "1"), "alerts.jsonl: row 2: not the columns"),
+]
+
+
+@pytest.mark.parametrize(("name", "edit", "said"), EDITS)
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_table_that_was_edited_is_found_with_its_row_and_column(
+    kept: tuple[Path, Signer],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    edit: Callable[[str], str],
+    said: str,
+    *,
+    signed: bool,
+) -> None:
+    """2026-11-30: the verifier held a table against its hash alone, which whoever signs can make anew."""
+    source, signer = kept
+    path = edited(source, tmp_path / "y.zip", name, edit, signer if signed else None)
+    assert standalone.main([str(path)]) == 4
+    out = capsys.readouterr().out
+    assert said in out
+    assert "verified" not in out
+
+
+def test_a_table_that_was_saved_again_says_the_same_and_is_another_file(
+    kept: tuple[Path, Signer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = edited(
+        kept[0], tmp_path / "y.zip", "alerts.csv", lambda text: text.replace("\r\n", "\n"), None
+    )
+    assert standalone.main([str(path)]) == 4
+    out = capsys.readouterr().out
+    assert "all 11 rows of alerts.csv and .jsonl say what these entries say" in out
+    assert "WRONG: alerts.csv is not the file that was exported" in out
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Signer]:
+    """One export for all that spoil it, and who signed it."""
+    folder = tmp_path_factory.mktemp("kept")
+    made = whole(folder / "data")
+    with History.open(made.folder.root) as found:
+        exported(found, folder / "x.zip")
+    return folder / "x.zip", Signer.load(made.folder.signing_key)
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "a\\b", "\x1b[2J", "'", "\u202e\U000e0001", "-7", "\\x41"]
+)
+def test_the_verifier_reads_a_cell_back_as_it_was_written(text: str) -> None:
+    assert standalone.cell(tables.harmless(text), "text") == text

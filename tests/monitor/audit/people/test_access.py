@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from dosimeter.monitor.audit.people.access import (
-    ROLES,
     UNKNOWN,
     Access,
     AccessRefused,
@@ -19,6 +18,7 @@ from dosimeter.monitor.audit.people.access import (
     resolved,
     who,
 )
+from dosimeter.monitor.roles import ROLES
 from tests.monitor.audit.people_scene import AUDITOR, OPERATOR, REVIEWER, VIEWER, Small, small
 
 
@@ -44,12 +44,12 @@ def tenant_of(one: Small, name: str) -> str:
 MAY = {
     "viewer": {"query"},
     "reviewer": {"query", "view", "label"},
-    "author": {"query"},
-    "approver": {"query", "hold", "approve"},
-    "auditor": {"query", "view", "export", "hold", "approve"},
+    "author": {"query", "edit"},
+    "approver": {"query", "hold", "approve", "edit"},
+    "auditor": {"query", "view", "export", "hold", "approve", "audit"},
     "operator": {"query", "hold", "erase"},
 }
-RIGHTS = ("query", "view", "export", "label", "hold", "erase", "approve")
+RIGHTS = ("query", "view", "export", "label", "hold", "erase", "approve", "edit", "audit")
 
 
 @pytest.mark.parametrize("role", MAY)

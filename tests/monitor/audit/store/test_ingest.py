@@ -329,6 +329,20 @@ def test_evidence_of_nobody_is_kept_for_its_request(tmp_path: Path, labels: dict
         assert entries(to)[1]["subject"] == subject.hex()
 
 
+@pytest.mark.parametrize("labels", [{}, {"user": "ada"}])
+def test_what_a_later_sidecar_says_is_kept_encrypted_and_counted(
+    tmp_path: Path, labels: dict[str, str]
+) -> None:
+    """2026-11-30: a field that this release does not know stood in the leaf, and no erasure reached it."""
+    item = alert(0, labels=labels, nickname="Countess")
+    with opened(tmp_path) as to:
+        give(Ingest(to, NOW), item)
+        leaf = entries(to)[1]
+        assert (leaf["kind"], leaf["unread"]) == ("alert", 1)
+        assert "Countess" not in json.dumps(entries(to))
+        assert dict(kept(to, item).labels) == {**labels, "record.nickname": '"Countess"'}
+
+
 def test_coverage_of_no_time_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path) as to:
         for span in ((0, 2**63 - 1), (5, 4)):

@@ -15,6 +15,7 @@ from dosimeter.monitor.audit.store.hot import StoreError
 from dosimeter.monitor.audit.store.keeper import EVERY_ENTRIES, Keeper, signed_ns
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.tlog.note import Checkpoint, Verifier
+from dosimeter.monitor.tlog.reader import LogReader
 from dosimeter.monitor.tlog.writer import LogConflict
 from tests.monitor.audit.audit_scene import opened
 
@@ -102,6 +103,38 @@ def test_killed_before_it_signed_the_next_one_writes_the_same_log(tmp_path: Path
         assert second.signed == 700
         second.close()
         assert last(tmp_path).size == 900
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_after_an_error_of_the_disk_it_says_so_and_signs_again_once_the_disk_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """One failed fsync ended all signing until the next start, and only the log of the process said so."""
+
+    def refuse(opened: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    clock = Clock()
+    with opened(tmp_path) as to:
+        keeper = Keeper(HistoryFolder(tmp_path), to.hot, now_ns=clock)
+        to.append([own(n) for n in range(300)])
+        keeper.turn(now=True)
+        to.append([own(n) for n in range(300, 700)])
+        failed_ns = clock.ns
+        with monkeypatch.context() as patched:
+            patched.setattr("os.fsync", refuse)
+            for _ in range(1 + again):
+                with pytest.raises(OSError, match="Input/output"):
+                    keeper.turn(now=True)
+                clock.ns += MINUTE_NS
+        said = keeper.status()
+        assert "Input/output" in said["error"]
+        assert (said["error_ns"], said["signed"]) == (failed_ns, 300)
+        assert keeper.turn(now=True)
+        assert (keeper.status()["error"], keeper.status()["signed"]) == ("", 700)
+        keeper.close()
+        stored = to.hot.leaves(0, 700)
+    assert list(LogReader(tmp_path / "log").leaves(0)) == stored
 
 
 def test_a_store_put_back_behind_its_log_is_refused(tmp_path: Path) -> None:

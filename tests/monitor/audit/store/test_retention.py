@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,12 @@ class Scene:
 
     def hold(self, about: bytes) -> None:
         self.store.hot.db.execute("INSERT INTO hold VALUES (?, ?)", (about, id_of(99)))
+
+    def say(self, going: Going) -> None:
+        """The entry that is durable before anything goes."""
+        fields = Retention.entry_of(going, self.now_ns).fields
+        n = 90 + self.store.hot.size
+        self.store.put([made(n, "retention", more=json.dumps(dict(fields)))])
 
     def run(self) -> Gone | None:
         going = self.retention.due(self.now_ns)
@@ -199,6 +206,7 @@ def test_a_run_that_was_cut_off_is_made_good_by_the_next(
     for step in range(2):
         going = scene.retention.due(scene.now_ns)
         assert going is not None
+        scene.say(going)
         with monkeypatch.context() as patch:
             patch.setattr(Retention, "_remove", staticmethod(die))
             with pytest.raises(Killed):
@@ -234,3 +242,15 @@ def test_what_goes_at_once_fits_into_one_entry_and_the_rest_goes_after(
     going = scene.retention.due(LATER)
     assert going is not None
     assert len(encoded(Retention.entry_of(going, LATER).fields)) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (Gone(0, 0, 0, 0, 0), ""),
+        (Gone(2, 0, 0, 3, 1), "2 files of evidence, 3 keys"),
+        (Gone(0, 1, 4, 0, 0), "1 files of entries, 4 pieces of evidence not in a file yet"),
+    ],
+)
+def test_only_what_went_is_told(gone: Gone, said: str) -> None:
+    assert str(gone) == said
