@@ -307,3 +307,11 @@ def test_text_that_looks_like_a_number_is_printed_as_text(tmp_path: Path) -> Non
 
 def test_paths_are_printed_so_that_they_hold_from_any_folder(tmp_path: Path) -> None:
     assert f"data-dir: {Path.cwd() / '.dosimeter'}\n" in as_yaml(Config())
+
+
+def test_a_credential_in_an_address_is_refused(tmp_path: Path) -> None:
+    """Addresses are shown in logs, in `/status` and by `--print-config`."""
+    path = tmp_path / "c.yaml"
+    path.write_text('version: 1\ntelemetry: {endpoint: "http://ops:secret@collector:4318"}\n')
+    with pytest.raises(InputError, match="has a user or a password in it"):
+        load_config(path)

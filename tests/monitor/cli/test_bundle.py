@@ -30,13 +30,13 @@ version: 1
 data-dir: .
 sinks:
   kafka: {{bootstrap: "kafka:9092", security: {{sasl_plain_username: ops, sasl_plain_password: {sasl}}}}}
-  otlp: {{endpoint: "http://ops:{url}@collector:4318", headers: {{authorization: "{token}"}},
+  otlp: {{endpoint: "http://collector:4318/{url}", headers: {{authorization: "{token}"}},
     resource: {{customer: "{tenant}"}}}}
   webhook: {{url: "https://hooks.example/{path}/x?key={token}"}}
   alertmanager: {{url: "http://am:9093/{path}", tenants: ["{tenant}"], routes: ["{tenant}"]}}
 confirmers:
-  second-look: {{url: "http://ops:{url}@127.0.0.1:9000/{path}", headers: {{authorization: "{token}"}}}}
-telemetry: {{endpoint: "http://ops:{url}@collector:4318"}}
+  second-look: {{url: "http://127.0.0.1:9000/{path}?k={url}", headers: {{authorization: "{token}"}}}}
+telemetry: {{endpoint: "http://collector:4318/{url}"}}
 history:
   ship: {{bootstrap: "kafka:9092", security: {{sasl_plain_password: {sasl}}}}}
 """
