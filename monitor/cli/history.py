@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.audit.store.keys import KeysError
     from dosimeter.monitor.feed.items import FeedAway
     from dosimeter.monitor.history.lock import AlreadyWriting
+    from dosimeter.monitor.tlog.anchors import AnchorFailed
     from dosimeter.monitor.tlog.note import NoteError
     from dosimeter.monitor.tlog.writer import LogError
 
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         done = run_history(config, stop_on_signals(), once=args.once, ready=ready)
-    except (StoreStalled, AlreadyWriting, FeedAway, OSError) as error:
+    except (StoreStalled, AlreadyWriting, AnchorFailed, FeedAway, OSError) as error:
         print(f"dosimeter history: {error}", file=sys.stderr)
         return ENVIRONMENT
     except (StoreError, KeysError, LogError, NoteError) as error:

@@ -12,6 +12,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+from dosimeter.detectors.findings import visible
 
 COMMANDS = {
     "attach": "start a model server with our tap and front in it",
@@ -38,12 +41,25 @@ COMMANDS = {
     "completion": "print a completion script for bash or zsh",
 }
 USAGE = 2
+SHOWN = 400
+"""Of what somebody wrote, in an error."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Its errors quote what was written: harmless for a terminal, and not all of it."""
+
+    def error(self, message: str) -> NoReturn:
+        said = visible(message, keep="\n")
+        super().error(said if len(said) <= SHOWN else f"{said[:SHOWN]}…")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     parser = build_parser([wanted] if wanted in COMMANDS else [])
+    for one in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in one):
+            parser.error(f"`{one}` is not UTF-8")
     parsed = parser.parse_args(arguments)
     try:
         code: int = parsed.run(parsed)
@@ -57,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser(load: Sequence[str]) -> argparse.ArgumentParser:
     """The parser, with the commands in `load` in full and the others as a name and a line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dosimeter",
         description="Watches what a language model's activations say, token by token.",
         epilog="exit codes: 0 done, 1 findings, 2 usage, 3 environment, 4 data",

@@ -41,10 +41,10 @@ class StoreStalled(RuntimeError):
 
     def __init__(self, path: Path, cause: sqlite3.Error) -> None:
         self.path = path
-        super().__init__(
-            f"{path}: cannot commit: {cause}\n"
-            "  hint: free disk space, or give this user the right to write the folder"
-        )
+        hint = "free disk space, or give this user the right to write the folder"
+        if "locked" in str(cause):
+            hint = "another process holds it (`fuser` names it): wait for that one, or end it"
+        super().__init__(f"{path}: cannot commit: {cause}\n  hint: {hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,12 @@ class HotStore:
             hint = "start `dosimeter history`, or name its folder with `--history`"
             raise StoreError(f"{path}: no history here\n  hint: {hint}")
         where = _read_only(path) if read_only else str(path)
-        self.db = sqlite3.connect(
-            where, uri=read_only, isolation_level=None, timeout=BUSY_S, check_same_thread=False
-        )
+        try:
+            self.db = sqlite3.connect(
+                where, uri=read_only, isolation_level=None, timeout=BUSY_S, check_same_thread=False
+            )
+        except sqlite3.OperationalError as error:
+            raise StoreStalled(path, error) from error
         try:
             self._prepare(read_only)
         except sqlite3.OperationalError as error:

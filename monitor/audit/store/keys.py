@@ -66,9 +66,12 @@ class KeyStore:
     def __init__(self, path: Path, *, random: Callable[[int], bytes] = os.urandom) -> None:
         self.path, self._random = path, random
         new = not path.exists()
-        self._db = sqlite3.connect(
-            path, isolation_level=None, timeout=BUSY_S, check_same_thread=False
-        )
+        try:
+            self._db = sqlite3.connect(
+                path, isolation_level=None, timeout=BUSY_S, check_same_thread=False
+            )
+        except sqlite3.OperationalError as error:
+            raise KeysError(f"{path}: cannot be opened: {error}") from error
         if new:
             path.chmod(0o600)
         try:

@@ -17,6 +17,7 @@ from dosimeter.monitor.cli.screen import plain
 
 MAX_TEXT = 8000
 """Of a statement: it stands in the log."""
+MAX_ROWS, MAX_S = 10_000_000, 3600
 
 
 def add(commands: Any) -> None:
@@ -47,8 +48,12 @@ def run(args: argparse.Namespace) -> int:
     if len(args.text) > MAX_TEXT:
         hint = f"at most {MAX_TEXT:,}; ask for less"
         raise Usage(f"sql: {len(args.text):,} characters\n  hint: {hint}")
-    if args.limit < 1 or args.seconds <= 0:
-        raise Usage("--limit and --seconds: more than 0 is needed\n  hint: leave them out")
+    if not 1 <= args.limit <= MAX_ROWS:
+        raise Usage(
+            f"--limit: 1 to {MAX_ROWS:,}\n  hint: for all of them, --parquet of `audit query`"
+        )
+    if not 0 < args.seconds <= MAX_S:
+        raise Usage(f"--seconds: more than 0, at most {MAX_S:,}\n  hint: leave it out")
     with arguments.opened(args) as history:
         from dosimeter.monitor.audit.exports import tables
         from dosimeter.monitor.audit.exports.outfile import check, new_file

@@ -105,6 +105,32 @@ def test_a_disk_that_fails_is_said_once_and_shown_until_it_writes_again(
     history.close()
 
 
+@pytest.mark.parametrize("name", ["hot.db", "keys.db"])
+def test_a_store_that_cannot_be_opened_is_said_with_its_place(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "history" / name).mkdir(parents=True)
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    monkeypatch.setattr("dosimeter.monitor.service.stop_on_signals", lambda: threading.Event())
+    assert main(["history", "--once", "--data-dir", str(tmp_path)]) in (3, 4)
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/history/{name}" in error
+    assert "unable to open database file" in error
+
+
+def test_a_certificate_that_is_not_there_is_said_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "sidecar.yaml"
+    config.write_text(
+        "version: 1\nhistory: {anchors: {timestamp: {url: 'http://127.0.0.1:1', certificate: tsa.pem}}}\n"
+    )
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    monkeypatch.setattr("dosimeter.monitor.service.stop_on_signals", lambda: threading.Event())
+    assert main(["history", "--once", "--config", str(config), "--data-dir", str(tmp_path)]) == 3
+    assert "tsa.pem" in capsys.readouterr().err
+
+
 def kinds_in(root: Path) -> list[str]:
     with HotStore(HistoryFolder(root).hot, read_only=True) as hot:
         return [json.loads(leaf)["kind"] for _, leaf in hot.leaves(0, hot.size)]

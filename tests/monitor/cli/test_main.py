@@ -93,3 +93,25 @@ def test_bash_completes_commands_and_options(typed: list[str], offered: list[str
     )
     found = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
     assert sorted(found.stdout.split()) == sorted(offered), found.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["history", "--data-dir", "\udcff"], "is not UTF-8"),
+        (["audit", "query", "--rule=\udcff"], "is not UTF-8"),
+        (["history", "--port", "99999"], "`99999` is no port: 0 to 65535"),
+        (["history", "\x1b[31m" + "x" * 10_000], "…\n"),
+    ],
+)
+def test_whatever_is_written_the_error_is_short_and_harmless_for_a_terminal(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error) < 2000
+    assert "\x1b" not in error
+    error.encode()

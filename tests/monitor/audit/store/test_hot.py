@@ -131,3 +131,11 @@ def test_where_there_is_none_a_reader_makes_none(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no history here"):
         HotStore(tmp_path / "hot.db", read_only=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("cause", "hint"),
+    [("database is locked", "another process holds it"), ("disk full", "free disk space")],
+)
+def test_what_to_do_depends_on_what_is_in_the_way(cause: str, hint: str) -> None:
+    assert hint in str(StoreStalled(Path("/h/hot.db"), sqlite3.OperationalError(cause)))

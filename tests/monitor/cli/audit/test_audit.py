@@ -244,6 +244,13 @@ def test_sql_reads_the_views_in_each_form_and_nothing_else(
         assert (code, out, bool(err)) == (2, "", True)
     assert scene.kinds()[-1] == "query"  # what was refused was asked, and stands in the log too
     assert run("sql", "x" * 9000)[0] == 2
+    for wrong in (
+        ["--limit", "9" * 30],
+        ["--limit", "0"],
+        ["--seconds", "1e309"],
+        ["--seconds", "nan"],
+    ):
+        assert run("sql", "SELECT 1", *wrong)[0] == 2
 
 
 def test_verify_says_consistent_then_what_was_changed(run: Run, scene: Whole) -> None:
