@@ -60,7 +60,7 @@ class FleetCounter:
         self._gone: Counter[str] = Counter()  # of partitions that others have now
         self._refused = 0
         self.alerts: Counter[str] = Counter()
-        self.told: dict[str, Any] = {}  # as of the last step: the client is one thread's
+        self.told = self._status()  # as of the last step: the client is one thread's
 
     def step(self, timeout_s: float) -> int:
         """Count what came; how many hits were new. Raises FleetAway, LedgerStalled: the same comes again then."""

@@ -51,7 +51,7 @@ class Router:
         self._producer: Any = None
         self._blobs: OrderedDict[str, bytes] = OrderedDict()
         self.seen: Counter[str] = Counter()
-        self.told: dict[str, Any] = {}  # as of the last step: the client is one thread's
+        self.told: dict[str, Any] = {"lag": 0}  # as of the last step: the client is one thread's
 
     def step(self, timeout_s: float) -> int:
         """Send on what came; how many records that were. Raises FleetAway: the same comes again then."""
