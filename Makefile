@@ -39,7 +39,6 @@ test: setup ## all tests: the unit tier, then those that start real parts; insta
 	@$(MAKE) --no-print-directory setup-vllm || echo "test: no vLLM on this machine; its tests are listed as not shown"
 	@$(MAKE) --no-print-directory setup-kafka || echo "test: no Apache Kafka on this machine; its tests are listed as not shown"
 	@$(MAKE) --no-print-directory setup-collector || echo "test: no Collector on this machine; its tests are listed as not shown"
-	@$(MAKE) --no-print-directory setup-prometheus || echo "test: no Prometheus on this machine; its tests are listed as not shown"
 	@$(UNIT)
 	@$(V) -m pytest -m parts
 

@@ -28,6 +28,8 @@ from dosimeter.monitor.tlog.note import Verifier
 LOOK_NS = 60 * 10**9
 RETAIN_NS = 3600 * 10**9
 VERIFY_NS = 86_400 * 10**9
+FIRST_VERIFY_NS = 130 * 10**9
+"""After the start: by then what came meanwhile is signed, and the anchors have it."""
 log = logging.getLogger(__name__)
 
 
@@ -58,7 +60,9 @@ class Tidying:
         self._sealer = Sealer(appender.hot, folder, now_ns=now_ns)
         self._sealing = False
         self._looked = self._retained = 0
-        self._verified = now_ns() - VERIFY_NS + LOOK_NS  # soon after the start, then every day
+        self._verified = (
+            now_ns() - VERIFY_NS + FIRST_VERIFY_NS
+        )  # soon after the start, then every day
         self._checking: threading.Thread | None = None
         self.checked: Checked | None = None
         last = self._sealer.last_entry()
