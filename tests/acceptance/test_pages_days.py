@@ -19,7 +19,7 @@ from tests.acceptance.scene import until
 pytestmark = pytest.mark.parts
 
 RULE = "scam-in-answer"
-VERIFIED_S = 180.0
+VERIFIED_S = 120.0
 """History verifies itself a minute after it starts."""
 
 

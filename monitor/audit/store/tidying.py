@@ -28,8 +28,8 @@ from dosimeter.monitor.tlog.note import Verifier
 LOOK_NS = 60 * 10**9
 RETAIN_NS = 3600 * 10**9
 VERIFY_NS = 86_400 * 10**9
-FIRST_VERIFY_NS = 130 * 10**9
-"""After the start: by then what came meanwhile is signed, and the anchors have it."""
+FIRST_VERIFY_NS = 2 * LOOK_NS
+"""After the start: at the look before, what came meanwhile is signed, and only then given to the anchors."""
 log = logging.getLogger(__name__)
 
 
@@ -60,9 +60,7 @@ class Tidying:
         self._sealer = Sealer(appender.hot, folder, now_ns=now_ns)
         self._sealing = False
         self._looked = self._retained = 0
-        self._verified = (
-            now_ns() - VERIFY_NS + FIRST_VERIFY_NS
-        )  # soon after the start, then every day
+        self._verified = now_ns() - VERIFY_NS + FIRST_VERIFY_NS  # then every day
         self._checking: threading.Thread | None = None
         self.checked: Checked | None = None
         last = self._sealer.last_entry()
