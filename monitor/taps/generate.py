@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from transformers.generation.utils import GenerationMixin
+from transformers.modeling_utils import PreTrainedModel
 
 from dosimeter.monitor.taps import seams
 from dosimeter.monitor.taps.requests import End, Requests
@@ -95,8 +96,18 @@ def _patch_generate() -> None:
 
         return generate
 
+    def compiled(original: Callable[..., Any]) -> Callable[..., Any]:
+        def get_compiled_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            forward, batch = original(self, *args, **kwargs), _thread.batch
+            if batch is None or seams.taps.get(self) is not batch.tap:
+                return forward
+            return batch.around(forward)
+
+        return get_compiled_call
+
     wrap(GenerationMixin, "_sample", sampled)
     wrap(GenerationMixin, "generate", generated)
+    wrap(PreTrainedModel, "get_compiled_call", compiled)
 
 
 def _watch(model: Any, input_ids: torch.Tensor, kwargs: dict[str, Any]) -> _Batch | None:
@@ -225,8 +236,19 @@ class _Batch:
             end = End("cancelled", request.prompt_len, 0, request.next_position, "tap")
             self.requests.tap_ended(request, end)
 
+    def around(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """A forward that the compiler runs: the top module's hooks are in its graph, where they do nothing."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self.before(args[0] if args else kwargs.get("input_ids"))
+            output = forward(*args, **kwargs)
+            self.after()
+            return output
+
+        return watched
+
     def before(self, ids: torch.Tensor) -> None:
-        if self.lost:
+        if self.lost or self.step is not None:  # begun around it already
             return
         self.step = self.tap.begin(functools.partial(self._mapped, ids))
 

@@ -1,8 +1,8 @@
 """Read-outs of the residual stream: hooks on the tapped blocks that add h·Wᵀ into one static buffer.
 
 This runs inside the model server's forward. A hook never raises and keeps no reference to the server's
-tensors; it does nothing outside a step begun by the tap, and nothing while torch.compile traces, because a
-traced side effect would recompile the server's graph. Such a step is then found unread, and counted.
+tensors; it does nothing outside a step begun by the tap. While torch.compile traces, it leaves its
+operations in the graph instead (`in_graph`), and Python is not called in a step any more.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 
 from dosimeter.detectors.bank import ProbeBank
+from dosimeter.monitor.taps.in_graph import InGraph
 
 Array = npt.NDArray[np.float32]
 
@@ -95,7 +96,10 @@ class _Hooked(ABC):
     def _hook(self, index: int) -> Callable[[nn.Module, Any, Any], None]:
         # Every call counts: between two blocks of a server this code has left all caches.
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            if is_dynamo_compiling() or self._owner != get_ident():
+            if is_dynamo_compiling():
+                self.trace(index, self._residual(output))
+                return
+            if self._owner != get_ident():
                 return
             try:
                 if index != self._calls:
@@ -115,6 +119,10 @@ class _Hooked(ABC):
     @abstractmethod
     def take(self, index: int, hidden: torch.Tensor) -> None:
         """Read one tapped block: hidden [..., D], of one shape in a step; blocks in the order of `layers`."""
+
+    @abstractmethod
+    def trace(self, index: int, hidden: torch.Tensor) -> None:
+        """As `take`, for the compiler to trace."""
 
     def _check(self) -> None:
         """A step is readable when every tapped block was called once: fewer means the hooks did not run."""
@@ -156,7 +164,16 @@ class ProbeOp(_Hooked):
         self._buffer = torch.empty((0, features), device=device)
         self._shape: tuple[int, ...] = ()
         self._rows = 0
+        with torch.inference_mode(False):
+            self._in_graph = InGraph(self._weights, self._bias)
         self._lay_out((0, width))
+
+    def begin(self) -> None:
+        super().begin()
+        self._in_graph.begin()
+
+    def trace(self, index: int, hidden: torch.Tensor) -> None:
+        self._in_graph.trace(index, hidden)
 
     def take(self, index: int, hidden: torch.Tensor) -> None:
         if hidden.shape != self._shape:
@@ -199,15 +216,28 @@ class ProbeOp(_Hooked):
 
     def read(self, n: int, select: npt.NDArray[np.int64] | None = None) -> Array:
         """float32 [n, F]: the first n rows (the rest is padding), or the rows `select` names."""
-        self._check()
-        if n > self._rows:
-            raise HookError(f"row map names {n} rows, the step ran {self._rows}")
+        compiled = None if self._calls or self._error else self._compiled()
+        if compiled is None:
+            self._check()
+            rows, out = self._rows, self._out
+        else:
+            self._owner = None
+            rows, out = compiled, self._in_graph.scores(compiled)
+            self._in_graph.begin()  # as in `_check`: a step can be read once
+        if n > rows:
+            raise HookError(f"row map names {n} rows, the step ran {rows}")
         with self._on_stream():
-            found: Array = self._out.cpu().numpy()
+            found: Array = out.cpu().numpy()
         scores = found[:n].copy() if select is None else found[select]
         if not math.isfinite(np.vdot(scores, scores)):  # one pass, where all is well
             scores[~np.isfinite(scores)] = np.nan
         return scores
+
+    def _compiled(self) -> int | None:
+        """Rows that a graph read in this step."""
+        if self.device.type == "cuda":  # a graph does not say on which stream it ran
+            torch.cuda.synchronize(self.device)
+        return self._in_graph.rows()
 
 
 class CaptureOp(_Hooked):
@@ -220,6 +250,9 @@ class CaptureOp(_Hooked):
     def begin(self) -> None:
         super().begin()
         self._hidden = []
+
+    def trace(self, index: int, hidden: torch.Tensor) -> None:
+        """Nothing: activations of a compiled step are not captured, and it is found unread."""
 
     def take(self, index: int, hidden: torch.Tensor) -> None:
         self._hidden.append(hidden.reshape(-1, hidden.shape[-1]).float().clone())

@@ -367,21 +367,40 @@ def test_positions_in_a_cache_that_the_caller_brought_are_named(small: Small) ->
     assert only(seen)["cached"] == 4
 
 
+def compiling(**options: object) -> CompileConfig:
+    found = CompileConfig(backend="eager", mode=None, **options)
+    found._compile_all_devices = True
+    return found
+
+
 @pytest.mark.parts  # for its length: it imports the compiler
-def test_forwards_that_a_compiled_graph_runs_are_unscored_with_a_reason(small: Small) -> None:
+def test_forwards_that_a_compiled_graph_runs_are_scored_in_it(small: Small) -> None:
+    torch._dynamo.utils.counters.clear()
     model = small.model()
-    options = CompileConfig(backend="eager", fullgraph=True, mode=None)
-    options._compile_all_devices = True
     with attach(model, [small.pack]) as seen:
         output = model.generate(
             torch.tensor([[15, 16, 17, 18]]),
             cache_implementation="static",
-            compile_config=options,
+            compile_config=compiling(fullgraph=True),
             **GREEDY,
         )
-    gap = check(small, model, seen, output.tolist())
-    assert only(seen)["errors"] == {"unsupported": gap}
-    assert gap == 5
+    assert check(small, model, seen, output.tolist()) == 0
+    assert only(seen)["errors"] == {}
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parts
+def test_a_batch_with_padding_is_scored_in_the_graph_of_its_decode_steps(small: Small) -> None:
+    go = generated(cache_implementation="static", compile_config=compiling(fullgraph=True))
+    model, seen, sequences = run(small, go)
+    assert check(small, model, seen, sequences) == 0
+
+
+@pytest.mark.parts
+def test_continuous_batching_that_compiles_is_scored(small: Small) -> None:
+    go = batched(PROMPTS, varlen_compile_config=compiling(fullgraph=False, dynamic=True))
+    model, seen, sequences = run(small, go)
+    assert check(small, model, seen, sequences) == 0
 
 
 def test_a_forward_that_others_put_on_the_model_stays(small: Small) -> None:
