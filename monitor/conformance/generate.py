@@ -148,12 +148,16 @@ def hang_ups(site: Inside) -> list[Asked]:
     return [leaving(site, 7, after, 20) for after in (1, 2, 3, 6)]
 
 
+def assisted(site: Inside) -> list[Asked]:
+    """A prompt that repeats itself, so that there is something to look up."""
+    return ask(site, "assisted", [site.prompt(4) * 3], prompt_lookup_num_tokens=3)
+
+
 def refused(**options: Any) -> Callable[[Inside], list[Asked]]:
     """A mode without a proven row map: everything is served, nothing scored, every token counted."""
 
     def go(site: Inside) -> list[Asked]:
-        prompt = site.prompt(4) * 2  # a repetition, for drafts by lookup
-        return ask(site, "refused", [prompt], scored=False, **options)
+        return ask(site, "refused", [site.prompt(8)], scored=False, **options)
 
     return go
 
@@ -206,11 +210,6 @@ CASES: tuple[Case[Inside], ...] = (
     Case("a cache brought along", "positions of an earlier turn are not run", brought_cache),
     Case("lengths", "1 to the longest context, around 16, 32, 64 …", lengths),
     Case("hang-ups", "the client goes after 0, 1, 2, 5 tokens", hang_ups),
+    Case("assisted", "drafts by lookup: no row of a rejected one", assisted),
     Case("beams", "refused, counted", refused(num_beams=2), scored=False),
-    Case(
-        "assisted",
-        "drafts by lookup: refused, counted",
-        refused(prompt_lookup_num_tokens=3),
-        scored=False,
-    ),
 )

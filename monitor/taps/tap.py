@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -83,6 +83,15 @@ class Step:
     select: npt.NDArray[np.int64] | None
     armed: bool
     reason: str = "tap_error"  # why its rows have no scores, if they have none
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """Rows of a step and their scores, float32 [T, F]; None where they could not be read, for `reason`."""
+
+    rows: Sequence[Rows]
+    scores: Array | None
+    reason: str
 
 
 class Tap:
@@ -158,6 +167,32 @@ class Tap:
             if step.armed:
                 self._reading.release()
 
+    def hold(self, step: Step) -> Held:
+        """After a forward whose rows the server may yet take back: its scores, for `release`."""
+        scores = None
+        try:
+            if step.armed and step.rows:
+                scores = self.op.read(sum(row.n for row in step.rows), step.select)
+        except Exception as error:
+            self._failed(error)
+        finally:
+            if step.armed:
+                self._reading.release()
+        return Held(step.rows, scores, step.reason)
+
+    def release(self, held: Held, n: int) -> None:
+        """Hand on the first n rows; the server has taken back the rest."""
+        try:
+            rows, left = [], n
+            for row in held.rows:
+                if left > 0:
+                    rows.append(replace(row, n=min(row.n, left)))
+                left -= row.n
+            if rows:
+                self._hand_on(rows, None if held.scores is None else held.scores[:n], held.reason)
+        except Exception as error:
+            self._failed(error)
+
     def abandon(self, step: Step) -> None:
         """The server's own forward raised: its rows were never served."""
         if step.armed:
@@ -204,17 +239,26 @@ class Tap:
     def _after(self, step: Step) -> None:
         if not step.rows:
             return
-        rows, entries, kept = self._entered(step.rows)
-        if not step.armed:
-            self._unread(entries, step.reason)
+        scores = None
+        try:
+            if step.armed:
+                scores = self.op.read(sum(row.n for row in step.rows), step.select)
+        except Exception as error:
+            self._failed(error)
+        self._hand_on(step.rows, scores, step.reason)
+
+    def _hand_on(self, of: Sequence[Rows], scores: Array | None, reason: str) -> None:
+        """Rows that the server ran and kept, and their scores if they were read."""
+        rows, entries, kept = self._entered(of)
+        if scores is None:
+            self._unread(entries, reason)
             return
         try:
-            read = self.op.read(sum(row.n for row in step.rows), step.select)
-            values = self._encode(read if kept is None else read[kept])
+            values = self._encode(scores if kept is None else scores[kept])
             if self.cache is not None:
                 entries, values = with_reused(self.cache, rows, entries, values, self.on_error)
         except Exception as error:
-            self._unread(entries, step.reason)
+            self._unread(entries, reason)
             self._failed(error)
             return
         if self.breaker.failures:

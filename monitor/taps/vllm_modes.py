@@ -40,9 +40,9 @@ def _named(value: Any) -> bool:
 REFUSED = (
     Refused(
         "compilation_config.mode",
-        _named,
-        "the model is compiled, and hooks do not run in a compiled graph",
-        "start with `--enforce-eager`",
+        lambda value: getattr(value, "name", None) not in ("NONE", "DYNAMO_TRACE_ONCE"),
+        "its cache of compiled graphs does not know whether a tap is in them",
+        "start with `--enforce-eager` or `--compilation-config.mode DYNAMO_TRACE_ONCE`",
     ),
     Refused(
         "compilation_config.cudagraph_mode",

@@ -15,6 +15,7 @@ from dosimeter.monitor.conformance.case import MIXED, Outcome
 from dosimeter.monitor.conformance.continuous import CASES as CONTINUOUS
 from dosimeter.monitor.conformance.generate import CASES as GENERATE
 
+pytestmark = pytest.mark.parts
 SHORT = kit.Wanted(tokens=3_000, cancels=5)
 NOT_OFFERED = {
     "generate": set(),
@@ -44,15 +45,13 @@ def unscored(outcome: Outcome) -> dict[str, int]:
 def test_generate_conforms() -> None:
     found = by_case("generate")
     assert set(found) == {case.name for case in GENERATE} | {MIXED}
-    refused = {"beams", "assisted"}
-    assert all(set(unscored(found[name])) == {"unsupported"} for name in refused)
+    assert set(unscored(found["beams"])) == {"unsupported"}
     # The one gap of all others is the one that its case is about.
     gaps = {name: unscored(one) for name, one in found.items() if unscored(one)}
-    assert set(gaps) == refused | {"a cache brought along"}
+    assert set(gaps) == {"beams", "a cache brought along"}
     assert gaps["a cache brought along"] == {"prefix_cache": 8}
 
 
-@pytest.mark.parts
 def test_continuous_batching_conforms_and_no_token_of_a_cached_prefix_goes_without_its_score() -> (
     None
 ):
@@ -68,7 +67,6 @@ def test_continuous_batching_conforms_and_no_token_of_a_cached_prefix_goes_witho
     assert preempted.twice > 0  # else nothing was put off and run again
 
 
-@pytest.mark.parts
 @pytest.mark.parametrize("server", ["serve", "serve-continuous"])
 def test_transformers_serve_conforms(server: str) -> None:
     found = by_case(server)

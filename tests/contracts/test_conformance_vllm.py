@@ -1,4 +1,4 @@
-"""The kit over `vllm serve`, of its own environment: chunked prefill, prefix caching, and a cache too small.
+"""The kit over `vllm serve`, of its own environment: compiled, chunked prefill, prefix caching, a cache too small.
 
 Not collected where that environment was not made (`tests/conftest.py`).
 """
@@ -25,7 +25,7 @@ def test_vllm_serve_conforms(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setenv(name, value)
     command = [
-        *(str(VLLM), "serve", str(kit.LAB), "--dtype", "float32", "--enforce-eager"),
+        *(str(VLLM), "serve", str(kit.LAB), "--dtype", "float32"),  # compiled, as by default
         *("--max-model-len", "1024", "--max-num-seqs", "8", "--max-num-batched-tokens", "64"),
         *("--enable-prefix-caching", "--enable-chunked-prefill", "--block-size", "32"),
         *("--num-gpu-blocks-override", "40"),  # one of the longest fits, and not much beside it

@@ -22,10 +22,13 @@ from transformers import (
 )
 from transformers.generation.continuous_batching.model_runner import ModelRunner
 
-from dosimeter.monitor.taps import continuous, generate, seams
+from dosimeter.monitor.taps import batch, continuous, seams
 from dosimeter.monitor.taps.attach import Seen, attach
+from dosimeter.monitor.taps.probe_op import ProbeOp
 from dosimeter.monitor.taps.requests import Request, Requests
+from dosimeter.monitor.taps.rows import Entry
 from dosimeter.monitor.taps.score_cache import ScoreCache
+from dosimeter.monitor.taps.tap import Tap
 
 from .conftest import Small, hidden_of
 
@@ -242,33 +245,13 @@ def test_children_of_a_fork_have_keys_of_their_own(small: Small) -> None:
     assert parents.count(None) == 1
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"num_beams": 2}, id="beams"),
-        pytest.param({"prompt_lookup_num_tokens": 3}, id="speculation"),
-    ],
-)
-def test_unproven_modes_are_refused_and_every_token_counted(
-    small: Small, options: dict[str, int]
-) -> None:
-    """Speculation rewrites rows: a tap that trusted positions was wrong for 9 of 33 without an error."""
+def test_beams_are_refused_and_every_token_counted(small: Small) -> None:
     model = small.model()
-    ids = torch.tensor([[5, 6, 7, 5, 6, 7, 5, 6]])
     with attach(model, [small.pack]) as seen:
-        output = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=6,
-            do_sample=False,
-            pad_token_id=0,
-            eos_token_id=None,
-            **options,
-        )
-    (close,) = seen.closed.values()
+        output = model.generate(torch.tensor([[5, 6, 7, 5, 6, 7, 5, 6]]), **GREEDY, num_beams=2)
     assert seen.scores == {}
-    assert close["served"] == output.shape[1] - 1
-    assert close["errors"] == {"unsupported": close["served"]}
+    assert only(seen)["served"] == output.shape[1] - 1
+    assert only(seen)["errors"] == {"unsupported": output.shape[1] - 1}
 
 
 def test_two_requests_with_one_client_id_keep_their_rows_apart(small: Small) -> None:
@@ -328,20 +311,64 @@ def only(seen: Seen) -> dict[str, object]:
     return close
 
 
-@pytest.mark.parametrize("drafts", ["own early exit", "another model"])
-def test_drafts_of_assisted_decoding_are_no_requests_and_do_not_hide_their_caller(
-    small: Small, drafts: str
+REPEATING = [5, 6, 7, 5, 6, 7, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "drafts", ["own early exit", "another model", "prompt lookup", "prompt lookup, padded"]
+)
+@pytest.mark.parametrize("new", [1, 2, 24])
+def test_rows_of_accepted_drafts_are_scored_and_of_rejected_ones_are_never_handed_on(
+    small: Small, drafts: str, new: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client of `transformers serve` chooses this with `generation_config`: nothing was counted then."""
-    model = small.model()
-    options = {"assistant_early_exit": 2} if drafts == "own early exit" else {}
+    """A tap that trusted positions was wrong for 9 of 33 here, without an error."""
+    ran, took = [], []
+    read, emit = ProbeOp.read, Tap._emit
+
+    def reading(self: ProbeOp, n: int, *rest: object) -> object:
+        ran.append(n)
+        return read(self, n, *rest)  # type: ignore[arg-type]
+
+    def emitting(self: Tap, entries: Sequence[Entry], values: object) -> None:
+        took.extend(entry.n for entry in entries)
+        emit(self, entries, values)  # type: ignore[arg-type]
+
+    model, pad = small.model(), 3 if "padded" in drafts else 0
+    ids = torch.tensor([[0] * pad + REPEATING])
+    options: dict[str, object] = {"prompt_lookup_num_tokens": 3}
+    if "lookup" not in drafts:
+        options = {"assistant_early_exit": 2}
     if drafts == "another model":
         options = {"assistant_model": small.model()}
+        torch.nn.init.normal_(options["assistant_model"].lm_head.weight)  # type: ignore[attr-defined]
     with attach(model, [small.pack]) as seen:
-        output = model.generate(torch.tensor([[5, 6, 7, 8]]), **GREEDY, **options)
-    assert seen.scores == {}
-    assert only(seen)["served"] == output.shape[1] - 1
-    assert only(seen)["errors"] == {"unsupported": output.shape[1] - 1}
+        monkeypatch.setattr(ProbeOp, "read", reading)
+        monkeypatch.setattr(Tap, "_emit", emitting)
+        output = model.generate(
+            ids,
+            attention_mask=torch.tensor([[0] * pad + [1] * len(REPEATING)]),
+            **{**GREEDY, "max_new_tokens": new},
+            **options,
+        )
+    sequences = [output[0, pad:].tolist()]
+    assert check(small, model, seen, sequences) == 0
+    assert only(seen)["errors"] == {}
+    assert sum(took) == only(seen)["served"], "a row was handed on twice, or of a rejected draft"
+    if new == 24:
+        assert sum(ran) > sum(took), "no draft was rejected: nothing was shown"
+
+
+def test_drafts_that_end_in_the_end_token_do_not_end_the_request(small: Small) -> None:
+    model = small.model()
+    plain = model.generate(torch.tensor([REPEATING]), **{**GREEDY, "max_new_tokens": 24})
+    eos = int(plain[0, len(REPEATING) + 7])
+    with attach(model, [small.pack]) as seen:
+        output = model.generate(
+            torch.tensor([[eos, *REPEATING, eos, *REPEATING]]),
+            **{**GREEDY, "max_new_tokens": 24, "eos_token_id": eos},
+            prompt_lookup_num_tokens=3,
+        )
+    assert check(small, model, seen, output.tolist()) == 0
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -469,7 +496,7 @@ def test_a_row_map_of_generate_that_failed_once_places_no_row_wrongly(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The columns before were not counted then, and every later row stood as many positions too low."""
-    original, calls = generate._Batch.row_map, []
+    original, calls = batch.Batch.row_map, []
 
     def once(self: object, ids: torch.Tensor) -> object:
         calls.append(1)
@@ -477,7 +504,7 @@ def test_a_row_map_of_generate_that_failed_once_places_no_row_wrongly(
             raise RuntimeError("injected")
         return original(self, ids)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(generate._Batch, "row_map", once)
+    monkeypatch.setattr(batch.Batch, "row_map", once)
     model = small.model()
     with attach(model, [small.pack]) as seen:
         output = model.generate(torch.tensor([[15, 16, 17, 18]]), **GREEDY)

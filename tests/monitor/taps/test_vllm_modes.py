@@ -14,6 +14,7 @@ from dosimeter.monitor.taps.vllm_modes import REFUSED, reason, refusals, unsuppo
 
 class Mode(enum.Enum):
     NONE = 0
+    DYNAMO_TRACE_ONCE = 2
     VLLM_COMPILE = 3
 
 
@@ -58,6 +59,11 @@ def config(**changes: Any) -> SimpleNamespace:
 def test_a_plain_eager_server_is_not_refused() -> None:
     """Tensor parallelism is none of the modes: every rank has the whole residual stream."""
     assert refusals(config()) == []
+
+
+def test_a_model_that_is_traced_once_is_not_refused() -> None:
+    """Our hooks are in the trace; only a cache of traces could be without them."""
+    assert refusals(config(compilation_config__mode=Mode.DYNAMO_TRACE_ONCE)) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,177 @@
+"""One call of `generate` as a batch: which rows of a step are whose, from the columns that ran.
+
+What a row is follows from the columns that ran, the prompt's padding and the end-of-sequence tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dosimeter.monitor.taps.requests import End, Requests
+from dosimeter.monitor.taps.rows import Rows
+from dosimeter.monitor.taps.seams import current_ticket, guarded
+from dosimeter.monitor.taps.tap import Step, Tap
+
+
+class _Running(threading.local):
+    """The batch that this thread's forwards belong to."""
+
+    batch: Batch | None = None
+
+
+running = _Running()
+
+
+def inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+    """Token ids and cache of one forward."""
+    ids: torch.Tensor = args[0] if args else kwargs["input_ids"]
+    return ids, kwargs.get("past_key_values")
+
+
+def sequences_of(output: Any) -> torch.Tensor:
+    found: torch.Tensor = output if isinstance(output, torch.Tensor) else output.sequences
+    return found
+
+
+def as_set(eos: Any) -> set[int]:
+    return set(eos) if isinstance(eos, (list, tuple)) else {eos}
+
+
+def up_to_end(generated: list[int], eos: set[int]) -> list[int]:
+    """Generated tokens up to and with the first end-of-sequence token; padding follows it."""
+    stop = next((i + 1 for i, token in enumerate(generated) if token in eos), len(generated))
+    return generated[:stop]
+
+
+class Batch:
+    """One call of `_sample`: B rows, left-padded prompts, one column a step after the prompt."""
+
+    def __init__(
+        self, tap: Tap, requests: Requests, input_ids: torch.Tensor, kwargs: dict[str, Any]
+    ) -> None:
+        self.tap, self.requests = tap, requests
+        mask = kwargs.get("attention_mask")
+        if mask is None or mask.dim() != 2:
+            mask = torch.ones_like(input_ids)
+        past = kwargs.get("past_key_values")
+        self.mask = mask.cpu().numpy().astype(bool)  # [B, prompt columns]
+        self.prompt_columns = input_ids.shape[1]
+        self.use_cache = bool(kwargs.get("use_cache", True))
+        self.eos = as_set(kwargs["generation_config"].eos_token_id)
+        # Columns of the batch that ran; a cache that the caller brought holds the first ones.
+        self.column = int(past.get_seq_length()) if past is not None and self.use_cache else 0
+        self.step: Step | None = None
+        self.lost = False  # the row map failed: where the rows stand is not known any more
+        ids = input_ids.tolist()
+        ticket = current_ticket.get()
+        self.rows = [
+            requests.open(
+                [token for token, real in zip(ids[b], self.mask[b], strict=True) if real], ticket
+            )
+            for b in range(len(ids))
+        ]
+        self.finished = [False] * len(ids)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Steps are forwards of the top module. On an error of the server, the rows end as cancelled."""
+        outer, running.batch = running.batch, self
+        try:
+            yield
+        except BaseException:
+            guarded(self._cancel)
+            raise
+        finally:
+            running.batch = outer
+
+    def _cancel(self) -> None:
+        if self.step is not None:
+            self.tap.abandon(self.step)
+        for request in self.rows:
+            end = End("cancelled", request.prompt_len, 0, request.next_position, "tap")
+            self.requests.tap_ended(request, end)
+
+    def around(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """A forward that the compiler runs: the top module's hooks are in its graph, where they do nothing."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self.before(*inputs_of(args, kwargs))
+            output = forward(*args, **kwargs)
+            self.after()
+            return output
+
+        return watched
+
+    def before(self, ids: torch.Tensor, past: Any) -> None:
+        """past: the cache as this forward finds it, or None."""
+        if self.lost or self.step is not None:  # begun around it already
+            return
+        self.step = self.tap.begin(functools.partial(self._mapped, ids))
+
+    def after(self) -> None:
+        step, self.step = self.step, None
+        if step is not None:
+            self.tap.end(step)
+
+    def _mapped(self, ids: torch.Tensor) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+        self.lost = True
+        found = self.row_map(ids)
+        self.lost = False
+        return found
+
+    def row_map(self, ids: torch.Tensor) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+        columns = int(ids.shape[1])
+        first = self.column if self.use_cache else 0
+        self.column = first + columns
+        if self.column > self.prompt_columns:
+            self._mark_finished(ids[:, -1].tolist())
+        rows, select = [], []
+        for b, request in enumerate(self.rows):
+            if self.finished[b]:
+                continue
+            real = self._real(b, first, columns)
+            if len(real):
+                before = int(self.mask[b, :first].sum()) + max(0, first - self.prompt_columns)
+                rows.append(Rows(request, before, len(real)))
+                select.append(b * columns + real)
+        if not rows:
+            return rows, None
+        return rows, np.concatenate(select)
+
+    def _mark_finished(self, last: list[int]) -> None:
+        """A row whose input is an end-of-sequence token of its own has ended; what follows is padding."""
+        for b, token in enumerate(last):
+            self.finished[b] = self.finished[b] or token in self.eos
+
+    def _real(self, b: int, first: int, columns: int) -> npt.NDArray[np.int64]:
+        """Columns of this step that hold a token of row b; the prompt is padded on the left."""
+        real = np.ones(columns, bool)
+        stop = min(self.prompt_columns, first + columns)
+        if first < stop:
+            real[: stop - first] = self.mask[b, first:stop]
+        return np.flatnonzero(real)
+
+    def finish(self, output: Any) -> Any:
+        guarded(lambda: self._finish(sequences_of(output).tolist()))
+        return output
+
+    def _finish(self, sequences: list[list[int]]) -> None:
+        unwatched = (
+            max(map(len, sequences), default=0) - 1 > self.column
+        )  # forwards that no hook met
+        for request, sequence in zip(self.rows, sequences, strict=True):
+            generated = up_to_end(sequence[self.prompt_columns :], self.eos)
+            served = max(0, request.prompt_len + len(generated) - 1)
+            if self.lost or unwatched:
+                seen = request.emitted + request.cached + sum(request.unscored.values())
+                request.miss("tap_error" if self.lost else "unsupported", max(0, served - seen))
+            end = End("finished", request.prompt_len, len(generated), served, "output", generated)
+            self.requests.tap_ended(request, end)
