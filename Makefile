@@ -2,10 +2,15 @@
 PY ?= python3
 V := .venv/bin/python
 UNIT = $(V) -m pytest -m "not parts" -n 2 --dist worksteal -p no:schemathesis -o tmp_path_retention_policy=failed
+# In the order of the tree: acceptance and contracts are the longest. `loadfile` knows scenes (tests/conftest.py).
+PARTS = $(V) -m pytest -m parts -n 2 --dist loadfile --no-loadscope-reorder
+# Bytecode is kept, whatever the caller's environment says: else every process that is started compiles our sources
+# again, and pytest rewrites the asserts of every test.
+test test-unit: export PYTHONDONTWRITEBYTECODE :=
 export MYPYPATH := .links
 
 .DEFAULT_GOAL := help
-.PHONY: equality fuzz-rules reader bench-detectors help screenshots setup setup-collector setup-kafka setup-prometheus setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean
+.PHONY: equality fuzz-rules reader bench-detectors help names screenshots setup setup-collector setup-kafka setup-prometheus setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean sbom
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,7 +45,7 @@ test: setup ## all tests: the unit tier, then those that start real parts; insta
 	@$(MAKE) --no-print-directory setup-kafka || echo "test: no Apache Kafka on this machine; its tests are listed as not shown"
 	@$(MAKE) --no-print-directory setup-collector || echo "test: no Collector on this machine; its tests are listed as not shown"
 	@$(UNIT)
-	@$(V) -m pytest -m parts
+	@$(PARTS)
 
 test-unit: setup ## the unit tier alone, on two processes
 	@$(UNIT)
@@ -90,9 +95,16 @@ bench-detectors: setup ## whether detectors tell the truth (long); DATA=folder o
 screenshots: setup ## the pictures in docs/pages anew, from a kept demo (about four minutes)
 	@$(V) -m tests.docs.screenshots
 
+names: setup ## docs/telemetry.md anew, from the names in the code
+	@$(V) -m dosimeter.monitor.telemetry_page > docs/telemetry.md
+
+sbom: setup ## what the images of sidecar and history install, as CycloneDX into .sbom (minutes; needs a package index)
+	@$(V) -c 'import cyclonedx_py' 2>/dev/null || $(V) -m pip install --disable-pip-version-check -q -e '.[sbom]'
+	@sh deploy/sbom.sh .sbom
+
 clean: ## remove run data and caches
 	@rm -rf .dosimeter .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environment
-	@rm -rf .venv .venv-vllm .kafka .collector .prometheus .links *.egg-info
+	@rm -rf .venv .venv-vllm .kafka .collector .prometheus .sbom .links *.egg-info

@@ -28,6 +28,7 @@ class Decided:
     severity: str
     decision: str  # a word of rules/decide.py, or `defect`
     defect: Mapping[str, object] = field(default_factory=dict)
+    traceparent: str = ""  # of the request, as its client sent it
 
 
 def decide(
@@ -53,7 +54,9 @@ def decide(
     )
     alert = build_alert(hit, context, decision)
     record = LedgerRecord(alert.event_id, alert.canonical, evidence, alert.deliverable)
-    return Decided(record, hit.rule, hit.compiled.severity, decision.decision)
+    sent = opened.labels.get("traceparent", "")
+    rule, severity = hit.rule, hit.compiled.severity
+    return Decided(record, rule, severity, decision.decision, traceparent=sent)
 
 
 def undecided(hit: Hit, epoch: int, time_ns: int, error: Exception) -> Decided:

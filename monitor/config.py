@@ -19,6 +19,7 @@ from dosimeter.detectors.strict_yaml import Node, load_file
 from dosimeter.monitor.config_fleet import FleetConfig, read_fleet
 from dosimeter.monitor.config_history import HistoryConfig, read_history
 from dosimeter.monitor.config_outward import read_confirmers, read_sinks, read_url
+from dosimeter.monitor.config_peers import PeersConfig, read_peers
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.sinks.config import SinkConfig
 
@@ -61,6 +62,7 @@ class Config:
 
     data_dir: Path = Path(".dosimeter")
     socket: Path | None = None  # None: `tap.sock` under data-dir
+    peers: PeersConfig = field(default_factory=PeersConfig)  # who may connect there
     rules: tuple[Path, ...] = ()  # files, or folders of *.yaml
     calibrations: tuple[Path, ...] = ()  # folders with a card.yaml
     sinks: tuple[SinkConfig, ...] = ()  # none: alerts are kept and not sent
@@ -107,6 +109,7 @@ KEYS = (
     "version",
     "data-dir",
     "socket",
+    "peers",
     "rules",
     "calibrations",
     "sinks",
@@ -159,6 +162,7 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
     return Config(
         data_dir=given("data-dir", path, Config().data_dir),
         socket=path(top["socket"]) if "socket" in top else None,
+        peers=given("peers", lambda node: read_peers(node, reader), PeersConfig()),
         rules=given("rules", paths, ()),
         calibrations=given("calibrations", paths, ()),
         sinks=read_sinks(top["sinks"], reader, path) if "sinks" in top else (),
@@ -172,7 +176,7 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
         counted_by=given(
             "counted-by", lambda node: reader.one_of(node, COUNTED_BY, "counted-by"), "sidecar"
         ),
-        fleet=read_fleet(top["fleet"], reader) if "fleet" in top else None,
+        fleet=read_fleet(top["fleet"], reader, path) if "fleet" in top else None,
     )
 
 

@@ -5,7 +5,9 @@ It owns the keys under `fleet`; the rest of the file is `config.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
@@ -30,11 +32,11 @@ class FleetConfig:
         return replace(self.kafka, topic=self.hits)
 
 
-def read_fleet(node: Node, reader: Reader) -> FleetConfig:
+def read_fleet(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> FleetConfig:
     keys = reader.mapping(node, ("kafka", "hits", "group"), required=("kafka",))
     found = FleetConfig()
     if "kafka" in keys:
-        found = replace(found, kafka=read_kafka(keys["kafka"], reader, FEED))
+        found = replace(found, kafka=read_kafka(keys["kafka"], reader, path, FEED))
     if "hits" in keys and (hits := reader.text(keys["hits"], 200)):
         found = replace(found, hits=hits)
     if "group" in keys and (group := reader.text(keys["group"], 200)):

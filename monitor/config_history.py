@@ -70,7 +70,7 @@ def read_history(node: Node, reader: Reader, path: _WAYS) -> HistoryConfig:
         changes["name"] = name
     for name in ("kafka", "ship"):
         if name in keys:
-            changes[name] = read_kafka(keys[name], reader, FEED)
+            changes[name] = read_kafka(keys[name], reader, path, FEED)
     if "kafka" in keys and "ship" in keys:
         hint = "`ship` on a sidecar that sends, `kafka` where history is kept"
         reader.error(keys["ship"], "`ship` beside `kafka`: it would be fed by itself", hint)
@@ -117,8 +117,8 @@ def _anchors(node: Node, reader: Reader, path: _WAYS) -> AnchorsConfig:
     keys = reader.mapping(node, ("file", "kafka", "otlp", "timestamp"))
     return AnchorsConfig(
         file=path(keys["file"]) if "file" in keys else None,
-        kafka=read_kafka(keys["kafka"], reader, CHECKPOINTS) if "kafka" in keys else None,
-        otlp=read_otlp(keys["otlp"], reader) if "otlp" in keys else None,
+        kafka=read_kafka(keys["kafka"], reader, path, CHECKPOINTS) if "kafka" in keys else None,
+        otlp=read_otlp(keys["otlp"], reader, path) if "otlp" in keys else None,
         timestamp=_timestamp(keys["timestamp"], reader, path) if "timestamp" in keys else None,
     )
 

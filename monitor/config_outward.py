@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dosimeter.detectors.findings import visible
+from dosimeter.detectors.findings import InputError, visible
 from dosimeter.detectors.reader import Reader
-from dosimeter.detectors.strict_yaml import Node
+from dosimeter.detectors.strict_yaml import Node, load_file
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.sinks.config import (
     AlertmanagerConfig,
@@ -25,10 +25,12 @@ from dosimeter.monitor.sinks.config import (
     StdoutConfig,
     WebhookConfig,
 )
+from dosimeter.monitor.sinks.headers import credential
 from dosimeter.rules.policy import CONFIRMER
 
 CALL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
+_WAYS = Callable[[Node], Path | None]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -46,8 +48,8 @@ def read_sinks(
     node: Node, reader: Reader, path: Callable[[Node], Path | None]
 ) -> tuple[SinkConfig, ...]:
     readers: dict[str, Callable[[Node], SinkConfig]] = {
-        "kafka": lambda value: read_kafka(value, reader, KafkaConfig()),
-        "otlp": lambda value: read_otlp(value, reader),
+        "kafka": lambda value: read_kafka(value, reader, path, KafkaConfig()),
+        "otlp": lambda value: read_otlp(value, reader, path),
         "stdout": lambda value: _stdout(value, reader, path),
         "webhook": lambda value: _webhook(value, reader, path),
         "alertmanager": lambda value: _alertmanager(value, reader, path),
@@ -56,9 +58,10 @@ def read_sinks(
     return tuple(readers[name](value) for name, value in found.items())
 
 
-def read_kafka(node: Node, reader: Reader, default: KafkaConfig) -> KafkaConfig:
+def read_kafka(node: Node, reader: Reader, path: _WAYS, default: KafkaConfig) -> KafkaConfig:
     """default: what is not said."""
-    keys = reader.mapping(node, ("bootstrap", "topic", "security"), required=("bootstrap",))
+    names = ("bootstrap", "topic", "security", "security-file")
+    keys = reader.mapping(node, names, required=("bootstrap",))
     changes: dict[str, Any] = {}
     if "bootstrap" in keys:
         one = keys["bootstrap"]
@@ -68,46 +71,71 @@ def read_kafka(node: Node, reader: Reader, default: KafkaConfig) -> KafkaConfig:
         changes["topic"] = topic
     if "security" in keys:
         changes["security"] = _security(keys["security"], reader)
+    if "security-file" in keys and (file := path(keys["security-file"])) is not None:
+        changes["security"] = {**changes.get("security", {}), **_security_file(file, reader)}
     return replace(default, **changes)
 
 
-def read_otlp(node: Node, reader: Reader) -> OtlpConfig:
-    known = ("endpoint", "headers", "resource")
-    keys = reader.mapping(node, known, required=("endpoint",))
-    changes: dict[str, Any] = {}
-    if "endpoint" in keys and (endpoint := read_url(keys["endpoint"], reader)):
-        changes["endpoint"] = endpoint
-    for name in ("headers", "resource"):
-        if name in keys:
-            changes[name] = read_texts(keys[name], reader)
-    return OtlpConfig(**changes)
+def read_otlp(node: Node, reader: Reader, path: _WAYS) -> OtlpConfig:
+    keys = reader.mapping(node, ("endpoint", "resource", *OVER_HTTP), required=("endpoint",))
+    endpoint = _own_url(keys["endpoint"], reader) if "endpoint" in keys else None
+    return OtlpConfig(
+        endpoint=endpoint or OtlpConfig().endpoint,
+        resource=read_texts(keys["resource"], reader) if "resource" in keys else {},
+        **_over_http(keys, endpoint, reader, path),
+    )
+
+
+OVER_HTTP = ("headers", "headers-file", "ca", "timeout")
+
+
+def _over_http(
+    keys: Mapping[str, Node], url: str | None, reader: Reader, path: _WAYS
+) -> dict[str, Any]:
+    """What all sinks over HTTP have. A credential goes to nobody in the clear but to this machine."""
+    headers = read_texts(keys["headers"], reader) if "headers" in keys else {}
+    secret = "headers-file" if "headers-file" in keys else credential(headers)
+    if secret is not None and url is not None and _in_the_clear(url):
+        host = visible(urlsplit(url).hostname or "")
+        hint = "`https://…`, or a proxy of this pod at `http://127.0.0.1:…`"
+        place = keys["headers-file" if secret == "headers-file" else "headers"]
+        message = f"`{visible(secret)}` would be sent to `{host}` in the clear"
+        reader.error(place, message, hint)
+    timeout_s = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
+    return {
+        "headers": headers,
+        "headers_file": path(keys["headers-file"]) if "headers-file" in keys else None,
+        "ca": path(keys["ca"]) if "ca" in keys else None,
+        "timeout_s": float(timeout_s or OtlpConfig().timeout_s),
+    }
+
+
+def _in_the_clear(url: str) -> bool:
+    return not url.startswith("https://") and urlsplit(url).hostname not in LOOPBACK
 
 
 def _webhook(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> WebhookConfig:
-    known = ("url", "secret", "headers", "ca", "timeout")
-    keys = reader.mapping(node, known, required=("url",))
+    keys = reader.mapping(node, ("url", "secret", *OVER_HTTP), required=("url",))
     url = _own_url(keys["url"], reader) if "url" in keys else None
-    host = urlsplit(url).hostname if url else None
-    if url and not url.startswith("https://") and host not in LOOPBACK:
+    if url and _in_the_clear(url):
         # What it is sent has labels of users.
+        host = visible(urlsplit(url).hostname or "")
         hint = "`https://…`, or a proxy of this pod at `http://127.0.0.1:…`"
-        reader.error(
-            keys["url"], f"`{visible(host or '')}` would be sent alerts in the clear", hint
-        )
+        reader.error(keys["url"], f"`{host}` would be sent alerts in the clear", hint)
+        url = None  # said once
     return WebhookConfig(
         url=url or "",
         secret=path(keys["secret"]) if "secret" in keys else None,
-        headers=read_texts(keys["headers"], reader) if "headers" in keys else {},
-        ca=path(keys["ca"]) if "ca" in keys else None,
-        timeout_s=_timeout_s(keys, reader, WebhookConfig().timeout_s),
+        **_over_http(keys, url, reader, path),
     )
 
 
 def _alertmanager(
     node: Node, reader: Reader, path: Callable[[Node], Path | None]
 ) -> AlertmanagerConfig:
-    known = ("url", "hold", "tenants", "routes", "link", "headers", "ca", "timeout")
+    known = ("url", "hold", "tenants", "routes", "link", *OVER_HTTP)
     keys = reader.mapping(node, known, required=("url",))
+    url = _own_url(keys["url"], reader) if "url" in keys else None
     link = read_url(keys["link"], reader) if "link" in keys else None
     if link is not None and "{event_id}" not in link:
         hint = "write `https://history.example/alerts/{event_id}`"
@@ -119,14 +147,12 @@ def _alertmanager(
         if name in keys
     }
     return AlertmanagerConfig(
-        url=(_own_url(keys["url"], reader) if "url" in keys else None) or "",
+        url=url or "",
         hold_s=hold_s or AlertmanagerConfig().hold_s,
         tenants=lists.get("tenants", ()),
         routes=lists.get("routes", ()),
         link=link,
-        headers=read_texts(keys["headers"], reader) if "headers" in keys else {},
-        ca=path(keys["ca"]) if "ca" in keys else None,
-        timeout_s=_timeout_s(keys, reader, AlertmanagerConfig().timeout_s),
+        **_over_http(keys, url, reader, path),
     )
 
 
@@ -147,10 +173,6 @@ def _own_url(node: Node, reader: Reader) -> str | None:
         reader.error(node, "a password stands in the URL", "send it under `headers`: authorization")
         return None
     return url
-
-
-def _timeout_s(keys: Mapping[str, Node], reader: Reader, default: float) -> float:
-    return float((reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None) or default)
 
 
 def _stdout(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> SinkConfig:
@@ -199,6 +221,21 @@ def _security(node: Node, reader: Reader) -> dict[str, Any]:
             place = node.entries[name].place
             reader.error(place, f"`{visible(name)}` is no security setting", hint, "unknown-key")
         found[name] = value.value
+    return found
+
+
+def _security_file(path: Path, reader: Reader) -> dict[str, Any]:
+    """The same settings in a file of their own. What is wrong with it is said by its place alone: it is a secret."""
+    own, found = Reader(), dict[str, Any]()
+    try:
+        found = _security(load_file(path), own)
+    except InputError as error:
+        own.findings += error.findings
+    for finding in own.findings[:1]:
+        unreadable = finding.code == "unreadable"
+        message = finding.message if unreadable else "no mapping of security settings"
+        hint = "kafka-python's own, one a line: `sasl_plain_password: …`"
+        reader.error(finding.place, message, hint)
     return found
 
 

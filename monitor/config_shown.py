@@ -13,6 +13,7 @@ from typing import TypeVar
 from dosimeter.detectors.strict_yaml import dump
 from dosimeter.monitor.config import VERSION, ArchiveConfig, Config, LedgerConfig
 from dosimeter.monitor.config_history import as_plain
+from dosimeter.monitor.config_peers import plain_peers
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.sinks.config import (
     AlertmanagerConfig,
@@ -82,13 +83,15 @@ def as_yaml(config: Config) -> str:
                 "endpoint": one.endpoint,
                 "headers": dict(one.headers),
                 "resource": dict(one.resource),
+                "timeout": int(one.timeout_s),
+                **files(headers_file=one.headers_file, ca=one.ca),
             }
         if isinstance(one, WebhookConfig):
             return "webhook", {
                 "url": one.url,
                 "headers": dict(one.headers),
                 "timeout": int(one.timeout_s),
-                **files(secret=one.secret, ca=one.ca),
+                **files(secret=one.secret, headers_file=one.headers_file, ca=one.ca),
             }
         if isinstance(one, AlertmanagerConfig):
             return "alertmanager", {
@@ -99,7 +102,7 @@ def as_yaml(config: Config) -> str:
                 "headers": dict(one.headers),
                 "timeout": int(one.timeout_s),
                 **({} if one.link is None else {"link": one.link}),
-                **files(ca=one.ca),
+                **files(headers_file=one.headers_file, ca=one.ca),
             }
         return "stdout", {} if one.path is None else {"path": where(one.path)}
 
@@ -113,7 +116,8 @@ def as_yaml(config: Config) -> str:
         return str(path.absolute())
 
     def files(**paths: Path | None) -> dict[str, str]:
-        return {name: where(path) for name, path in paths.items() if path is not None}
+        found = {name.replace("_", "-"): path for name, path in paths.items()}
+        return {name: where(path) for name, path in found.items() if path is not None}
 
     def archive(one: ArchiveConfig) -> dict[str, str]:
         return {"sample": f"1 in {one.one_in}", "keep": f"{one.days} days"}
@@ -127,6 +131,7 @@ def as_yaml(config: Config) -> str:
             "version": VERSION,
             "data-dir": where(config.data_dir),
             "socket": where(config.socket_path),
+            "peers": plain_peers(config.peers),
             "rules": [where(path) for path in config.rules],
             "calibrations": [where(path) for path in config.calibrations],
             "sinks": dict(sink(one) for one in config.sinks),

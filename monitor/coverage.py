@@ -19,6 +19,7 @@ REASONS = (
     "tap_error",  # the server ran them and the tap failed
     "model_changed",  # weights or modules were changed under the tap: no pack is bound to that
     "not_finite",  # an activation was not finite in every column
+    "paused",  # somebody paused the monitor
     "unsupported",  # a mode of the server that is refused
     "no_pack",  # nothing was loaded that could score
 )
@@ -80,23 +81,25 @@ class Positions:
     next: int = 0
     gaps: list[tuple[int, int]] = field(default_factory=list)  # half open; never arrived
     not_finite: list[tuple[int, int]] = field(default_factory=list)  # arrived without a score
+    paused: list[tuple[int, int]] = field(default_factory=list)  # arrived, and nobody was to look
 
     @property
     def holes(self) -> int:
-        return len(self.gaps) + len(self.not_finite)
+        return len(self.gaps) + len(self.not_finite) + len(self.paused)
 
-    def unscored(self, start: int, end: int) -> None:
+    def unscored(self, start: int, end: int, *, paused: bool = False) -> None:
         """[start, end) arrived without a score; what touches the range before is one with it."""
-        if self.not_finite and self.not_finite[-1][1] == start:
-            start = self.not_finite.pop()[0]
-        self.not_finite.append((start, end))
+        ranges = self.paused if paused else self.not_finite
+        if ranges and ranges[-1][1] == start:
+            start = ranges.pop()[0]
+        ranges.append((start, end))
 
     def received(self, below: int | None = None) -> int:
         end = self.next if below is None else min(below, self.next)
         return end - overlap(self.gaps, end)
 
     def scored(self, below: int) -> int:
-        return self.received(below) - overlap(self.not_finite, below)
+        return self.received(below) - overlap([*self.not_finite, *self.paused], below)
 
 
 def overlap(ranges: Iterable[tuple[int, int]], below: int) -> int:
@@ -137,7 +140,11 @@ def settle(
         if cut:
             stated[name] -= cut
             excess -= cut
-    unscored = {"prefix_cache": cached, "not_finite": overlap(positions.not_finite, served)}
+    unscored = {
+        "prefix_cache": cached,
+        "not_finite": overlap(positions.not_finite, served),
+        "paused": overlap(positions.paused, served),
+    }
     for name, tokens in stated.items():
         unscored[name] = unscored.get(name, 0) + tokens
     lost = emitted - received

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.confirm.confirmer import Confirmer, build_confirmer
@@ -27,7 +27,9 @@ from dosimeter.monitor.history.verdicts import ConfirmerTotals
 from dosimeter.monitor.lane import Backoff, Lane
 from dosimeter.monitor.sinks.config import SinkConfig, build_sink
 from dosimeter.monitor.sinks.sink import Sink
-from dosimeter.monitor.telemetry import Telemetry
+
+if TYPE_CHECKING:  # the line reads counts of delivery, and needs no OpenTelemetry for that
+    from dosimeter.monitor.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,9 @@ class DeliveryConfig:
     sinks: tuple[SinkConfig, ...] = ()
     confirmers: tuple[ConfirmerConfig, ...] = ()
     poll_s: float = 0.05  # how often to ask whether the ledger has grown
-    batch: int = 500  # alerts in flight at most, per sink
+    batch: int = (
+        128  # alerts in flight at most, per sink: as many may come twice when something dies
+    )
     backoff_s: float = 0.1  # before the first repeat; doubles
     backoff_cap_s: float = 5.0  # so that a sink that is back is noticed within this
     drain_s: float = 5.0  # on stop: how long to go on while sinks keep answering
@@ -88,9 +92,10 @@ def run_delivery(
         ]
         for thread in (asking, *threads):
             thread.start()
-        forget_at = time.monotonic() + FORGET_S
+        began = time.monotonic()
+        forget_at = began + FORGET_S
         while not stop.wait(1.0):
-            record_delivery(config, telemetry)
+            record_delivery(config, telemetry, running_s=time.monotonic() - began)
             if time.monotonic() >= forget_at:
                 forget_at += FORGET_S
                 _forget(config, ledger_id)
@@ -99,7 +104,7 @@ def run_delivery(
             thread.join(max(0.0, deadline - time.monotonic()))
         desk.close()
         asking.join(1.0)
-        record_delivery(config, telemetry)
+        record_delivery(config, telemetry, running_s=time.monotonic() - began)
     finally:
         lock.close()
 
@@ -202,6 +207,7 @@ def _sink_status(
     position, asked = cursors.position(name), cursors.asked_again(name)
     restored = cursors.restored()
     oldest_ns = reader.oldest_deliverable_ns(position.cursor)
+    canary_ns = _canary_ns(name, reader, cursors, position.cursor)
     return {
         "accepted": count.accepted,
         "delivered": count.delivered,
@@ -215,6 +221,7 @@ def _sink_status(
         "conserved": count.holds,
         "unaccounted": count.unaccounted,
         "oldest_queued_s": 0.0 if oldest_ns is None else max(0, now_ns - oldest_ns) / 1e9,
+        "canary_s": None if canary_ns is None else max(0, now_ns - canary_ns) / 1e9,
         "retries": position.retries,
         "last_ack_ns": position.last_ack_ns,
         "last_error": position.last_error,
@@ -222,8 +229,18 @@ def _sink_status(
     }
 
 
-def record_delivery(config: DeliveryConfig, telemetry: Telemetry | None) -> None:
-    """Put the counts of every sink and confirmer into metrics."""
+def _canary_ns(name: str, reader: LedgerReader, cursors: CursorStore, cursor: int) -> int | None:
+    """When the last canary that the sink acknowledged was committed, else the first there is; None: none."""
+    for seq, committed_ns in reader.canaries(cursor):
+        if not cursors.is_dead(name, seq):
+            return committed_ns
+    return reader.first_canary_ns()
+
+
+def record_delivery(
+    config: DeliveryConfig, telemetry: Telemetry | None, *, running_s: float = 0.0
+) -> None:
+    """Put the counts of every sink and confirmer into metrics. running_s: this process, so far."""
     if telemetry is None:
         return
     try:
@@ -235,6 +252,8 @@ def record_delivery(config: DeliveryConfig, telemetry: Telemetry | None) -> None
         for outcome in ("accepted", "delivered", "dead", "withheld", "queued", "unaccounted"):
             telemetry.record(f"dosimeter.delivery.{outcome}", sink[outcome], {"sink": name})
         telemetry.record("dosimeter.delivery.oldest.age", sink["oldest_queued_s"], {"sink": name})
+        canary_s = running_s if sink["canary_s"] is None else sink["canary_s"]
+        telemetry.record("dosimeter.delivery.canary.age", canary_s, {"sink": name})
     for name, one in status["confirm"].items():
         for answer in ("yes", "no", "unanswered"):
             carried = {"confirmer": name, "answer": answer}

@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
+from dosimeter.detectors.findings import visible
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import bind, load_pack
 from dosimeter.monitor.doctor_seams import TRANSFORMERS
@@ -169,7 +170,8 @@ def _settings(command: Sequence[str]) -> tuple[Finding, str | None]:
         with contextlib.redirect_stdout(sys.stderr):  # where vLLM would write its log
             config = _vllm_config(command)
     except (Exception, SystemExit) as error:
-        return Finding("settings", WRONG, f"vLLM refuses them itself: {error}"), None
+        fix = "mend the option that it names: the server would not start either"
+        return Finding("settings", WRONG, f"vLLM refuses them itself: {error}", fix), None
     dtype = str(config.model_config.dtype).removeprefix("torch.")
     refused = vllm_modes.refusals(config)
     if refused:
@@ -236,6 +238,6 @@ _SOCKET_FIX = {
 def as_lines(findings: Sequence[Finding]) -> Iterator[str]:
     """A line a finding, and its fix below it."""
     for one in findings:
-        yield f"{one.state:8}{one.check:10}{one.found}"
+        yield f"{one.state:8}{one.check:10}{visible(one.found)}"
         if one.fix is not None:
-            yield f"{'':18}hint: {one.fix}"
+            yield f"{'':18}hint: {visible(one.fix)}"

@@ -121,7 +121,8 @@ class Join:
         loss = "sidecar_restart" if record.again else None
         self.live[record.key] = Request(record, slot, role, loss, announced=self._times(role))
         early = self.waiting.take(record.key)
-        return [joined for frame in early if (joined := self.step(frame)) is not None]
+        found = (self.step(frame, paused=paused) for frame, paused in early)
+        return [joined for joined in found if joined is not None]
 
     def close(self, record: Close) -> Ended | None:
         """A request ends: its account enters the totals. None for a key that has ended before."""
@@ -199,20 +200,23 @@ class Join:
 
     # --- rows
 
-    def step(self, frame: StepFrame) -> ScoreFrame | None:
+    def step(self, frame: StepFrame, *, paused: bool = False) -> ScoreFrame | None:
         """The frame's rows with their scopes, or None if nothing of it is new.
 
+        paused: nobody is to look at its scores; the rules then meet tokens without one, as wherever a score is missing.
         The next token of an answer is the usual row: all of those are taken at once, and stand first.
         The others are taken one by one, and a prompt is cut where its scope changes.
         """
         rows, codes = frame.rows, frame.codes
+        if paused:
+            codes = np.full_like(codes, CODE_UNSCORED)
         keys = rows["key"].tolist()
         slots = self.slots.of(keys)
         starts, n = rows["start"].astype(np.int64), rows["n"].astype(np.int64)
         ends = np.cumsum(n)
         usual = (n == 1) & (slots >= 0) & (starts == self.slots.next[slots])
         usual &= starts >= self.slots.prompt[slots]
-        if codes.size and codes.min() == CODE_UNSCORED:
+        if not paused and codes.size and codes.min() == CODE_UNSCORED:
             usual &= ~(codes == CODE_UNSCORED).all(axis=1)[ends - 1]
         if len(set(keys)) < len(keys):
             usual[:] = False
@@ -221,9 +225,14 @@ class Join:
             taken = codes if len(codes) == usual.sum() else codes[ends[usual] - 1]
             segments.append(self._decode(rows["key"][usual], slots[usual], starts[usual], taken))
             parts.append(taken)
+            if paused:
+                for key, at in zip(
+                    rows["key"][usual].tolist(), starts[usual].tolist(), strict=True
+                ):
+                    self.live[key].positions.unscored(at, at + 1, paused=True)
         for i in np.flatnonzero(~usual).tolist():
             part = codes[ends[i] - n[i] : ends[i]]
-            pieces = list(self._take(keys[i], rows[i], part, frame))
+            pieces = list(self._take(keys[i], rows[i], part, frame, paused=paused))
             if pieces:
                 segments.append(np.array([piece[:4] for piece in pieces], SEGMENTS))
                 parts += [piece[4] for piece in pieces]
@@ -251,6 +260,8 @@ class Join:
         row: npt.NDArray[np.void],
         codes: Codes,
         frame: StepFrame,
+        *,
+        paused: bool,
     ) -> Iterator[tuple[int, int, int, int, Codes]]:
         """One row entry -> (key, start, n, scope, codes) for what is new of it."""
         request = self.live.get(key)
@@ -258,7 +269,7 @@ class Join:
             if key in self._closed:
                 self.late_rows += len(codes)
             else:
-                self.waiting.add(key, row, codes, frame)
+                self.waiting.add(key, row, codes, frame, paused=paused)
             return
         slot, start, end = request.slot, int(row["start"]), int(row["start"]) + len(codes)
         at = int(self.slots.next[slot])
@@ -273,7 +284,7 @@ class Join:
         self.slots.next[slot] = end
         self.slots.recent.put_run(slot, start, codes)
         for lost in _ranges((codes == CODE_UNSCORED).all(axis=1), start):
-            request.positions.unscored(*lost)
+            request.positions.unscored(*lost, paused=paused)
         spans = request.opened.spans
         for index in range(bisect_right(spans, start, key=_end), len(spans)):
             scope, low, high = spans[index]

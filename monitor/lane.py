@@ -24,8 +24,10 @@ from dosimeter.monitor.sinks.sink import Outcome, Result, Sink, retry
 log = logging.getLogger(__name__)
 
 FIRST = 4
-"""Alerts in the first send after a start or a failure; doubles with each that succeeds. A sink whose answers get lost
+"""Alerts in the first send; doubles with each that succeeds, and is one after a failure. A sink whose answers get lost
 may have had them all: the fewer are in doubt, the fewer arrive twice."""
+PARTS = 4
+"""In so many sends goes what waits, where it is less than a batch: who keeps up need not have all of it in doubt."""
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Lane:
         self._ledger, self._store, self._backoff = ledger, store, backoff
         self._poll_s, self._size, self._now_ns = poll_s, batch, now_ns
         self._window = min(batch, FIRST)
+        self._part = batch  # at most in a send, of the batch in hand
         self._cursor = store.position(sink.name).cursor
         self._version: int | None = None
         self._wrote: list[Opening] = []  # who wrote the ledger, when the batch was read
@@ -82,7 +85,7 @@ class Lane:
             return self._replay()
         if self._undecided:
             self._decide()
-        waiting = self._next()[: self._window]
+        waiting = self._next()[: min(self._window, self._part)]
         outcomes = self._send(waiting)
         for alert, outcome in zip(waiting, outcomes, strict=True):
             if outcome.result is not Result.RETRY:
@@ -122,7 +125,7 @@ class Lane:
             self._backoff.reset()
             self._window = min(self._size, 2 * self._window)
             return 0.0
-        self._window = min(self._size, FIRST)
+        self._window = 1
         self._store.fail(self.sink.name, again[0].reason, now_ns=self._now_ns())
         return self._backoff.next_s(max(outcome.after_s or 0.0 for outcome in again))
 
@@ -141,8 +144,10 @@ class Lane:
         if self._ledger.openings() != self._wrote:  # which of them wrote the batch is not known
             self._batch = []
             return False
+        self._part = self._size
         if len(self._batch) < self._size:
             self._version = version
+            self._part = max(FIRST, -(-len(self._batch) // PARTS))
         self._undecided = {alert.seq for alert in self._batch if confirmer_of(alert) is not None}
         return bool(self._batch)
 

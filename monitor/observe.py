@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from dosimeter.monitor.latency import Latency
@@ -24,7 +25,14 @@ STATES = ("live", "blind", "no-pack", "idle", "silent", "absent")
 class Metrics(Protocol):
     """What is needed of `telemetry.Telemetry`."""
 
-    def record(self, name: str, value: float, attributes: dict[str, str] | None = None) -> None: ...
+    def record(
+        self,
+        name: str,
+        value: float,
+        attributes: dict[str, str] | None = None,
+        *,
+        traceparent: str = "",
+    ) -> None: ...
 
 
 class Observer:
@@ -32,6 +40,8 @@ class Observer:
 
     status     the line's status, as `/status` shows it
     durations  metric name -> where the durations of that metric collect
+    scores     how scores are distributed: (feature, bin, tokens)
+    traces     rule, severity, decision -> `traceparent` of the latest hit of these
     """
 
     def __init__(
@@ -39,8 +49,11 @@ class Observer:
         metrics: Metrics,
         status: Callable[[], dict[str, Any]],
         durations: dict[str, Latency],
+        scores: Callable[[], Iterable[tuple[str, str, int]]] = lambda: (),
+        traces: Mapping[tuple[str, str, str], str] = MappingProxyType({}),
     ) -> None:
         self._metrics, self._status, self._durations = metrics, status, durations
+        self._scores, self._traces = scores, traces
         self._alerts: Counter[tuple[str, str, str]] = Counter()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
@@ -71,6 +84,11 @@ class Observer:
         states = {tap["state"] for tap in found["taps"]} or {"absent"}
         for state in STATES:
             record("dosimeter.tap.state", float(state in states), {"state": state})
+        record("dosimeter.line.cpu", found["cost"]["cpu_s"])
+        record("dosimeter.paused", float(found["paused"] is not None))
+        drifted = {one["rule"] for one in found["rules"]["shifts"] if one["drifted"]}
+        record("dosimeter.rules.drifted", len(drifted))
+        record("dosimeter.canary.failed", float(found["canary"]["error"] is not None))
         servers = found["servers"]
         record("dosimeter.servers.missing", max(0, servers["expected"] - servers["live"]))
         for file in ("socket", "ledger"):
@@ -90,7 +108,10 @@ class Observer:
             self._alerts[who] = alert["count"]
             if more:
                 names = ("rule", "severity", "decision")
-                record("dosimeter.alerts", more, dict(zip(names, who, strict=True)))
+                carried = dict(zip(names, who, strict=True))
+                record("dosimeter.alerts", more, carried, traceparent=self._traces.get(who, ""))
+        for feature, upper, tokens in self._scores():
+            record("dosimeter.scores", tokens, {"feature": feature, "le": upper})
         for name, latency in self._durations.items():
             while latency.recent:
                 record(name, latency.recent.popleft() / 1e9)

@@ -16,16 +16,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dosimeter.monitor.alerts import Decided
+from dosimeter.monitor.canary import Canary
 from dosimeter.monitor.clock import ClockWatch
 from dosimeter.monitor.counts import Counts
 from dosimeter.monitor.decisions import Decisions
-from dosimeter.monitor.history.records import Account
+from dosimeter.monitor.history.records import Account, LedgerRecord
 from dosimeter.monitor.latency import Latency
+from dosimeter.monitor.pausing import Pausing
 from dosimeter.monitor.receive import Connection, Receiver
 from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
 from dosimeter.monitor.roster import Roster
 from dosimeter.monitor.rulebook import Rulebook
+from dosimeter.monitor.score_counts import ScoreCounts
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.taps.wire import Kind, Message
 from dosimeter.monitor.watching import Watching
@@ -49,9 +52,13 @@ class Pipeline:
     time_ns: Callable[[], int] = time.time_ns
     decisions: Decisions = field(default_factory=Decisions)
     recorder: Recorder = field(default_factory=Recorder)  # of what is scored
+    pausing: Pausing = field(default_factory=Pausing)
+    canary: Canary = field(default_factory=Canary)
+    scores: ScoreCounts | None = None  # where someone asks for them
     counted_here: bool = True  # False: a fleet counts the hits of all sidecars together
     servers: dict[int, Server] = field(default_factory=dict)
     alerts: Tally = field(default_factory=Counter)
+    traces: dict[tuple[str, str, str], str] = field(default_factory=dict)  # the latest, by the same
     decision: Latency = field(default_factory=Latency)  # hook -> decision, every frame
     clock: ClockWatch = field(init=False)
     counts: Counts = field(init=False)  # rules over hits
@@ -65,6 +72,7 @@ class Pipeline:
         self.clock = ClockWatch(self.monotonic_ns, self.time_ns)
         self.counts, self.watching = Counts(self.decisions), Watching(self.decisions)
         self._expect_second()
+        self._note(self.pausing.look())  # before the first message
         self.roster = Roster(
             self.servers,
             self.accounts,
@@ -108,9 +116,12 @@ class Pipeline:
             elif message.kind is Kind.USAGE:
                 server.usage(Usage.parse(body))
         else:
-            decided = server.step(body)
+            decided = server.step(body, paused=self.pausing.on)
+            self.pausing.tokens += len(body.codes) if self.pausing.on else 0
             self.decision.add(max(0, self.monotonic_ns() - body.hook_ns))
             self._hand_over(decided, server.evidence_due())
+            if self.scores is not None and not self.pausing.on:
+                self.scores.add(server.features, body.codes)
         if message.kind in (Kind.STEP, Kind.BEAT):
             # Hold our totals against the speaker's own; requests it no longer names are over.
             orphans = server.reconcile(role, message.counters)
@@ -130,13 +141,22 @@ class Pipeline:
         now_ns = self.monotonic_ns()
         for one in decided:
             self.alerts[one.rule, one.severity, one.decision] += 1
+            if one.traceparent:
+                self.traces[one.rule, one.severity, one.decision] = one.traceparent
         records = [(one.record, now_ns) for one in decided if one.record is not None]
         defects = [one.defect for one in decided if one.record is None]
         accounts = self._accounts() if decided else ()
         self.writer.put(records, evidence=evidence, accounts=accounts, defects=defects)
 
+    def _note(self, records: Sequence[LedgerRecord]) -> None:
+        """What is about the line itself: to the writer, and no alert."""
+        now_ns = self.monotonic_ns()
+        self.writer.put([(record, now_ns) for record in records])
+
     def flush(self) -> None:
         """Hand over what is kept back so that not every closed request costs a commit."""
+        if self.scores is not None:
+            self.scores.settle()
         self.writer.put(accounts=self._accounts())
 
     def _accounts(self) -> list[Account]:
@@ -147,6 +167,7 @@ class Pipeline:
 
     def _housekeeping(self) -> None:
         self.clock.look()
+        self._note(self.pausing.look() + self.canary.look(self.turned_ns))
         self.roster.tidy(self.receiver, self.turned_ns, reading=self.writer.room)
         self._hand_over(self.decisions.digests(self.time_ns()))
         servers = list(self.servers.values())

@@ -1,14 +1,16 @@
 """The listening end of the wire: accepts taps and fronts, yields their messages, fairly.
 
-It owns the socket file and the connections. A speaker that breaks the protocol loses its
-connection and is counted; the others notice nothing. Beyond the wire's own check it never looks
-into a message.
+It owns the socket file and the connections, and whom it lets in, as the kernel vouches for them. A speaker that
+breaks the protocol loses its connection and is counted; the others notice nothing. Beyond the wire's own check it
+never looks into a message.
 """
 
 from __future__ import annotations
 
 import errno
+import grp
 import logging
+import os
 import selectors
 import socket
 import struct
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dosimeter.detectors.findings import visible
+from dosimeter.monitor.config_peers import MAX_ID, PeersConfig
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.wire import Message, WireError
 
@@ -29,8 +32,9 @@ MESSAGES_PER_TURN = 8
 TURN_NS = 20_000_000
 """Taken from one connection before the next has its turn: so many, or as many as take so long."""
 MAX_SAID = 300  # characters of a refusal
-MODE = 0o660
-PEER = struct.Struct("3i")  # pid, uid, gid
+MAX_NAMED = 16
+"""Users that are refused and logged, each once; of more only the number is known."""
+PEER = struct.Struct("iII")  # pid, uid, gid
 PATH_LIMIT = 107  # bytes of sun_path
 
 
@@ -55,8 +59,19 @@ class Connection:
 class Receiver:
     """All connections behind one selector. `poll` returns what is there, at most a turn of each."""
 
-    def __init__(self, path: Path, *, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        path: Path,
+        peers: PeersConfig | None = None,
+        *,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """peers: who may connect; None: the defaults. Raises SocketError."""
+        peers = peers or PeersConfig()
         self.path, self._monotonic_ns = path, monotonic_ns
+        self._uids = None if peers.uids is None else {os.geteuid(), *peers.uids}
+        self._strangers: set[int] = set()  # that were logged
+        self.foreign = 0  # connections of users that may not
         self.connections: list[Connection] = []
         self.hostile = 0  # connections closed because they broke the protocol
         self.failed = 0  # connections closed because we failed on a message: a defect of ours
@@ -66,7 +81,7 @@ class Receiver:
         self._numbers = 0
         self._buffer = bytearray(wire.MAX_MESSAGE + 1)
         self._selector = selectors.DefaultSelector()
-        self._listener = _listen(path)
+        self._listener = _listen(path, peers)
         self._selector.register(self._listener, selectors.EVENT_READ)
 
     def poll(self, timeout_s: float) -> Iterator[tuple[Connection, Message]]:
@@ -125,11 +140,24 @@ class Receiver:
                 accepted, _ = self._listener.accept()
             except OSError:  # that was all
                 return
-            if len(self.connections) < MAX_CONNECTIONS or self._make_room():
-                self._welcome(accepted)
+            raw = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+            peer: tuple[int, int, int] = PEER.unpack(raw)
+            if self._uids is not None and peer[1] not in self._uids:
+                self._turn_away(accepted, peer)
+            elif len(self.connections) < MAX_CONNECTIONS or self._make_room():
+                self._welcome(accepted, peer)
             else:
                 self.refused += 1
                 accepted.close()
+
+    def _turn_away(self, accepted: socket.socket, peer: tuple[int, int, int]) -> None:
+        accepted.close()
+        self.foreign += 1
+        pid, uid, _ = peer
+        self.last_refusal = f"pid {pid}: user {uid} is none of `peers.uids`"
+        if uid not in self._strangers and len(self._strangers) < MAX_NAMED:
+            self._strangers.add(uid)
+            log.warning("connection refused, and from now on without a word: %s", self.last_refusal)
 
     def _make_room(self) -> bool:
         """Close the longest silent of those that never greeted; False where all have."""
@@ -139,11 +167,10 @@ class Receiver:
             self._close(silent)
         return silent is not None
 
-    def _welcome(self, accepted: socket.socket) -> None:
+    def _welcome(self, accepted: socket.socket, peer: tuple[int, int, int]) -> None:
         accepted.setblocking(False)
-        raw = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
         self._numbers += 1
-        connection = Connection(self._numbers, accepted, PEER.unpack(raw))
+        connection = Connection(self._numbers, accepted, peer)
         self.connections.append(connection)
         self._selector.register(accepted, selectors.EVENT_READ, connection)
 
@@ -200,13 +227,14 @@ class Receiver:
             self.closed.append(connection)
 
 
-def _listen(path: Path) -> socket.socket:
+def _listen(path: Path, peers: PeersConfig) -> socket.socket:
     """Bind, taking the place of a socket file that nobody answers at. Raises SocketError."""
     if len(str(path).encode()) > PATH_LIMIT:
         raise SocketError(
             f"{path}: a socket path has at most {PATH_LIMIT} bytes\n"
             "  hint: set a shorter `socket`, such as /run/dosimeter/tap.sock"
         )
+    gid = -1 if peers.group is None else _group(peers.group)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_socket():
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
@@ -220,10 +248,28 @@ def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         listener.bind(str(path))
-        path.chmod(MODE)
+        # Until it listens nobody can connect, so nobody comes in under another mode or group.
+        os.chown(path, -1, gid)
+        path.chmod(peers.mode)
         listener.listen(MAX_CONNECTIONS)
         listener.setblocking(False)
+    except PermissionError as error:
+        listener.close()
+        path.unlink(missing_ok=True)
+        hint = "may our user write the folder, and is it in the group that `peers.group` names?"
+        raise SocketError(f"{path}: cannot listen: {error.strerror}\n  hint: {hint}") from error
     except OSError as error:
         listener.close()
         raise SocketError(f"{path}: cannot listen: {error.strerror}") from error
     return listener
+
+
+def _group(name: str) -> int:
+    """Raises SocketError."""
+    if name.isascii() and name.isdigit() and len(name) <= len(str(MAX_ID)) and int(name) <= MAX_ID:
+        return int(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        hint = "a group of this machine (in a container: of its image), or a number"
+        raise SocketError(f"no group `{visible(name)}` here\n  hint: {hint}") from None

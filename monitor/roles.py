@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Right = Literal["query", "view", "export", "label", "hold", "erase", "approve", "edit", "audit"]
+Right = Literal[
+    "query", "view", "export", "label", "hold", "erase", "approve", "edit", "audit", "rotate"
+]
 """query: metadata. view: text, with a reason. export: files of what may be queried, with text of what may be viewed.
-edit: lint, test, backtest a rule and make its patch. audit: the audit page, and over HTTP named queries and leaves."""
+edit: lint, test, backtest a rule and make its patch. audit: the audit page, and over HTTP named queries and leaves.
+rotate: give the log a new signing key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,6 @@ ROLES: Mapping[str, Role] = {
     "auditor": Role(
         frozenset({"query", "view", "export", "hold", "approve", "audit"}), every_tenant=True
     ),
-    "operator": Role(frozenset({"query", "hold", "erase"}), every_tenant=True),
+    "operator": Role(frozenset({"query", "hold", "erase", "rotate"}), every_tenant=True),
 }
 """A reviewer's `view` is of own tenants; an auditor's is of all, and breaks the glass."""

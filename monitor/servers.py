@@ -131,13 +131,13 @@ class Server:
             self.recorder.open(self.epoch, record, self.hello, program, whole=whole)
         return [decided for frame in early for decided in self._score(frame)]
 
-    def step(self, frame: StepFrame) -> list[Decided]:
+    def step(self, frame: StepFrame, *, paused: bool = False) -> list[Decided]:
         if frame.codes.shape[1] != self.join.features:
             raise WireError(
                 f"{frame.codes.shape[1]} columns in a step, {self.join.features} in the greeting"
             )
         self.rows += len(frame.codes)
-        joined = self.join.step(frame)
+        joined = self.join.step(frame, paused=paused)
         return [] if joined is None else self._score(joined)
 
     def close(self, record: Close, time_ns: int) -> tuple[list[Decided], dict[str, bytes]]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dosimeter.monitor import status
+from dosimeter.monitor.canary import Canary
 from dosimeter.monitor.chores import DAY_NS, Chores
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.delivery import delivery_status
@@ -36,12 +37,14 @@ from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.history.room import Room
 from dosimeter.monitor.history.spool import Spool
 from dosimeter.monitor.migrating import migrating
+from dosimeter.monitor.pausing import Pausing
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver, SocketError
 from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.recounting import recount
 from dosimeter.monitor.restoring import restored
 from dosimeter.monitor.rulebook import Rulebook
+from dosimeter.monitor.score_counts import ScoreCounts
 from dosimeter.monitor.standing import Standing
 from dosimeter.monitor.stopping import set_from_handler
 from dosimeter.monitor.writer import Writer
@@ -68,7 +71,7 @@ def run_line(
 ) -> int:
     """The line until `stop` is set; returns an exit code. ready: told the line, and its port."""
     sys.setswitchinterval(SWITCH_S)
-    started_ns = time.monotonic_ns()
+    started_ns, started_cpu_s = time.monotonic_ns(), time.process_time()
     ledger: Ledger | None = None
     receiver: Receiver | None = None
     recorder = Recorder()
@@ -80,7 +83,8 @@ def run_line(
         with LedgerReader(config.ledger_path) as reader:
             accounts = {account.epoch: account for account in reader.accounts()}
             decisions = restored(reader, rulebook.policies, time.time_ns())
-        receiver = Receiver(config.socket_path)
+            ledger_id = reader.ledger_id
+        receiver = Receiver(config.socket_path, config.peers)
         standing = Standing(config.socket_path), Standing(config.ledger_path)
         chores = line_chores(config, ledger, rulebook)
         writer = Writer(ledger, Refused.beside(config.ledger_path), chores=chores)
@@ -91,6 +95,8 @@ def run_line(
             accounts,
             decisions=decisions,
             recorder=recorder,
+            pausing=Pausing(config.data_dir, ledger_id),
+            canary=Canary(ledger_id),
             counted_here=config.counted_by == "sidecar",
         )
         with LedgerReader(config.ledger_path) as reader:
@@ -106,6 +112,7 @@ def run_line(
                 confirmers=[one.name for one in config.confirmers],
                 kept=chores.kept,
                 disk=room.status(),
+                cpu_s=time.process_time() - started_cpu_s,
             )
             return found | {"delivery": sinks_status(config)}
 
@@ -230,7 +237,8 @@ def _observe(
         "dosimeter.decision.duration": pipeline.decision,
         "dosimeter.durable.duration": pipeline.writer.durable,
     }
-    observer = Observer(telemetry, read, durations).start()
+    pipeline.scores = scores = ScoreCounts()
+    observer = Observer(telemetry, read, durations, scores.totals, pipeline.traces).start()
 
     def finish() -> None:
         observer.stop()

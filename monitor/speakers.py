@@ -21,6 +21,11 @@ class Speakers:
         self._whole = False  # front and tap are one process
         self._uid: int | None = None
 
+    @property
+    def uid(self) -> int | None:
+        """Of the user that speaks for it, as the kernel vouches; None: nobody has yet."""
+        return self._uid
+
     def admit(self, role: str, peer: Peer) -> None:
         """Let `peer` speak for this epoch. Raises WireError: somebody else does."""
         pid, uid, _ = peer

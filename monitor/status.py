@@ -38,6 +38,7 @@ def line_status(
     confirmers: Collection[str] = (),
     kept: Kept | None = None,
     disk: Mapping[str, Any] = NO_DISK,
+    cpu_s: float = 0.0,
 ) -> dict[str, Any]:
     """The state of the line.
 
@@ -47,6 +48,7 @@ def line_status(
     confirmers      those that the configuration sets up
     kept            what became of old alerts
     disk            what is left of it
+    cpu_s           what the line has taken of a core
     """
     now_ns = pipeline.monotonic_ns()
     total = coverage(pipeline)
@@ -56,6 +58,9 @@ def line_status(
     return {
         "version": version("dosimeter"),
         "uptime_s": round(seconds, 3),
+        "cost": {"cpu_s": round(cpu_s, 3), "core_share": round(cpu_s / seconds, 4)},
+        "paused": pipeline.pausing.status(),
+        "canary": pipeline.canary.status(),
         "coverage": total.as_dict(),
         "servers": _expected(expected, sum(tap["state"] == "live" for tap in taps)),
         "taps": taps,
@@ -86,6 +91,7 @@ def line_status(
             "hostile": pipeline.receiver.hostile,
             "failed": pipeline.receiver.failed,
             "refused": pipeline.receiver.refused,
+            "foreign": pipeline.receiver.foreign,
             "last_refusal": pipeline.receiver.last_refusal,
             "lost": socket.lost if socket is not None else None,
         },
@@ -168,6 +174,7 @@ def _server(server: Server, now_ns: int) -> dict[str, Any]:
         "server": dict(hello.server),
         "model": dict(hello.model),
         "pid": hello.pid,
+        "uid": server.speakers.uid,
         "features": [column.feature for column in hello.columns],
         "packs": sorted({column.pack_name for column in hello.columns}),
         "state": state,

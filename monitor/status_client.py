@@ -13,6 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
+from dosimeter.detectors.findings import visible
 from dosimeter.monitor.config import Config
 
 TIMEOUT_S = 5.0
@@ -25,6 +26,10 @@ ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 class NotAnsweredError(RuntimeError):
     """No status came: nobody listens, or what answers is no sidecar."""
+
+
+class MigratingError(NotAnsweredError):
+    """It lives, and has no status yet: it brings the ledger of an earlier release up to date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,11 @@ def ask(url: str) -> Answer:
             "  hint: is `dosimeter sidecar` running with this configuration? "
             "`--url` names another address"
         ) from error
+    if isinstance(body, dict) and isinstance(body.get("migrating"), str):
+        raise MigratingError(
+            f"{url}: it lives, and has no status yet: {visible(body['migrating'])}\n"
+            "  hint: wait: a restart would only begin the same again"
+        )
     missing = NEEDED.difference(body) if isinstance(body, dict) else NEEDED
     if missing:
         raise _other(url, f"JSON without `{min(missing)}`")

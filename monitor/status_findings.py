@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 UNSEEN = ("blind", "no-pack", "idle", "silent", "absent")
 LAGGING_S = 300.0
+CANARY_S = 7800.0
+"""Two of them are missing."""
 LEAST_FREE = 2_000_000_000
 RUNBOOKS = "docs/runbooks.md"
 DEFECT = "`dosimeter bundle --out FILE.tar.gz`, and report it"
@@ -38,6 +41,11 @@ def findings(body: Mapping[str, Any], *, alive: bool = True) -> list[StatusFindi
     return found
 
 
+def clock(time_ns: int) -> str:
+    """UTC, to the second."""
+    return f"{datetime.fromtimestamp(time_ns // 10**9, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _alert(name: str, found: str, what: str) -> StatusFinding:
     return StatusFinding(name, found, what, f"{RUNBOOKS}#{name.lower()}")
 
@@ -59,6 +67,13 @@ def _sight(body: Mapping[str, Any]) -> Iterator[StatusFinding]:
         if tap["state"] in UNSEEN:
             found = f"tap {tap['epoch']} is {tap['state']}: {tap['reason'] or 'no reason given'}"
             yield _alert("DosimeterBlind", found, nexts[tap["state"]])
+    if (error := body["canary"]["error"]) is not None:
+        found = f"what was planted in the line did not come out: {error}"
+        yield _alert("DosimeterCanaryMissing", found, DEFECT)
+    if (paused := body["paused"]) is not None:
+        found = f"paused until {clock(paused['until_ns'])}: {paused['reason']}"
+        what = "`dosimeter resume`, or wait: it ends by itself"
+        yield _alert("DosimeterPaused", found, what)
     if body["servers"]["missing"] is not None:
         what = "start the missing servers with `dosimeter attach`, or lower `expect`"
         yield _alert("DosimeterServersMissing", f"servers: {body['servers']['missing']}", what)
@@ -123,6 +138,10 @@ def sink_findings(delivery: Mapping[str, Any]) -> Iterator[StatusFinding]:
             found = f"{name}: {sink['queued']:,} queued, the oldest {sink['oldest_queued_s']:.0f} s"
             what = "mend what the error names; delivery retries by itself, nothing is lost"
             yield _alert("DosimeterDeliveryLagging", f"{found}: {error}", what)
+        if (sink["canary_s"] or 0) > CANARY_S:
+            found = f"{name}: no canary has arrived for {sink['canary_s'] / 3600:.1f} h"
+            what = "see what the sink says under `last_error`, and in `dosimeter deliver dead`"
+            yield _alert("DosimeterCanaryMissing", found, what)
         if sink["dead"]:
             what = "`dosimeter deliver dead` says why; `deliver replay` once the receiver is mended"
             yield _alert("DosimeterDeadLetters", f"{name} refused {sink['dead']:,} alerts", what)

@@ -12,14 +12,21 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
+import requests
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from dosimeter.monitor.sinks.headers import read_headers
 
 
 class Kind(Enum):
@@ -67,7 +74,14 @@ METRICS = {
             Kind.COUNT,
             "{alert}",
             ("rule", "severity", "decision"),
-            "alerts accepted by the ledger",
+            "what was decided of hits; an exemplar is the trace of the latest request of a series",
+        ),
+        Metric(
+            "dosimeter.scores",
+            Kind.TOTAL,
+            "{token}",
+            ("feature", "le"),
+            "tokens that scored at most `le` benign standard deviations, since the sidecar started",
         ),
         Metric(
             "dosimeter.decision.duration",
@@ -89,6 +103,34 @@ METRICS = {
             "1",
             ("state",),
             "1 for the state the tap is in (live, blind, no-pack, idle, silent, absent), else 0",
+        ),
+        Metric(
+            "dosimeter.line.cpu",
+            Kind.TOTAL,
+            "s",
+            (),
+            "processor time of the line, which has one core at most",
+        ),
+        Metric(
+            "dosimeter.paused",
+            Kind.GAUGE,
+            "1",
+            (),
+            "1 while somebody has paused the monitor, else 0",
+        ),
+        Metric(
+            "dosimeter.rules.drifted",
+            Kind.GAUGE,
+            "{rule}",
+            (),
+            "`shift` rules that find live scores drifted from their calibration",
+        ),
+        Metric(
+            "dosimeter.canary.failed",
+            Kind.GAUGE,
+            "1",
+            (),
+            "1 while a planted finding does not come out of the line, else 0",
         ),
         Metric(
             "dosimeter.servers.missing",
@@ -154,6 +196,76 @@ METRICS = {
             "1 while history can store or sign nothing",
         ),
         Metric(
+            "dosimeter.history.verify.failed",
+            Kind.GAUGE,
+            "1",
+            (),
+            "1 where the last verification of history found something wrong, else 0",
+        ),
+        Metric(
+            "dosimeter.history.verify.age",
+            Kind.GAUGE,
+            "s",
+            (),
+            "since history last verified itself; a day is as it should be",
+        ),
+        Metric(
+            "dosimeter.fleet.partitions",
+            Kind.GAUGE,
+            "{partition}",
+            ("stage",),
+            "share of a member of the fleet, by stage: routing (of the feed), counting (of hits)",
+        ),
+        Metric(
+            "dosimeter.fleet.lag",
+            Kind.GAUGE,
+            "{record}",
+            ("stage",),
+            "records of its share that were not read yet",
+        ),
+        Metric(
+            "dosimeter.fleet.stalled",
+            Kind.GAUGE,
+            "1",
+            ("stage",),
+            "1 while a stage cannot read, send or commit, else 0",
+        ),
+        Metric(
+            "dosimeter.fleet.missing",
+            Kind.TOTAL,
+            "{record}",
+            ("stage",),
+            "records that a topic did not keep until they were read: counts lack them",
+        ),
+        Metric(
+            "dosimeter.fleet.positions.missing",
+            Kind.GAUGE,
+            "{alert}",
+            (),
+            "positions of sidecars that did not come over the feed, or have not yet",
+        ),
+        Metric(
+            "dosimeter.fleet.routed",
+            Kind.TOTAL,
+            "{hit}",
+            ("outcome",),
+            "hits on their way to where they are counted, by outcome: sent, refused",
+        ),
+        Metric(
+            "dosimeter.fleet.hits",
+            Kind.TOTAL,
+            "{hit}",
+            ("outcome",),
+            "hits by what became of them: counted, of_no_rule, late, unattributed, refused",
+        ),
+        Metric(
+            "dosimeter.fleet.groups",
+            Kind.GAUGE,
+            "{group}",
+            (),
+            "groups whose windows are open now",
+        ),
+        Metric(
             "dosimeter.delivery.accepted",
             Kind.TOTAL,
             "{alert}",
@@ -203,6 +315,13 @@ METRICS = {
             "age of the oldest queued alert; page on this, not on the number queued",
         ),
         Metric(
+            "dosimeter.delivery.canary.age",
+            Kind.GAUGE,
+            "s",
+            ("sink",),
+            "since the last canary that reached the sink was planted, or delivery began; an hour is well",
+        ),
+        Metric(
             "dosimeter.confirm.asked",
             Kind.TOTAL,
             "{question}",
@@ -240,6 +359,8 @@ class TelemetryConfig:
     interval_s: float = 10.0
     timeout_s: float = 5.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    headers_file: Path | None = None  # read anew for each export, as the OTLP sink does
+    ca: Path | None = None
     resource: Mapping[str, str] = field(default_factory=dict)  # beside service.name and .version
 
 
@@ -267,16 +388,27 @@ class Telemetry:
             for metric in METRICS.values()
         }
 
-    def record(self, name: str, value: float, attributes: Mapping[str, str] | None = None) -> None:
+    def record(
+        self,
+        name: str,
+        value: float,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        traceparent: str = "",
+    ) -> None:
         """What `value` means is the metric's kind. Raises ValueError on a name or attribute not
-        in METRICS."""
+        in METRICS.
+
+        traceparent: of the request it is about, as its client sent it. A count or a duration keeps it
+        as an exemplar, if the trace is sampled: another is stored nowhere.
+        """
         carried = dict(attributes or {})
         if name not in METRICS:
             raise ValueError(f"no metric `{name}`; there are: {', '.join(sorted(METRICS))}")
         if not set(carried) <= set(METRICS[name].attributes):
             allowed = ", ".join(METRICS[name].attributes) or "none"
             raise ValueError(f"metric `{name}` may not carry {sorted(carried)}; allowed: {allowed}")
-        self._record[name](value, carried)
+        self._record[name](value, carried, _context(traceparent) if traceparent else None)
 
     def flush(self) -> bool:
         """Export now; False when it did not succeed within the timeout."""
@@ -301,10 +433,15 @@ def service_resource(extra: Mapping[str, str]) -> Resource:
 def _otlp_reader(config: TelemetryConfig) -> list[MetricReader]:
     if config.endpoint is None:
         return []
+    session = requests.Session()
+    session.trust_env = False  # no proxy that nobody here has named
+    session.auth = partial(_with_headers, config.headers_file)
     exporter = OTLPMetricExporter(
         endpoint=f"{config.endpoint.rstrip('/')}/v1/metrics",
         headers=dict(config.headers),
+        certificate_file=None if config.ca is None else str(config.ca),
         timeout=config.timeout_s,
+        session=session,
     )
     return [
         PeriodicExportingMetricReader(
@@ -315,6 +452,17 @@ def _otlp_reader(config: TelemetryConfig) -> list[MetricReader]:
     ]
 
 
+def _with_headers(path: Path | None, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    if path is not None:
+        request.headers.update(read_headers(path))
+    return request
+
+
+def _context(traceparent: str) -> Context:
+    """Without a span if the header is none: a client may send anything under this name."""
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
+
+
 class _Totals:
     """Last total per set of attributes, read by the SDK when it collects."""
 
@@ -322,7 +470,7 @@ class _Totals:
         self._lock = threading.Lock()
         self._latest: dict[tuple[tuple[str, str], ...], float] = {}
 
-    def set(self, value: float, attributes: dict[str, str]) -> None:
+    def set(self, value: float, attributes: dict[str, str], _: Context | None) -> None:
         with self._lock:
             self._latest[tuple(sorted(attributes.items()))] = value
 
@@ -333,7 +481,7 @@ class _Totals:
 
 def _instrument(
     meter: Meter, metric: Metric, totals: _Totals | None
-) -> Callable[[float, dict[str, str]], None]:
+) -> Callable[[float, dict[str, str], Context | None], None]:
     name, unit, text = metric.name, metric.unit, metric.description
     if totals is not None:
         meter.create_observable_counter(name, [totals.observe], unit=unit, description=text)

@@ -17,25 +17,33 @@ class Waiting:
     """Early rows by key. dropped: rows that gave way to later ones, or whose request ended unopened."""
 
     def __init__(self) -> None:
-        self._frames: dict[int, list[StepFrame]] = {}
+        self._frames: dict[int, list[tuple[StepFrame, bool]]] = {}
         self._rows = 0
         self.dropped = 0
 
-    def add(self, key: int, row: npt.NDArray[np.void], codes: Codes, frame: StepFrame) -> None:
-        """Keep a copy of one row entry of `frame`. codes: int16 [n, F]."""
+    def add(
+        self,
+        key: int,
+        row: npt.NDArray[np.void],
+        codes: Codes,
+        frame: StepFrame,
+        *,
+        paused: bool = False,
+    ) -> None:
+        """Keep a copy of one row entry of `frame`. codes: int16 [n, F]. paused: it came in a pause."""
         if not 0 < len(codes) <= LIMIT:
             self.dropped += len(codes)
             return
         while self._rows + len(codes) > LIMIT:
             self.drop(next(iter(self._frames)))
         early = StepFrame(np.array([row], ROWS), codes.copy(), frame.hook_ns, frame.time_ns)
-        self._frames.setdefault(key, []).append(early)
+        self._frames.setdefault(key, []).append((early, paused))
         self._rows += len(codes)
 
-    def take(self, key: int) -> list[StepFrame]:
-        """What waited for this request, in the order it came."""
+    def take(self, key: int) -> list[tuple[StepFrame, bool]]:
+        """What waited for this request, in the order it came, and whether it came in a pause."""
         frames = self._frames.pop(key, [])
-        self._rows -= sum(len(frame.codes) for frame in frames)
+        self._rows -= sum(len(frame.codes) for frame, _ in frames)
         return frames
 
     def clear(self) -> None:
@@ -43,4 +51,4 @@ class Waiting:
             self.drop(key)
 
     def drop(self, key: int) -> None:
-        self.dropped += sum(len(frame.codes) for frame in self.take(key))
+        self.dropped += sum(len(frame.codes) for frame, _ in self.take(key))

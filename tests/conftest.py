@@ -13,10 +13,15 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from dosimeter.rules import native
 from tests.deploy.postgres_scene import installed
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Before torch is imported, and for every process that is started: with a thread for each core in each of
+two processes, threads wait for each other by turning, and some tests took ten times as long."""
 settings.register_profile(
     "tier", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )  # new ones every run; how long an example takes is the machine's affair
@@ -32,11 +37,13 @@ NEEDS_GO = ["deploy/test_verify_go.py"]
 GO = shutil.which("go") is not None
 APACHE = Path(__file__).parent.parent / ".kafka"
 KAFKA = (APACHE / ".ready").is_file() and shutil.which("java") is not None
-NEEDS_KAFKA = ["monitor/sinks/test_kafka_apache.py", "monitor/sinks/test_kafka_cluster.py"]
+NEEDS_KAFKA = [f"monitor/sinks/test_kafka_{name}.py" for name in ("apache", "cluster", "rights")]
 NEEDS_KCAT = ["monitor/sinks/test_kafka_kcat.py"]
 KCAT = shutil.which("kcat") is not None
 COLLECTOR = Path(__file__).parent.parent / ".collector" / ".ready"
 NEEDS_COLLECTOR = ["monitor/sinks/test_otlp_collector.py"]
+NEEDS_ROOT = ["monitor/test_receive_users.py"]
+ROOT = os.geteuid() == 0
 NEEDS_POSTGRES = ["deploy/test_history_postgres.py"]
 POSTGRES = installed() is not None
 NEEDS_ALERTMANAGER = ["monitor/sinks/test_alertmanager_real.py"]
@@ -49,12 +56,25 @@ NEEDS_PROMETHEUS = ["deploy/test_promtool.py", "deploy/test_monitor_watched.py"]
 PROMETHEUS = Path(__file__).parent.parent / ".prometheus" / ".ready"
 ROOM = 1 << 30
 """Ten times what a run of the unit tier has held."""
+TOGETHER = {
+    "tests/contracts/test_conformance_vllm.py": "vLLM",  # never two of its servers at once
+    "tests/monitor/taps/test_vllm_serve.py": "vLLM",
+    "tests/acceptance/test_pages_days.py": "kept demo",
+    "tests/docs/test_docs.py": "kept demo",
+    "tests/monitor/sinks/test_kafka_apache.py": "Apache Kafka",
+    "tests/monitor/sinks/test_kafka_kcat.py": "Apache Kafka",
+    "tests/monitor/sinks/test_kafka_rights.py": "Apache Kafka",
+    "tests/deploy/test_injector.py": "wheel",
+    "tests/deploy/test_sidecar_alone.py": "wheel",
+}
+"""Files of the parts tier that share what is costly to start: one process of the tests has all of a name."""
 collect_ignore = [
     *([] if VLLM.is_file() else NEEDS_VLLM),
     *([] if READER else NEEDS_READER),
     *([] if native.found else NEEDS_COMPILER),
     *([] if CHROMIUM else NEEDS_CHROMIUM),
     *([] if GO else NEEDS_GO),
+    *([] if ROOT else NEEDS_ROOT),
     *([] if POSTGRES else NEEDS_POSTGRES),
     *([] if KAFKA else NEEDS_KAFKA),
     *([] if KAFKA and KCAT else NEEDS_KCAT),
@@ -87,7 +107,10 @@ def not_shown() -> list[tuple[str, str]]:
             "its receiver says none; ours is shown with a fake that rejects",
         ),
         ("SGLang", "no tap for it yet"),
-        ("vLLM on a GPU, its runner V2, its compiled graphs", "run on CPU with runner V1, eager"),
+        (
+            "vLLM on a GPU, its runner V2, its CUDA graphs",
+            "run on CPU with runner V1, compiled and eager",
+        ),
         (
             "evidence tier T2 (a real model)",
             "no real decoder's weights are here; the lab model is T1",
@@ -107,6 +130,8 @@ def not_shown() -> list[tuple[str, str]]:
     if not COLLECTOR.is_file():
         why = "`make setup-collector` has not been run"
         found.append(("an OpenTelemetry Collector", why))
+    if not ROOT:
+        found.append(("connections of another user refused", "only root can be somebody else"))
     if not POSTGRES:
         found.append(("sealed history in PostgreSQL", "no server of PostgreSQL is installed here"))
     if not ALERTMANAGER:
@@ -141,6 +166,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The unit tier's databases sync by the thousand: on a disk in memory each is real, and at once."""
+    config.add_cleanup(gc.unfreeze)  # after pytest's own last search of the heap, before Python's
     memory = Path("/dev/shm")
     if config.option.markexpr != "not parts" or not os.access(memory, os.W_OK):
         return
@@ -172,5 +198,14 @@ def pytest_collection() -> Iterator[object]:
         gc.enable()
 
 
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # else the interpreter's end leaks what extensions free, and some of them complain
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByScene | None:
+    return ByScene(config, log) if config.option.dist == "loadfile" else None
+
+
+class ByScene(LoadFileScheduling):
+    """A file is run whole in one process, and so are files that share a scene."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return TOGETHER.get(file, file)

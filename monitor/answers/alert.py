@@ -17,6 +17,7 @@ import numpy as np
 
 from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD
 from dosimeter.monitor.answers.asking import Asked, actor, refused
+from dosimeter.monitor.answers.blind import is_blind
 from dosimeter.monitor.answers.queue import drawn, reviewer, row_of, severity
 from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
 from dosimeter.monitor.audit.history import Found, NoSuchEntry, dicts
@@ -34,7 +35,7 @@ from dosimeter.monitor.tlog.reader import LogUnreadable
 COLUMNS = {"user": "subject", "tenant": "tenant", "conversation": "conversation"}
 ROWS = 50
 MOST_DAYS = 62
-COUNTED = ("idx", "id", "kind", "time_ns", "tenant", "subject", "conversation", "rule", "severity")
+COUNTED = ("kind", "time_ns", "tenant", "subject", "conversation", "rule", "severity")
 """What the counts of a case need."""
 DECIDED = ("alert", "digest", "count", "absent", "shift")
 HASHES = ("terms", "rule_sha256", "program_sha256", "pack_sha256", "calibration_sha256", "evidence")
@@ -46,7 +47,7 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None
     found = find(asked, alert_id, reader)
     if found is None:
         sampled = find_sample(asked, alert_id, reader)
-        return None if sampled is None else _sample_view(asked, sampled)
+        return None if sampled is None else _sample_view(asked, sampled, reader)
     with asked.alone() as history:
         record, entry = found.record, found.entry
         try:
@@ -58,6 +59,7 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None
         proof = _proof(asked, found)
         facts = _facts(asked, found, kept) if entry["kind"] == "alert" else {}
     model = record.get("model") or {}
+    said, blind = _labels(asked, reader, str(entry["id"]), None)
     return shown.AlertView(
         id=str(entry["id"]),
         kind="alert",
@@ -86,7 +88,8 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None
         ),
         hashes={name: str(record[name]) for name in HASHES if record.get(name)},
         proof=proof,
-        labels=_labels(asked, str(entry["id"]), None),
+        labels=said,
+        blind=blind,
         evidence="sealed" if kept is not None else "none" if gone == "none stored" else "erased",
     )
 
@@ -116,7 +119,8 @@ def find_sample(asked: Asked, alert_id: str, reader: Reader) -> Sampled | None:
     return None
 
 
-def _sample_view(asked: Asked, one: Sampled) -> shown.AlertView:
+def _sample_view(asked: Asked, one: Sampled, reader: Reader) -> shown.AlertView:
+    said, blind = _labels(asked, reader, None, one.request)
     nothing = dict.fromkeys(
         ("tenant_id", "subject", "conversation", "rule", "rule_sha256", "status", "decision"), ""
     )
@@ -138,7 +142,8 @@ def _sample_view(asked: Asked, one: Sampled) -> shown.AlertView:
         nearest=(),
         hashes={},
         proof=shown.Proof(None, ""),
-        labels=_labels(asked, None, one.request),
+        labels=said,
+        blind=blind,
         evidence="none",
         **nothing,
     )
@@ -196,9 +201,9 @@ def _clauses(record: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[shown
 
 
 def _labels(
-    asked: Asked, alert_id: str | None, request: str | None
-) -> tuple[shown.LabelEntry, ...]:
-    """In order of time; notes are shown with the evidence alone."""
+    asked: Asked, reader: Reader, alert_id: str | None, request: str | None
+) -> tuple[tuple[shown.LabelEntry, ...], bool]:
+    """In order of time, or none and True where they are kept from the reader; notes are shown with the evidence."""
     if alert_id is not None:
         rows = asked.rows("labels_of", about=alert_id)
     else:
@@ -207,7 +212,9 @@ def _labels(
             for row in asked.rows("sample_labels")
             if json.loads(row["more"] or "{}").get("request") == request
         ]
-    return tuple(
+    if is_blind(asked, reader, [row["actor"] for row in rows]):
+        return (), True
+    each = (
         shown.LabelEntry(
             row["time_ns"],
             reviewer(asked, row["actor"]),
@@ -216,6 +223,7 @@ def _labels(
         )
         for row in rows
     )
+    return tuple(each), False
 
 
 def evidence(asked: Asked, alert_id: str, reader: Reader) -> shown.Evidence | None:
@@ -242,14 +250,17 @@ def evidence(asked: Asked, alert_id: str, reader: Reader) -> shown.Evidence | No
         body.columns,
         codes,
         body.tokens,
-        _notes(asked, str(found.entry["id"])),
+        _notes(asked, reader, str(found.entry["id"])),
     )
 
 
-def _notes(asked: Asked, alert_id: str) -> tuple[shown.LabelEntry, ...]:
+def _notes(asked: Asked, reader: Reader, alert_id: str) -> tuple[shown.LabelEntry, ...]:
     """What reviewers wrote, as far as it was not erased."""
-    found = []
-    for row in asked.rows("labels_of", about=alert_id):
+    found: list[shown.LabelEntry] = []
+    rows = asked.rows("labels_of", about=alert_id)
+    if is_blind(asked, reader, [row["actor"] for row in rows]):
+        return ()
+    for row in rows:
         with asked.alone() as history:
             try:
                 plain = history.plaintext(history.whole(row))
@@ -302,17 +313,22 @@ def case(
 ) -> shown.CaseView | None:
     """By the random id of a user, tenant or conversation."""
     params = {"kind": "alert", COLUMNS[by]: subject_id, **asked.own(reader)}
-    # The alerts of a tenant are many, and its newest found fast.
+    # The alerts of a tenant are many: its newest, and those that were judged, are found fast otherwise.
     columns = COUNTED if by == "tenant" else LISTED
     with asked.history.queries.narrowed(columns, **params) as of:
         (total,) = dicts(of.run("people"))
         if not total["n"]:
             return None
-        by_rule, by_verdict = dicts(of.run("count_by_rule")), dicts(of.run("count_by_verdict"))
+        by_rule = dicts(of.run("count_by_rule"))
         by_day = dicts(of.by_day("per_day", ZoneInfo(zone)))
-        listed = [] if by == "tenant" else dicts(of.run("alerts", limit=ROWS))
+        if by != "tenant":
+            listed, by_verdict = (
+                dicts(of.run("alerts", limit=ROWS)),
+                dicts(of.run("count_by_verdict")),
+            )
     if by == "tenant":
         listed = asked.rows("alerts", **params, limit=ROWS)
+        by_verdict = asked.rows("count_by_verdict", **params)
     by_severity: Counter[str] = Counter()
     for row in by_day:
         by_severity[row["severity"] or ""] += row["n"]
@@ -329,7 +345,7 @@ def case(
         verdicts={r["verdict"] or "none": r["n"] for r in by_verdict},
         days=_days(by_day),
         weeks=_weeks(by_day),
-        rows=tuple(row_of(asked, row) for row in listed),
+        rows=tuple(row_of(asked, row, reader) for row in listed),
     )
 
 

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.answers.asking import Asked, actor
+from dosimeter.monitor.answers.blind import is_blind, may_be_blind
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.people.access import UNKNOWN, actor_id, resolved
 from dosimeter.monitor.audit.people.sample import Sampled, queue_sample
@@ -42,7 +43,7 @@ def queue(
         return shown.QueuePage((), None, 0, reviewed_today=today, **_watched(asked, filters, 0))
     rows = asked.rows("alerts", **params, **_from(after), limit=limit + 1)
     more = len(rows) > limit
-    found = [row_of(asked, row) for row in rows[:limit]]
+    found = [row_of(asked, row, reader) for row in rows[:limit]]
     if filters.samples and not _narrow(filters):
         low = rows[limit - 1]["time_ns"] if more else filters.from_ns
         high = _from(after).get("before_ns", filters.to_ns)
@@ -104,8 +105,12 @@ def _from(after: str | None) -> dict[str, int]:
     return {"before_ns": int(time_ns), "before_idx": int(idx)}
 
 
-def row_of(asked: Asked, row: Mapping[str, Any]) -> shown.Row:
+def row_of(asked: Asked, row: Mapping[str, Any], reader: Reader) -> shown.Row:
     """row: of the query `alerts`."""
+    blind = False
+    if row["judged"] and not row["disagreed"] and may_be_blind(reader):
+        judges = [one["actor"] for one in asked.rows("labels_of", about=row["id"])]
+        blind = is_blind(asked, reader, judges)
     return shown.Row(
         id=row["id"],
         kind="alert",
@@ -119,9 +124,10 @@ def row_of(asked: Asked, row: Mapping[str, Any]) -> shown.Row:
         value=value_of(row),
         threshold="" if row["threshold_code"] is None else f"{in_sd(row['threshold_code'])} sd",
         rarity=row["level"] or "",
-        verdict=row["judged"],
-        reviewer=reviewer(asked, row["judge"]),
+        verdict=None if blind else row["judged"],
+        reviewer="" if blind else reviewer(asked, row["judge"]),
         disagreed=bool(row["disagreed"]),
+        blind=blind,
     )
 
 
@@ -159,18 +165,18 @@ def _watched(asked: Asked, filters: QueueFilter, total: int) -> dict[str, Any]:
     from_ns = max(0, to_ns - DAY_OF_COVERAGE) if filters.from_ns is None else filters.from_ns
     with asked.alone() as history:
         found = history.watched(from_ns, to_ns, now_ns=now_ns)
-        unread = () if total else _unread(history, filters)
+        unread = () if total else _unread(history, filters, found.from_ns)
     coverage = shown.Coverage(found.served, found.scored, dict(found.unscored), found.unaccounted)
     weak = tuple(shown.Hour(one.from_ns, one.served, one.scored) for one in found.weak)
     said = worth(found, ZoneInfo(filters.zone), total=total, unread=unread)
     return {"coverage": coverage, "weak": weak, "worth": tuple(said)}
 
 
-def _unread(history: History, filters: QueueFilter) -> Sequence[str]:
-    """What of the names that are asked for no rule here ever looked for."""
+def _unread(history: History, filters: QueueFilter, from_ns: int) -> Sequence[str]:
+    """What of the names that are asked for no rule here looked for, ever or before some time."""
     named = {name: value for name in ("rule", "feature") if (value := getattr(filters, name))}
     try:
-        return check(history, named)
+        return check(history, named, from_ns=from_ns, zone=ZoneInfo(filters.zone))
     except UnknownName as error:
         return [error.said]
 
@@ -195,13 +201,16 @@ def samples(
         said = each.get(one.request, [])
         if filters.labelled is False and said:
             continue
+        blind = is_blind(asked, reader, [who for who, _ in said])
+        last = said[-1] if said and not blind else None
         yield shown.Row(
             id=one.request.replace("/", ""),
             kind="sample",
             time_ns=one.time_ns,
             tenant=one.tenant,
-            verdict=said[-1][1] if said else None,
-            reviewer=reviewer(asked, said[-1][0]) if said else "",
+            blind=blind,
+            verdict=last[1] if last else None,
+            reviewer=reviewer(asked, last[0]) if last else "",
             disagreed=len(set(dict(said).values())) > 1,
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dosimeter.monitor.answers.asking import Asked, Status
 from dosimeter.monitor.answers.source import HistorySource
+from dosimeter.monitor.answers.warming import Warming
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
@@ -37,15 +38,19 @@ class Pages:
         app = make_app(HistorySource(asked), who, settings.pages, now_ns)
         self._served = Served(app, settings.host, settings.port)
         self._who = who
+        self._warming: Warming | None = None
 
     def start(self) -> str:
         """Where a browser begins. Raises ServeError."""
         self._served.start()
+        self._warming = Warming(self._history.queries)
         base = self._served.url
         return base + self._who.path() if isinstance(self._who, LocalLink) else base + "/"
 
     def stop(self) -> None:
         self._served.stop()
+        if self._warming is not None:
+            self._warming.stop()
         self._history.close()
 
 

@@ -33,6 +33,7 @@ from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, StoreError
 from dosimeter.monitor.audit.store.ingest import last_signs
 from dosimeter.monitor.audit.store.keys import KeyStore
+from dosimeter.monitor.audit.store.opening import open_keys
 from dosimeter.monitor.audit.store.sealed_file import CORE
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
 from dosimeter.monitor.tlog.tiles import WIDTH
@@ -81,7 +82,7 @@ class History:
             raise StoreError(f"{folder.hot}: no history here\n  hint: {hint}")
         hot = HotStore(folder.hot)
         try:
-            return cls(folder, hot, KeyStore(folder.keys))
+            return cls(folder, hot, open_keys(folder, hot))
         except BaseException:
             hot.close()
             raise

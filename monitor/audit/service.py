@@ -24,7 +24,8 @@ from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, StoreStalled
 from dosimeter.monitor.audit.store.ingest import FEED, Ingest
 from dosimeter.monitor.audit.store.keeper import Keeper
-from dosimeter.monitor.audit.store.keys import KeysError, KeyStore
+from dosimeter.monitor.audit.store.keys import KeysError
+from dosimeter.monitor.audit.store.opening import open_keys
 from dosimeter.monitor.audit.store.retention import Retention
 from dosimeter.monitor.audit.store.tidying import Tidying
 from dosimeter.monitor.config import Config
@@ -64,7 +65,7 @@ class History:
         self._stalled_ns = 0
         self.folder = HistoryFolder(config.history_path).make()
         self.hot = HotStore(self.folder.hot)
-        self.keys = KeyStore(self.folder.keys)
+        self.keys = open_keys(self.folder, self.hot)
         anchors = build_anchors(settings.anchors, self.folder.root)
         self.keeper = Keeper(self.folder, self.hot, anchors, now_ns)
         self.appender = Appender(self.hot, self.keys, now_ns=now_ns)
@@ -271,7 +272,7 @@ def run_history(
                     site.open()
                 worked = _turn(history, feed, stop, wait=not once)
                 if telemetry is not None:
-                    telemetry.record("dosimeter.history.stalled", float(history.is_stalled))
+                    _record(telemetry, history)
                 if once and not worked and not feed.owes:
                     break
                 if not worked:
@@ -293,6 +294,13 @@ def _telemetry(config: Config) -> Telemetry | None:
     from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 
     return Telemetry(TelemetryConfig(endpoint=config.telemetry))
+
+
+def _record(telemetry: Telemetry, history: History) -> None:
+    telemetry.record("dosimeter.history.stalled", float(history.is_stalled))
+    if (checked := history.tidying.checked) is not None:
+        telemetry.record("dosimeter.history.verify.failed", float(not checked.ok))
+        telemetry.record("dosimeter.history.verify.age", (time.time_ns() - checked.at_ns) / 1e9)
 
 
 class _Site:

@@ -19,8 +19,8 @@ import numpy as np
 from dosimeter.monitor.answers.serve import Pages
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore
-from dosimeter.monitor.audit.store.keeper import KEY
 from dosimeter.monitor.audit.store.keys import KeyStore
+from dosimeter.monitor.audit.store.opening import KEY
 from dosimeter.monitor.bench.audit_queries import sample
 from dosimeter.monitor.bench.audit_rows import BEGIN_NS, DAY_NS, DAYS
 from dosimeter.monitor.bench.audit_verify import write_log

@@ -1,12 +1,10 @@
-"""How fast a log is verified: by us, by the verifier in every export, by Go's; and the store beside it.
+"""How fast a log is verified: by us and by Go's; and the store beside it.
 
 The entries are of the size that an alert's has. It makes its logs itself, but for the store's.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import shutil
 import subprocess
 import tempfile
@@ -17,10 +15,9 @@ from pathlib import Path
 from dosimeter.monitor.audit.checks.verifying import verify_history
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore
-from dosimeter.monitor.audit.store.keeper import KEY
+from dosimeter.monitor.audit.store.opening import KEY
 from dosimeter.monitor.bench.child import BenchError
 from dosimeter.monitor.bench.figures import Figure
-from dosimeter.monitor.tlog import standalone, tiles
 from dosimeter.monitor.tlog.note import Signer, Verifier
 from dosimeter.monitor.tlog.verify import verify
 from dosimeter.monitor.tlog.writer import LogWriter
@@ -36,7 +33,6 @@ def figures(entries: int = ENTRIES) -> list[Figure]:
         signer = Signer.generate("bench")
         write_log(folder / "log", signer, entries)
         ours = _rate(entries, lambda: _ours(folder / "log", signer.verifier))
-        alone = _rate(entries, lambda: _alone(folder, signer.verifier.vkey))
         go = shutil.which(GO)
         other = (
             None
@@ -46,7 +42,6 @@ def figures(entries: int = ENTRIES) -> list[Figure]:
     return [
         Figure("verify, the log: entries", entries, ""),
         Figure("verify, the log", ours, "entries/s", ">= 150000"),
-        Figure("verify, the log, by the verifier in an export", alone, "entries/s", ">= 150000"),
         Figure("verify, the log, by Go's checksum database", other, "entries/s", ">= 150000"),
     ]  # fmt: skip
 
@@ -77,14 +72,6 @@ def _ours(folder: Path, verifier: Verifier) -> None:
     found = verify(folder, verifier)
     if not found.ok:
         raise BenchError(f"{folder}: does not verify: {found.findings[0]}")
-
-
-def _alone(folder: Path, vkey: str) -> None:
-    """The part of it that reads the whole log of an export."""
-    shutil.copyfile(folder / "log" / tiles.CHECKPOINT, folder / "checkpoint")
-    export, key = standalone.Export(str(folder)), standalone.Key(vkey)
-    with contextlib.redirect_stdout(io.StringIO()):
-        standalone.check_log(export, standalone.checkpoints(export, key, "checkpoint"))
 
 
 def _go(program: str, folder: Path, vkey: str) -> None:

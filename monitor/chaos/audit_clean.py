@@ -16,7 +16,7 @@ from dosimeter.monitor.audit.erasure.erase import Eraser
 from dosimeter.monitor.audit.erasure.erase_scope import CannotErase
 from dosimeter.monitor.audit.people.holds import release_hold
 from dosimeter.monitor.audit.store.folder import HistoryFolder
-from dosimeter.monitor.audit.store.keeper import KEY
+from dosimeter.monitor.audit.store.opening import KEY
 from dosimeter.monitor.bench.audit_feed import BEGIN_NS, SOURCE, Traffic
 from dosimeter.monitor.chaos.audit_history import AUDITOR, OPERATOR, Writer, people, writing
 from dosimeter.monitor.feed.items import Alive, Batch, Coverage, Evidence, Hello, Item

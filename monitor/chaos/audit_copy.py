@@ -190,3 +190,10 @@ class Copy:
         said = json.loads(leaf)
         said["value_sum"] = int(said.get("value_sum", 0)) - self.dice.randrange(1, 1000)
         return canonical(said)
+
+    def forged(self, like: bytes) -> bytes:
+        """One more alert, which never was."""
+        said = json.loads(self.altered(like))
+        said["id"] = said["id"][:12] + self.dice.randbytes(10).hex()
+        said.pop("evidence", None)
+        return canonical(said)

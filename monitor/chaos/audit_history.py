@@ -21,8 +21,9 @@ from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.audit.store.ingest import Ingest
-from dosimeter.monitor.audit.store.keeper import KEY, Keeper
+from dosimeter.monitor.audit.store.keeper import Keeper
 from dosimeter.monitor.audit.store.keys import KeyStore
+from dosimeter.monitor.audit.store.opening import KEY
 from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.bench.audit_feed import BEGIN_NS, Traffic
 from dosimeter.monitor.feed.items import Alert, Batch, Blob, Hello

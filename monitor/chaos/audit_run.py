@@ -23,7 +23,15 @@ from dosimeter.monitor.audit.checks.verifying import Verified, verify_history
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.audit.store.keys import KeyStore
-from dosimeter.monitor.chaos import audit_files, audit_others
+from dosimeter.monitor.chaos import (
+    audit_insider,
+    audit_key_holder,
+    audit_log_files,
+    audit_rows,
+    audit_sealed,
+    audit_topic,
+    audit_whole,
+)
 from dosimeter.monitor.chaos.audit_attack import Manipulation, NotAllowed, Where
 from dosimeter.monitor.chaos.audit_clean import Day
 from dosimeter.monitor.chaos.audit_copy import Copy
@@ -31,7 +39,15 @@ from dosimeter.monitor.chaos.audit_history import Made, anchors_of
 from dosimeter.monitor.tlog.note import Verifier
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
 
-TABLE = (*audit_files.TABLE, *audit_others.TABLE)
+TABLE = (
+    *audit_log_files.TABLE,
+    *audit_rows.TABLE,
+    *audit_whole.TABLE,
+    *audit_key_holder.TABLE,
+    *audit_sealed.TABLE,
+    *audit_topic.TABLE,
+    *audit_insider.TABLE,
+)
 MEMORY = Path("/dev/shm")
 """Where copies are made if it is there: none has to outlive anything."""
 Progress = Callable[[int, int], None]
@@ -165,7 +181,7 @@ def _said(
         return ("not excluded" if window else "nothing found"), (stated or [""])[0]
     if one.expected == "no effect":
         seen = positions(root)
-        whole = not gaps and seen == list(range(1, made.last_seq + 1 + audit_others.MORE))
+        whole = not gaps and seen == list(range(1, made.last_seq + 1 + audit_topic.MORE))
         return (
             "no effect" if whole else "another history"
         ), f"{len(seen)} positions, {len(gaps)} gaps"

@@ -1,8 +1,8 @@
 """`dosimeter chaos kill`: kill -9 of the line's writer and of delivery, in the middle of faults, again and again.
 
 What the writer said it accepted, what the ledger holds, and what can be read back from Kafka and from the OTLP receiver
-must be the same in the end. Kafka is the embedded broker: its memory ends with it, so before each restart what it has
-acknowledged is read back and kept. It owns the order of faults and the comparison.
+must be the same in the end. The embedded broker's memory ends with it, so before each restart what it has acknowledged
+is read back and kept; Apache Kafka is killed and has to have it still. It owns the order of faults and the comparison.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.bench.figures import Figure, Result
+from dosimeter.monitor.chaos.kill_broker import Broker, serving
+from dosimeter.monitor.chaos.kill_line import record
 from dosimeter.monitor.chaos.kill_proxy import FaultProxy, Mode
 from dosimeter.monitor.cli.kafka import init_topic
 from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
-from dosimeter.monitor.lab.broker import EmbeddedBroker
 from dosimeter.monitor.lab.readback import read_back
 from dosimeter.monitor.lab.viewer import Viewer
 from dosimeter.monitor.service import ending_with_parent
@@ -34,7 +36,7 @@ FAULTS = ("cut", "stall", "lost-ack", "restart")
 ELSEWHERE: tuple[Mode, ...] = ("ok", "cut", "stall", "lost-ack")
 """What happens to the OTLP receiver meanwhile."""
 VICTIMS = ("line", "deliver", "both")
-PATIENCE_S = 60.0
+PATIENCE_S = 60.0  # in which something must have moved
 LOOK_S = 0.02
 PART = 5000
 NEAR = 100
@@ -52,7 +54,7 @@ class Stage:
     """Everything that runs, and what was promised so far."""
 
     folder: Path
-    broker: EmbeddedBroker
+    broker: Broker
     viewer: Viewer
     kafka: FaultProxy
     otlp: FaultProxy
@@ -110,26 +112,43 @@ class Stage:
             process.kill()
             process.wait()
 
+    def left(self) -> list[int]:
+        """Alerts that each sink has still to take."""
+        return [one["queued"] for one in self.sinks().values()]
+
+    def accept_one_more(self) -> None:
+        """As the next life of the line would, while delivery runs.
+
+        A writer killed between its log and the log's index leaves a group that it never said was accepted and no reader
+        sees. The next writer puts its own in that place; if there is none, it comes to light when everybody has closed
+        the ledger and it is opened anew, as for the comparison, after the last delivery.
+        """
+        self.lives += 1
+        with Ledger(self.folder / "ledger.db") as ledger:
+            ledger.append([record(self.lives, 0)])
+
     def restart_broker(self) -> None:
-        """Delivery stands still meanwhile, its connections cut: what is acknowledged is all that it will ever know."""
+        """Of one that forgets, delivery stands still meanwhile, its connections cut: it knows of no other answers."""
         assert self.deliver is not None
+        if not self.broker.forgets:
+            self.broker.restart()
+            return
         self.kafka.set("cut")
         self.deliver.send_signal(signal.SIGSTOP)
         self.kafka.set("ok")
         self.keep_what_kafka_has()
-        self.broker.stop()
-        self.broker.start()
+        self.broker.restart()
         init_topic([self.kafka.address])
         self.deliver.send_signal(signal.SIGCONT)
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Stage]:
+def staged(folder: Path, jars: Path | None) -> Iterator[Stage]:
     with ExitStack() as stack:
         kafka, otlp = FaultProxy().start(), FaultProxy().start()
         stack.callback(kafka.stop)
         stack.callback(otlp.stop)
-        broker = stack.enter_context(EmbeddedBroker(seen_at=kafka.port))
+        broker = stack.enter_context(serving(jars, folder, kafka.port))
         viewer = stack.enter_context(Viewer())
         kafka.target, otlp.target = broker.port, int(viewer.endpoint.rpartition(":")[2])
         init_topic([kafka.address])
@@ -141,10 +160,13 @@ def staged(folder: Path) -> Iterator[Stage]:
         yield stage
 
 
-def run(runs: int, seed: int, say: Callable[[str], None]) -> Result:
-    """Raises KillError, BrokerError, OSError."""
+def run(runs: int, seed: int, say: Callable[[str], None], jars: Path | None = None) -> Result:
+    """jars: of an Apache Kafka to take in the embedded broker's place. Raises KillError, BrokerError, OSError."""
     began, rng = time.monotonic(), random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="dosimeter-kill-") as name, staged(Path(name)) as stage:
+    with (
+        tempfile.TemporaryDirectory(prefix="dosimeter-kill-") as name,
+        staged(Path(name), jars) as stage,
+    ):
         kills: Counter[str] = Counter()
         for number in range(1, runs + 1):
             fault, elsewhere = FAULTS[(number - 1) % len(FAULTS)], rng.choice(ELSEWHERE)
@@ -153,7 +175,8 @@ def run(runs: int, seed: int, say: Callable[[str], None]) -> Result:
             kills[victim] += 1
             say(f"{number} of {runs}: {fault} of Kafka, OTLP {elsewhere}, killed: {victim}")
         stage.kill("line")
-        _wait(lambda: _drained(stage), "not everything was delivered")
+        stage.accept_one_more()
+        _wait(lambda: _drained(stage), "not everything was delivered", stage.left)
         assert stage.deliver is not None
         stage.deliver.terminate()
         stage.deliver.wait(PATIENCE_S)
@@ -162,7 +185,7 @@ def run(runs: int, seed: int, say: Callable[[str], None]) -> Result:
 
 
 def _once(stage: Stage, fault: str, elsewhere: Mode, victim: str, rng: random.Random) -> None:
-    _wait(lambda: _keeps_up(stage), "delivery does not keep up")
+    _wait(lambda: _keeps_up(stage), "delivery does not keep up", stage.left)
     time.sleep(rng.uniform(0, 1.0))
     stage.otlp.set(elsewhere)
     if fault == "restart":
@@ -202,11 +225,15 @@ def _drained(stage: Stage) -> bool:
     return len(sinks) == 2 and all(one["queued"] == 0 for one in sinks.values())
 
 
-def _wait(met: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+def _wait(met: Callable[[], bool], otherwise: str, moves: Callable[[], object]) -> None:
+    """moves: what changes as long as there is hope."""
+    before, deadline = moves(), time.monotonic() + PATIENCE_S
     while not met():
+        now = moves()
+        if now != before:
+            before, deadline = now, time.monotonic() + PATIENCE_S
         if time.monotonic() > deadline:
-            raise KillError(f"{otherwise} within {PATIENCE_S:.0f} s")
+            raise KillError(f"{otherwise}, and nothing moved for {PATIENCE_S:.0f} s")
         time.sleep(LOOK_S)
 
 

@@ -19,6 +19,7 @@ BENCHES = {
     "budget": "whether a plan for so many reviews a day holds on traffic it has not seen",
     "detectors": "whether detectors tell the truth: public sets, nulls, levels, refusals",
     "cache": "what scores for a server's prefix cache cost, in time and memory",
+    "emit": "delivery: an outage and its drain, processor time, memory, start and end",
     "hook": "what the tap takes of a model server's forward",
     "line": "hook to decision and decision to durable, through the whole sidecar",
     "reload": "a thousand changes of rules under load: what is lost, mixed or held up",
@@ -39,6 +40,9 @@ def add_parser(subparsers: Any) -> None:
         if name == "audit":
             one.add_argument("--rows", type=float, default=1e6, metavar="N",
                              help="entries that questions are asked of; 1e7 takes minutes")  # fmt: skip
+        if name == "emit":
+            one.add_argument("--alerts", type=float, default=1e5, metavar="N",
+                             help="accepted in the outage; 7.2e5 are an hour's at 200/s")  # fmt: skip
         if name == "backtest":
             one.add_argument("--tokens", type=float, default=2e7, metavar="N",
                              help="in the archive, such as 1e8: 8 GB of scratch space")  # fmt: skip
@@ -63,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
             result = measure(int(args.tokens))
         elif args.bench == "audit":
             result = measure(int(args.rows))
+        elif args.bench == "emit":
+            result = measure(int(args.alerts))
         else:
             result = measure()
     except BenchError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -24,6 +25,8 @@ def add_parser(subparsers: Any) -> None:
     kill = commands.add_parser("kill", help="kill -9 in the middle of faults; is anything lost?")
     kill.add_argument("--runs", type=_runs, default=20, metavar="N", help="20; each takes seconds")
     kill.add_argument("--seed", type=int, default=0, metavar="N", help="of the order of faults")
+    kill.add_argument("--apache-kafka", type=Path, metavar="DIR",
+                      help="its jars (`make setup-kafka`): a broker that is killed and may forget nothing")  # fmt: skip
     kill.add_argument("--json", action="store_true", help="one object instead of a table")
     kill.set_defaults(run=run_kill)
 
@@ -45,7 +48,7 @@ def run_kill(args: argparse.Namespace) -> int:
         print(f"chaos: {error}\n  hint: pip install 'dosimeter[demo]'", file=sys.stderr)
         return 3
     try:
-        result = run_kills(args.runs, args.seed, _say)
+        result = run_kills(args.runs, args.seed, _say, args.apache_kafka)
     except (KillError, BrokerError, OSError) as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 3

@@ -118,6 +118,8 @@ def telemetry_of(sinks: Sequence[SinkConfig]) -> contextlib.closing[Telemetry]:
         endpoint=collector.endpoint,
         timeout_s=2.0,  # also how long a collector that is away may delay the end
         headers=collector.headers,
+        headers_file=collector.headers_file,
+        ca=collector.ca,
         resource=collector.resource,
     )
     return contextlib.closing(Telemetry(settings))

@@ -1,9 +1,10 @@
-"""`dosimeter doctor`: in the server's environment, what would keep the tap from seeing, and what to do."""
+"""`dosimeter doctor`: what would keep a tap from seeing, or a sidecar from running and being heard; and what to do."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -13,11 +14,13 @@ SERVERS = ("transformers", "vllm")
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "doctor",
-        help="check that a model server here can be watched",
-        description="Check that a model server here can be watched. Run it in the server's environment.",
+        help="check that a model server here can be watched, and a sidecar run",
+        description="With --server, in the server's environment: whether it can be watched. With --config, where the "
+        "sidecar runs, as its user: whether it can run and be heard. Nothing is started, written or sent.",
         epilog="example: dosimeter doctor --server vllm --model ./model --pack packs/core -- vllm serve ./model",
     )
-    parser.add_argument("--server", required=True, choices=SERVERS, help="which server")
+    parser.add_argument("--server", choices=SERVERS, help="which server")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's own file")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="the model it is to serve")
     parser.add_argument(
         "--pack",
@@ -38,16 +41,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: nothing found. 1: something would keep the tap from seeing. 2: wrong options."""
+    """0: nothing found. 1: something would keep the tap from seeing, or the sidecar from running. 2: wrong options."""
     from dosimeter.monitor.doctor import WRONG, as_lines, examine
 
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if args.server is None and args.config is None:
+        print("doctor: give --server, --config or both", file=sys.stderr)
+        return 2
+    if args.server is None and (args.model or args.pack or args.socket or command):
+        print("doctor: --model, --pack, --socket and a command go with --server", file=sys.stderr)
+        return 2
     if command and args.server != "vllm":
         print("doctor: only vLLM's command is looked into; leave it out", file=sys.stderr)
         return 2
     if command:
         print("doctor: asking vLLM what these options come to …", file=sys.stderr, flush=True)
-    findings = examine(args.server, args.model, args.pack, args.socket, command)
+    findings = []
+    if args.config is not None:
+        from dosimeter.monitor.doctor_sidecar import examine_sidecar
+
+        logging.getLogger("dosimeter").addHandler(logging.NullHandler())  # findings say it
+        findings += examine_sidecar(args.config)
+    if args.server is not None:
+        findings += examine(args.server, args.model, args.pack, args.socket, command)
     if args.json:
         print(json.dumps([one.as_dict() for one in findings], indent=2))
     else:

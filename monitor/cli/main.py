@@ -36,8 +36,10 @@ COMMANDS = {
     "conformance": "prove on a server that every row finds its request",
     "status": "how the sidecar stands, what is wrong, what to do",
     "top": "the same, drawn again every few seconds, with rates",
+    "pause": "do not look at what arrives for a while, with a reason",
+    "resume": "look again before a pause is over",
     "bundle": "write one file for a support ticket, redacted",
-    "doctor": "check that a model server here can be watched",
+    "doctor": "check that a model server here can be watched, and a sidecar run",
     "completion": "print a completion script for bash or zsh",
 }
 USAGE = 2

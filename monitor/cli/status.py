@@ -65,7 +65,7 @@ def target(args: argparse.Namespace) -> Config | None:
 
 def run(args: argparse.Namespace) -> int:
     """0: all is well. 1: findings. 2, 3, 4: usage, nothing answers, the status of another release."""
-    from dosimeter.monitor.status_client import NotAnsweredError, address, ask
+    from dosimeter.monitor.status_client import MigratingError, NotAnsweredError, address, ask
     from dosimeter.monitor.status_findings import findings
     from dosimeter.monitor.stored import history_standing
 
@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         return USAGE
     try:
         answer = ask(address(config, args.url))
+    except MigratingError as error:
+        return _migrating(error, as_json=args.json)
     except NotAnsweredError as error:
         return _files_alone(config, error, as_json=args.json)
     try:
@@ -106,6 +108,15 @@ def _print(
     for line in status_lines(answer, history):
         print(fit(line, screen.width).rstrip())
     print(*finding_lines(found, screen), sep="\n")
+
+
+def _migrating(error: Exception, *, as_json: bool) -> int:
+    """Its files are another's to touch now, and half of one release and half of the next."""
+    if as_json:
+        print(json.dumps({"error": str(error), "status": None, "findings": []}, indent=2))
+    else:
+        print(error, file=sys.stderr)
+    return ENVIRONMENT
 
 
 def _files_alone(config: Config, error: Exception, *, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dosimeter.monitor.cli.screen import Screen, plain
 from dosimeter.monitor.status_client import Answer
-from dosimeter.monitor.status_findings import UNSEEN, StatusFinding
+from dosimeter.monitor.status_findings import UNSEEN, StatusFinding, clock
 
 LABEL = 10
 TAPS = 3
@@ -29,6 +29,9 @@ def status_lines(
     yield _line(
         "servers", f"{body['servers']['live']} live of {body['servers']['expected']} expected"
     )
+    if (paused := body["paused"]) is not None:
+        said = f"until {clock(paused['until_ns'])}, by uid {paused['by_uid']}: {paused['reason']}"
+        yield _line("paused", f"{plain(said)}; {paused['tokens']:,} tokens not looked at")
     yield from _taps(body["taps"])
     yield _line("coverage", _coverage(body["coverage"]))
     yield _line("alerts", _alerts(body["alerts"]))
@@ -37,6 +40,7 @@ def status_lines(
     yield _line("ledger", _ledger(body))
     yield _line("archive", _archive(body["archive"]))
     yield _line("history", _history(history))
+    yield _line("cost", f"{100 * body['cost']['core_share']:.1f} % of a core")
     jumps = body["clock"]["jumps"]
     yield _line(
         "clock", f"{jumps} jumps, the last {body['clock']['last_s']} s" if jumps else "steady"
@@ -81,8 +85,12 @@ def sink_lines(delivery: Mapping[str, Any]) -> Iterator[str]:
         yield _line(
             "sink",
             f"{plain(name)}: {counts}{oldest}, {sink['dead']:,} dead, "
-            f"{sink['withheld']:,} withheld, {account}",
+            f"{sink['withheld']:,} withheld, {account}{_canary(sink['canary_s'])}",
         )
+
+
+def _canary(seconds: float | None) -> str:
+    return "" if seconds is None else f", canary {span(seconds)} ago"
 
 
 def span(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""A sidecar's ledger as a stream of items: blobs before the alerts that name them, then what grew, coverage, life.
+"""A sidecar's ledger as a stream of items: blobs before alerts that name them, then what grew, coverage, life.
 
 It owns the cursor. What depends on the moment (signs of life, coverage) is decided by one read and given by the next,
 out of the cursor: reading again from an older cursor gives it again unchanged. It knows nothing of who takes the items.
@@ -7,7 +7,7 @@ out of the cursor: reading again from an older cursor gives it again unchanged. 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ LOOK_NS = 10**9
 """Between two looks at what is rewritten in place: evidence and coverage."""
 ALIVE_NS = 30 * 10**9
 BLOBS = 256
-"""Hashes of blobs that were given; one that was forgotten is given again."""
+"""Hashes of blobs that a cursor names as given; another one is given again by whoever goes on from it."""
 
 
 class LedgerFeed:
@@ -69,6 +69,7 @@ class LedgerFeed:
         self._asked: int | None = None
         self._stood: tuple[int, list[Account]] | None = None  # when it was asked last
         self._blobs: dict[str, None] = dict.fromkeys(found.get("blobs", ()))
+        self._given = set(self._blobs)
         self._absent: set[str] = set()  # of this read: packs and calibrations are not in a ledger
         self._hours = Hours(self._source, found.get("hours"))
         self._growing = Growing(self._source, found.get("growing", ()))
@@ -137,6 +138,8 @@ class LedgerFeed:
             return
         if self._looked is None or not 0 <= now_ns - self._looked < LOOK_NS:
             self._looked = now_ns
+            new = [one for one in reader.blob_names() if one not in self._given]
+            yield from self._bodies(new[:limit], reader)  # of rules that nothing has met yet, too
             yield from self._growing.look(reader.evidence, now_ns)
             accounts = list(reader.accounts())
             self._owed += self._hours.look(accounts, now_ns)
@@ -227,13 +230,17 @@ class LedgerFeed:
 
     def _named(self, record: Mapping[str, Any], reader: LedgerReader) -> Iterator[Blob]:
         """The blobs that a record names, as far as the ledger has them and they were not given."""
-        for sha256 in _hashes(record):
-            if sha256 in self._blobs or sha256 in self._absent:
-                continue
+        wanted = dict.fromkeys(_hashes(record))
+        new = [one for one in wanted if one not in self._given and one not in self._absent]
+        return self._bodies(new, reader)
+
+    def _bodies(self, names: Sequence[str], reader: LedgerReader) -> Iterator[Blob]:
+        for sha256 in names:
             body = reader.blob(sha256)
             if body is None:
                 self._absent.add(sha256)
                 continue
+            self._given.add(sha256)
             self._blobs[sha256] = None
             while len(self._blobs) > BLOBS:
                 del self._blobs[next(iter(self._blobs))]

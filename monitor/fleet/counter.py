@@ -17,6 +17,7 @@ from typing import Any
 from kafka import TopicPartition
 
 from dosimeter.monitor.alerts import Decided
+from dosimeter.monitor.fleet.gaps import Lost
 from dosimeter.monitor.fleet.hit import HitError, decode
 from dosimeter.monitor.fleet.member import Member
 from dosimeter.monitor.fleet.partition import PartitionCounts, reach_ns
@@ -31,13 +32,20 @@ Rules = tuple[tuple[SecondRule, ...], date]
 
 @dataclass(slots=True)
 class _Part:
-    """live_from: the first offset whose answers count; before it, hits are only read again."""
+    """live_from: the first offset whose answers count; before it, hits are only read again. again: their tally."""
 
     counts: PartitionCounts
     live_from: int
     next: int | None = None
     live: bool = False
+    again: Counter[str] = field(default_factory=Counter)
     told: tuple[int, str] | None = field(default=None)  # as it was committed last
+
+    def tally(self) -> Counter[str]:
+        """Of the hits that were new."""
+        found = self.counts.tally()
+        found.subtract(self.again if self.live else found.copy())
+        return found
 
 
 class FleetCounter:
@@ -59,6 +67,7 @@ class FleetCounter:
         self._parts: dict[TopicPartition, _Part] = {}
         self._gone: Counter[str] = Counter()  # of partitions that others have now
         self._refused = 0
+        self._lost = Lost()
         self.alerts: Counter[str] = Counter()
         self.told = self._status()  # as of the last step: the client is one thread's
 
@@ -69,6 +78,7 @@ class FleetCounter:
             return self._step(timeout_s)
         except BaseException:
             # What was counted and is not stored comes again: as new, therefore, to windows that have not seen it.
+            self._lost.forget()
             self._lose(frozenset())
             self._member.close()
             raise
@@ -96,6 +106,7 @@ class FleetCounter:
                 found += part.counts.digests(due_ns)
         self._keep(found)
         self._commit()
+        self._lost.settle()
         self.told = self._status()
         return new
 
@@ -105,17 +116,22 @@ class FleetCounter:
     def _status(self) -> dict[str, Any]:
         """For people: this member's share, what it counted, and what it could not."""
         parts = list(self._parts.items())
-        seen = sum((part.counts.seen for _, part in parts), Counter(self._gone))
+        seen = Counter(self._gone)
+        for _, part in parts:
+            seen.update(part.tally())
         return {
             "partitions": sorted(at.partition for at, part in parts if part.live),
             "reading_again": sorted(at.partition for at, part in parts if not part.live),
             "hits": seen["counted"],
             "of_no_rule": seen["unknown"],
-            "late": sum(part.counts.late for _, part in parts),
-            "unattributed": sum(part.counts.unattributed for _, part in parts),
+            "late": seen["late"],
+            "unattributed": seen["unattributed"],
             "refused": self._refused,
+            "groups": sum(part.counts.groups for _, part in parts),
             "records": dict(self.alerts),
             "lag": self._member.lag(),
+            "records_missing": self._lost.records,
+            "gaps": list(self._lost.named),
         }
 
     def _follow(self) -> None:
@@ -129,7 +145,7 @@ class FleetCounter:
 
     def _lose(self, kept: frozenset[TopicPartition]) -> None:
         for at in self._parts.keys() - kept:
-            self._gone.update(self._parts.pop(at).counts.seen)
+            self._gone.update(self._parts.pop(at).tally())
 
     def _begin(self, at: TopicPartition) -> None:
         """Where to read from, so that all windows are known by the first hit that is new."""
@@ -143,11 +159,16 @@ class FleetCounter:
         offset, note = stored or (0, "")
         needed = _needed(note, reach_ns(self._in_force[0]))
         self._member.seek(at, needed if stored else None)
-        self._parts[at] = _Part(counts, offset, told=stored, live=needed == offset or not stored)
+        live = needed == offset or not stored
+        self._parts[at] = _Part(counts, offset, needed if stored else None, live, told=stored)
 
     def _take(self, part: _Part, row: Any) -> Sequence[Decided]:
         if not part.live and row.offset >= part.live_from:
             self._go_live(part)
+        if part.next is not None and row.offset > part.live_from:
+            # What is missing of what is only read again, others have counted, or have told of.
+            due = max(part.next, part.live_from)
+            self._lost.see(TopicPartition(row.topic, row.partition), due, row.offset)
         part.next = row.offset + 1
         try:
             decided = part.counts.take(row.offset, decode(row.value))
@@ -162,6 +183,7 @@ class FleetCounter:
     @staticmethod
     def _go_live(part: _Part) -> None:
         part.counts.told_before()
+        part.again = part.counts.tally()
         part.live = True
 
     def _keep(self, found: Sequence[Decided]) -> None:

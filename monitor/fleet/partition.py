@@ -15,6 +15,7 @@ from dosimeter.monitor.alerts import Decided
 from dosimeter.monitor.counts import Counts
 from dosimeter.monitor.decisions import Decisions
 from dosimeter.monitor.fleet.hit import FleetHit
+from dosimeter.rules.correlate import CountStats
 from dosimeter.rules.language.counting import Count
 from dosimeter.rules.language.second import SecondRule
 
@@ -82,14 +83,21 @@ class PartitionCounts:
             self._marks.popleft()
         return self._marks[0][0] if self._marks else None
 
-    @property
-    def late(self) -> int:
-        return sum(s.late for counts in self._counts.values() for s in counts.stats.values())
+    def tally(self) -> Counter[str]:
+        """Of the hits so far: counted | unknown | late | unattributed."""
+        found = Counter(self.seen)
+        for stats in self._stats():
+            found["late"] += stats.late
+            found["unattributed"] += stats.unattributed
+        return found
 
     @property
-    def unattributed(self) -> int:
-        found = (s for counts in self._counts.values() for s in counts.stats.values())
-        return sum(stats.unattributed for stats in found)
+    def groups(self) -> int:
+        """Whose windows are open now."""
+        return sum(stats.groups for stats in self._stats())
+
+    def _stats(self) -> list[CountStats]:
+        return [stats for counts in self._counts.values() for stats in counts.stats.values()]
 
 
 def reach_ns(rules: Iterable[SecondRule]) -> int:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from dosimeter.monitor.feed.items import Alert, Blob, Refused
+from dosimeter.monitor.feed.items import Alert, Blob, Item, Refused
 from dosimeter.monitor.feed.topic import item_at
+from dosimeter.monitor.fleet.gaps import FeedGaps
 from dosimeter.monitor.fleet.hit import MAX_WIRE, record
 from dosimeter.monitor.fleet.member import FleetAway, Member
 from dosimeter.monitor.recounting import stored_occurrence
@@ -44,14 +47,17 @@ class Router:
         texts: Callable[[], Mapping[str, bytes]],
         *,
         connect: Callable[[KafkaConfig], Any] = build_producer,
+        time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """rules: that count now. texts: of the rules in force here, by hash."""
         self._member, self._hits, self._rules, self._texts = member, hits, rules, texts
-        self._connect = connect
+        self._connect, self._time_ns = connect, time_ns
         self._producer: Any = None
         self._blobs: OrderedDict[str, bytes] = OrderedDict()
+        self._gaps = FeedGaps()
+        self._came: dict[TopicPartition, list[tuple[int, Item]]] = {}  # in this step
         self.seen: Counter[str] = Counter()
-        self.told: dict[str, Any] = {"lag": 0}  # as of the last step: the client is one thread's
+        self.told = self._status()  # as of the last step: the client is one thread's
 
     def step(self, timeout_s: float) -> int:
         """Send on what came; how many records that were. Raises FleetAway: the same comes again then."""
@@ -63,15 +69,33 @@ class Router:
 
     def _step(self, timeout_s: float) -> int:
         polled = self._member.poll(timeout_s, BATCH)
+        self._gaps.end(self._member.left() | (self._gaps.partitions - self._member.assigned))
+        for at in sorted((self._member.assigned | polled.keys()) - self._gaps.partitions):
+            stored = self._member.committed(at)
+            self._gaps.begin(at, None if stored is None else stored[0])
         counted = _by_rule(self._rules())
+        self._came = {at: [] for at in self._gaps.partitions}
         found = [
             one for rows in polled.values() for row in rows for one in self._records(row, counted)
         ]
         self._send(found)
         self._member.commit({of: (rows[-1].offset + 1, "") for of, rows in polled.items() if rows})
+        # Only now: what is not committed comes again, and its gaps with it.
+        for at, came in self._came.items():
+            self._gaps.see(at, came, self._time_ns())
         self.seen["sent"] += len(found)
-        self.told = {**self.seen, "lag": self._member.lag()}
+        self.told = self._status()
         return sum(map(len, polled.values()))
+
+    def _status(self) -> dict[str, Any]:
+        """For people: this member's share of the feed, what it sent on, and what never came."""
+        return {
+            "partitions": sorted(at.partition for at in self._gaps.partitions),
+            "sent": self.seen["sent"],
+            "refused": self.seen["refused"],
+            "lag": self._member.lag(),
+            **self._gaps.as_dict(),
+        }
 
     def _records(
         self, row: Any, counted: Mapping[str, Sequence[SecondRule]]
@@ -95,6 +119,7 @@ class Router:
 
     def close(self) -> None:
         self._let_go()
+        self._gaps.end(self._gaps.partitions)
         self._member.close()
 
     def _send(self, records: list[dict[str, Any]]) -> None:
@@ -124,6 +149,7 @@ class Router:
 
     def _hits_of(self, row: Any) -> Iterator[tuple[Occurrence, str]]:
         item = item_at(f"{row.topic}-{row.partition} offset {row.offset}", row.key, row.value)
+        self._came[TopicPartition(row.topic, row.partition)].append((row.offset, item))
         if isinstance(item, Blob):
             self._blobs[item.sha256] = item.body
             while len(self._blobs) > TEXTS:

@@ -18,11 +18,13 @@ from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_fleet import FleetConfig
 from dosimeter.monitor.fleet.counter import FleetCounter, Rules
 from dosimeter.monitor.fleet.member import Connect, FleetAway, Member, build_member
+from dosimeter.monitor.fleet.metrics import record_member
 from dosimeter.monitor.fleet.router import Router
 from dosimeter.monitor.health import Health, HealthError
 from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.lane import Backoff
+from dosimeter.monitor.observe import EVERY_S
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.service import ENVIRONMENT, line_chores, sinks_status
 from dosimeter.rules.language.counting import Count
@@ -120,13 +122,31 @@ def run_fleet(
     turning["counting"] = Turning("counting", _WithChores(counter, chores), stop)
     ready(health.port)
     log.info("counting for the fleet, status at port %d", health.port)
-    stop.wait()
+    _observe(config, read, stop)
     for one in turning.values():
         one.join(10.0)
     rulebook.stop()
     health.close()
     ledger.close()
     return 0
+
+
+def _observe(config: Config, read: Callable[[], dict[str, Any]], stop: threading.Event) -> None:
+    """Metrics until `stop` is set; where none are asked for, only that."""
+    if config.telemetry is None:
+        stop.wait()
+        return
+    from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
+
+    telemetry = Telemetry(TelemetryConfig(endpoint=config.telemetry))
+    last = False
+    while not last:
+        last = stop.wait(EVERY_S)
+        try:
+            record_member(telemetry, read())
+        except Exception:  # a defect of ours, and no reason not to count
+            log.exception("metrics of the fleet were not recorded")
+    telemetry.close()
 
 
 class _WithChores:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dosimeter.monitor.history.ledger import PACKAGE
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
+from dosimeter.monitor.history.private import keep_from_others
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.records import Pruned, StoredAlert
 from dosimeter.monitor.history.restored import (
@@ -101,6 +102,7 @@ class CursorStore:
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        keep_from_others(path)
         self._db = sqlite3.connect(
             path, isolation_level=None, timeout=busy_s, check_same_thread=False
         )
@@ -301,6 +303,11 @@ class CursorStore:
         """How many of its dead letters are to be sent again."""
         count: int = self._db.execute(SQL["count_replays"], {"sink": sink}).fetchone()[0]
         return count
+
+    def is_dead(self, sink: str, seq: int) -> bool:
+        """Whether the sink refused it."""
+        row = self._db.execute(SQL["is_dead"], {"sink": sink, "seq": seq}).fetchone()
+        return bool(row[0])
 
     def replays(self, sink: str, *, limit: int) -> list[DeadLetter]:
         """Those that are to be sent again, the oldest first."""

@@ -76,6 +76,9 @@ WHERE (:sink IS NULL OR sink = :sink)
   AND (:event_ids IS NULL OR event_id IN (SELECT value FROM json_each(:event_ids)))
 ORDER BY sink, seq
 
+-- name: is_dead
+SELECT EXISTS (SELECT 1 FROM dead_letter WHERE sink = :sink AND seq = :seq)
+
 -- name: ask_again
 UPDATE dead_letter SET again_ns = :now_ns WHERE sink = :sink AND seq = :seq
 

@@ -19,6 +19,7 @@ from typing import TypeVar
 from dosimeter.monitor.history.checkpoint import FALLBACK_PAGES, Checkpointer
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
+from dosimeter.monitor.history.private import keep_from_others
 from dosimeter.monitor.history.records import Account, Committed, LedgerRecord
 from dosimeter.monitor.history.restored import OPENINGS, Opening, with_opening
 from dosimeter.monitor.history.upkeep import SQL as UPKEEP
@@ -97,6 +98,7 @@ class Ledger:
         self._quota, self._now_ns = quota, now_ns
         self._noted = False
         path.parent.mkdir(parents=True, exist_ok=True)
+        keep_from_others(path)
         self._lock = WriterLock(path)
         self._checkpointer: Checkpointer | None = None
         self._db = sqlite3.connect(

@@ -63,14 +63,21 @@ WHERE event_id >= :prefix AND event_id < :after ORDER BY event_id LIMIT :limit
 
 -- name: list_alerts
 -- Newest first. The reader writes `column = :column AND` in place of the mark for each filter that is set,
--- so that an index can serve it; values are always bound.
+-- so that an index can serve it; values are always bound. What the sidecar records about itself is no alert.
 SELECT seq, event_id, core, deliverable, committed_ns FROM alert
-WHERE /* filters */ TRUE
+WHERE /* filters */ instr(core, CAST('"kind":"canary"' AS BLOB)) = 0 AND instr(core, CAST('"kind":"pause"' AS BLOB)) = 0
 ORDER BY seq DESC LIMIT :limit
 
 -- name: committed_at
 -- Of the first record at or after a position.
 SELECT seq, committed_ns FROM alert WHERE seq >= :seq ORDER BY seq LIMIT 1
+
+-- name: canaries
+-- Newest first. No rule of anybody can be named like theirs.
+SELECT seq, committed_ns FROM alert WHERE rule = :rule AND seq <= :through ORDER BY seq DESC LIMIT :limit
+
+-- name: first_canary
+SELECT committed_ns FROM alert WHERE rule = :rule ORDER BY seq LIMIT 1
 
 -- name: last_committed
 SELECT committed_ns FROM alert ORDER BY seq DESC LIMIT 1
@@ -123,6 +130,9 @@ SELECT count(*) FROM alert
 
 -- name: get_evidence
 SELECT body FROM evidence WHERE event_id = :event_id AND length(body)
+
+-- name: blob_names
+SELECT sha256 FROM blob
 
 -- name: get_blob
 SELECT body FROM blob WHERE sha256 = :sha256

@@ -16,6 +16,8 @@ from dosimeter.monitor.history.ledger import SQL, LedgerError, check_version
 from dosimeter.monitor.history.records import Account, Pruned, StoredAlert
 from dosimeter.monitor.history.restored import OPENINGS, Opening, read_openings
 
+CANARY = "dosimeter.canary"
+"""The rule that a canary names."""
 PART = 20_000
 """Positions that one statement goes through."""
 
@@ -52,6 +54,7 @@ class LedgerReader:
         except BaseException:
             self._db.close()
             raise
+        self.version = version
         if version is None:  # being created at this very moment
             self._db.close()
             raise LedgerMissing(path)
@@ -152,6 +155,16 @@ class LedgerReader:
         row = self._db.execute(SQL["last_committed"]).fetchone()
         return None if row is None else int(row[0])
 
+    def canaries(self, through: int, *, limit: int = 10) -> list[tuple[int, int]]:
+        """Position and time of commit of the last ones up to a position, newest first."""
+        found = {"rule": CANARY, "through": through, "limit": limit}
+        return self._db.execute(SQL["canaries"], found).fetchall()
+
+    def first_canary_ns(self) -> int | None:
+        """When the first one that is here was committed; None where none is."""
+        row = self._db.execute(SQL["first_canary"], {"rule": CANARY}).fetchone()
+        return None if row is None else int(row[0])
+
     def decided_since(self, seq: int) -> Iterator[tuple[int, str | bytes]]:
         """What decides about hits to come, from that position on in order, each with the time of its commit.
 
@@ -193,6 +206,10 @@ class LedgerReader:
 
     def evidence(self, event_id: str) -> bytes | None:
         return self._body("get_evidence", event_id=event_id)
+
+    def blob_names(self) -> list[str]:
+        """The hash of each."""
+        return [name for (name,) in self._db.execute(SQL["blob_names"]).fetchall()]
 
     def blob(self, sha256: str) -> bytes | None:
         return self._body("get_blob", sha256=sha256)

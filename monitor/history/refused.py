@@ -12,6 +12,8 @@ import os
 from collections.abc import Container, Mapping
 from pathlib import Path
 
+from dosimeter.monitor.history.private import keep_from_others
+
 NAME = "refused.jsonl"
 
 
@@ -37,6 +39,7 @@ class Refused:
         """Return when it is on disk. Raises OSError: nothing was kept, try again later."""
         line = json.dumps(item, sort_keys=True, default=_plain).encode() + b"\n"
         is_new = not self.path.exists()
+        keep_from_others(self.path)
         with self.path.open("ab", buffering=0) as file:
             start = file.tell()
             try:
@@ -62,6 +65,7 @@ class Refused:
         found = sum(1 for line in erased if line is not None)
         if found:
             temporary = self.path.with_suffix(".tmp")
+            keep_from_others(temporary)
             with temporary.open("wb") as file:
                 for line, short in zip(lines, erased, strict=True):
                     file.write(line if short is None else short)

@@ -20,6 +20,7 @@ from kafka.errors import KafkaError
 import dosimeter.rules as rules
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, StoreError, StoreStalled
+from dosimeter.monitor.canary import KIND as CANARY
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.lab import CALIBRATION, MODEL, PACK, traffic
 from dosimeter.monitor.lab.clients import Exchanged, Traffic
@@ -103,9 +104,11 @@ class Consumer:
 
     def _run(self) -> None:
         for record in follow(self.bootstrap, self._stop.is_set):
-            self.first_at = self.first_at or time.monotonic()
             self.total += 1
-            self.alerts.append(json.loads(record.value))
+            if (alert := json.loads(record.value))["kind"] == CANARY:
+                continue  # it has arrived: that is all it is for
+            self.first_at = self.first_at or time.monotonic()
+            self.alerts.append(alert)
 
     def stop(self) -> None:
         self._stop.set()
@@ -156,13 +159,15 @@ def settled(stage: Stage, done: Sequence[Exchanged]) -> dict[str, Any]:
 def report(stage: Stage, status: dict[str, Any], done: Sequence[Exchanged]) -> dict[str, Any]:
     """What came out, three ways: the ledger, the topic read back, the viewer; against what had to."""
     with LedgerReader(stage.folder / "ledger.db") as reader:
-        cores = [json.loads(alert.core) for alert in reader.deliverable_since(0, limit=100_000)]
+        sent = [alert.record for alert in reader.deliverable_since(0, limit=100_000)]
+    cores = [core for core in sent if core["kind"] != CANARY]
     ids = {core["event_id"] for core in cores}
+    canaries = {core["event_id"] for core in sent} - ids
     try:
-        kafka = {record.event_id for record in read_back(stage.broker.bootstrap)}
+        kafka = {record.event_id for record in read_back(stage.broker.bootstrap)} - canaries
     except (KafkaError, ReadBackTimeout) as error:
         raise StageError(f"the topic could not be read back: {error}") from error
-    otlp = stage.viewer.event_ids()
+    otlp = stage.viewer.event_ids() - canaries
     history = in_history(stage, len(ids))
     expected, fired = expected_of(done), fired_of(cores)
     coverage, latency = status["coverage"], status["latency"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Viewer:
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._points: dict[tuple[str, tuple[tuple[str, Any], ...]], Any] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+        self._server = _Server(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         self._thread: threading.Thread | None = None
 
@@ -154,6 +155,12 @@ def _event(record: LogRecord) -> Event:
 def _plain(value: AnyValue) -> Any:
     kind = value.WhichOneof("value")
     return None if kind is None else getattr(value, kind)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # who asked, or would have, has gone
+            super().handle_error(request, client_address)
 
 
 def _handler(viewer: Viewer) -> type[BaseHTTPRequestHandler]:

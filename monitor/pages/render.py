@@ -78,6 +78,13 @@ def _environment() -> Environment:
     return made
 
 
+def load_templates() -> None:
+    """Compile them all, which takes a quarter of a second: else the first reader of each page waits for it."""
+    environment = _environment()
+    for name in environment.list_templates(["html"]):
+        environment.get_template(name)
+
+
 class Renderer:
     """Makes the answer of a page, with its form token and the reader's time zone."""
 

@@ -144,6 +144,7 @@ class Row:
     value, threshold    as people read them, with their unit; empty for a sample
     rarity              `1 in 12,000`; empty: not known
     verdict             the last one; disagreed: reviewers said different things
+    blind               another has judged it, and says what only after the reader has
     """
 
     id: str
@@ -161,6 +162,7 @@ class Row:
     verdict: Verdict | None = None
     reviewer: str = ""
     disagreed: bool = False
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,7 @@ class LabelEntry:
 
 @dataclass(frozen=True, slots=True)
 class AlertView:
-    """One alert without anything personal. evidence: what may be asked for with a reason."""
+    """One alert without anything personal. evidence: what may be asked for with a reason. blind: as of a row."""
 
     id: str
     kind: Literal["alert", "sample"]
@@ -265,6 +267,7 @@ class AlertView:
     proof: Proof
     labels: tuple[LabelEntry, ...]
     evidence: Literal["sealed", "erased", "none"]
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
 PATH = "/api/v2/alerts"
 SAID = 200
 NS = 10**9
+CANARY = "canary"
 
 
 class AlertmanagerSink:
@@ -34,7 +35,13 @@ class AlertmanagerSink:
         self.config = config
         self._now_ns = now_ns
         url = config.url.rstrip("/") + PATH
-        self._client = HttpClient(url, timeout_s=config.timeout_s, ca=config.ca)
+        self._client = HttpClient(
+            url,
+            timeout_s=config.timeout_s,
+            ca=config.ca,
+            headers=config.headers,
+            headers_file=config.headers_file,
+        )
 
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
         now_ns = self._now_ns()
@@ -52,9 +59,8 @@ class AlertmanagerSink:
         if not alerts:
             return []
         body = json.dumps(alerts, separators=(",", ":")).encode()
-        headers = {**self.config.headers, "Content-Type": "application/json"}
         try:
-            verdict = self._read(self._client.post(body, headers))
+            verdict = self._read(self._client.post(body, {"Content-Type": "application/json"}))
         except HttpError as error:
             verdict = retry(str(error))
         if verdict.result is Result.DEAD and len(alerts) > 1:
@@ -87,6 +93,9 @@ def posted(alert: StoredAlert, config: AlertmanagerConfig, now_ns: int) -> dict[
     """
     record = alert.record
     begins_ns = int(record["time_ns"])
+    # A canary is told as over when it began: Alertmanager takes it, and notifies nobody.
+    until_ns = max(begins_ns, now_ns) + config.hold_s * NS
+    ends_ns = begins_ns if record.get("kind") == CANARY else until_ns
     found: dict[str, Any] = {
         "labels": _filled({
             "alertname": record.get("rule"),
@@ -102,7 +111,7 @@ def posted(alert: StoredAlert, config: AlertmanagerConfig, now_ns: int) -> dict[
             "runbook_url": record.get("runbook"),
         }),
         "startsAt": _time(begins_ns),
-        "endsAt": _time(max(begins_ns, now_ns) + config.hold_s * NS),
+        "endsAt": _time(ends_ns),
     }  # fmt: skip
     if config.link:
         found["generatorURL"] = config.link.replace("{event_id}", alert.event_id)

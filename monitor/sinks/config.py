@@ -31,6 +31,8 @@ class OtlpConfig:
     endpoint: str = "http://localhost:4318"  # without `/v1/logs`: the signal's path is added
     name: str = "otlp"
     headers: Mapping[str, str] = field(default_factory=dict)
+    headers_file: Path | None = None
+    ca: Path | None = None
     timeout_s: float = 10.0
     resource: Mapping[str, str] = field(default_factory=dict)  # beside `service.name`
 
@@ -43,12 +45,18 @@ class StdoutConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
-    """One POST an alert. ca: certificates that are trusted instead of the system's."""
+    """One POST an alert. As of all sinks over HTTP:
+
+    headers_file  more headers, a line each, so that no token has to stand in the configuration
+    ca            certificates that are trusted instead of the system's
+    timeout_s     for each answer, from connecting to its end
+    """
 
     url: str = ""  # its path may be a credential
     name: str = "webhook"
     secret: Path | None = None  # a file; None: nothing is signed
     headers: Mapping[str, str] = field(default_factory=dict)
+    headers_file: Path | None = None
     ca: Path | None = None
     timeout_s: float = 10.0
 
@@ -62,6 +70,7 @@ class AlertmanagerConfig:
     routes: tuple[str, ...] = ()
     link: str | None = None  # the page of an alert in history, with `{event_id}` in it
     headers: Mapping[str, str] = field(default_factory=dict)
+    headers_file: Path | None = None
     ca: Path | None = None
     timeout_s: float = 10.0
 

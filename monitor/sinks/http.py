@@ -1,26 +1,40 @@
 """One HTTP connection to one receiver that an operator named, kept open between requests.
 
 It owns the connection and what of a reply a sink may see. A redirect is a reply like any other and never followed,
-environment variables name no proxy, and of a reply's body only the beginning is read: whoever answers can keep us for
-a time-out, and no longer. It knows nothing of alerts.
+environment variables name no proxy, of a reply's body only the beginning is read, and one deadline stands for all of an
+exchange: whoever answers can keep us for that long, and no longer. It knows nothing of alerts.
 """
 
 from __future__ import annotations
 
 import http.client
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
+
+from dosimeter.monitor.sinks.deadline import Deadline, TimedSocket, connect
+from dosimeter.monitor.sinks.headers import HeadersError, read_headers
 
 MAX_REPLY = 1 << 10
 """Bytes of a body: enough for a reason."""
 SUCCESS, REDIRECT, CLIENT, SERVER = 200, 300, 400, 500
 MENDABLE = frozenset({401, 403, 404, 408, 409, 425, 429})
 """An operator or time can mend these."""
+CERTIFICATES = {
+    10: "renew the receiver's certificate; if it is new, is the clock of this machine right?",
+    18: "name the certificate itself under `ca`",
+    19: "name the file of its authority under `ca`",
+    20: "name the file of its authority under `ca`",
+    62: "write the URL with a name that stands in the certificate",
+    64: "write the URL with a name that stands in the certificate",
+}
+"""What to do, by OpenSSL's number of what is wrong with a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,55 +62,72 @@ class HttpClient:
         *,
         timeout_s: float,
         ca: Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        headers_file: Path | None = None,
+        most: int = MAX_REPLY,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """ca: a file of certificates that are trusted instead of the system's."""
+        """timeout_s: for a whole exchange. ca: a file of certificates that are trusted instead of the system's.
+        headers, headers_file: sent with each request. most: bytes of a reply's body."""
         parts = urlsplit(url)
-        self._tls, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._tls, self._host = parts.scheme == "https", parts.hostname
+        self._port = parts.port or (443 if self._tls else 80)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._timeout_s, self._ca, self._now = timeout_s, ca, now
+        self._timeout_s, self._ca, self._most = timeout_s, ca, most
+        self._headers, self._headers_file = dict(headers or {}), headers_file
+        self._now, self._monotonic = now, monotonic
         self._connection: http.client.HTTPConnection | None = None
         self.where = origin(url)
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Raises HttpError: whether it arrived is not known."""
-        kept = self._connection is not None
+        """Raises HttpError: whether it arrived is not known, so whoever asked decides how much of it to send again."""
+        deadline = Deadline(self._timeout_s, self._monotonic)
+        if self._connection is not None and cast(TimedSocket, self._connection.sock).ended():
+            self.close()  # a receiver may close a connection that is idle
         try:
-            return self._post(body, headers)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
-            self.close()
-            if not kept:
-                raise HttpError(f"`{self.where}`: {error}") from error
+            own = {} if self._headers_file is None else read_headers(self._headers_file)
+        except HeadersError as error:
+            raise HttpError(str(error)) from None
+        sent = {**self._headers, **own, **headers}
+        try:
+            return self._post(body, sent, deadline)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise HttpError(f"`{self.where}`: {_said(error)}") from error
-        # A receiver may close a connection that was idle just as we use it again.
-        try:
-            return self._post(body, headers)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
-            raise HttpError(f"`{self.where}`: {_said(error)}") from error
+            raise self._failed(error, deadline) from error
 
-    def _post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
-        if self._connection is None:
-            self._connection = self._connect()
-        self._connection.request("POST", self._path, body, dict(headers))
-        answer = self._connection.getresponse()
-        start = answer.read(MAX_REPLY)
+    def _post(self, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> Reply:
+        connection = self._connection = self._connection or self._connect(deadline)
+        timed = cast(TimedSocket, connection.sock)
+        timed.deadline = deadline
+        connection.request("POST", self._path, body, dict(headers))
+        answer = connection.getresponse()
+        start = answer.read(self._most)
         reply = Reply(answer.status, start, self._pause_s(answer.headers.get("Retry-After", "")))
-        if not answer.isclosed():  # there is more of it, which nobody reads
-            self.close()
+        if not answer.isclosed() or connection.sock is None:
+            self.close()  # there is more of it, which nobody reads, or it was the last
         return reply
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self, deadline: Deadline) -> http.client.HTTPConnection:
         if self._host is None:
             raise ValueError("no host in its URL")
-        if not self._tls:
-            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-        context = ssl.create_default_context(cafile=self._ca)
-        return http.client.HTTPSConnection(
-            self._host, self._port, timeout=self._timeout_s, context=context
-        )
+        made: http.client.HTTPConnection
+        if self._tls:
+            context = self._context()
+            made = http.client.HTTPSConnection(self._host, self._port, context=context)
+        else:
+            context, made = None, http.client.HTTPConnection(self._host, self._port)
+        made.auto_open = 0
+        made.sock = connect(self._host, self._port, deadline, context)
+        return made
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._ca)
+        except OSError as error:  # an ssl.SSLError, too, and none names the file
+            said = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+            hint = "`ca` is a file of certificates in PEM"
+            raise _NoTrust(f"{self._ca}: {said}\n  hint: {hint}") from None
 
     def _pause_s(self, text: str) -> float | None:
         """Seconds, or a date, as RFC 9110 has it."""
@@ -108,14 +139,32 @@ class HttpClient:
             return None
         return max(0.0, (then - self._now()).total_seconds()) if then.tzinfo else None
 
+    def _failed(self, error: Exception, deadline: Deadline) -> HttpError:
+        if isinstance(error, _NoTrust):
+            return HttpError(str(error))
+        if isinstance(error, TimeoutError):
+            error = deadline.passed()
+        return HttpError(f"`{self.where}`: {_said(error)}")
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
+class _NoTrust(OSError):
+    """The file of certificates cannot be used; the text says all of it."""
+
+
 def _said(error: Exception) -> str:
-    """Without what a client quotes of headers or of the path, which may be credentials."""
+    """Without what a client quotes of headers, of the path or of an answer, which may be or repeat credentials."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = CERTIFICATES.get(error.verify_code)
+        return f"its certificate: {error.verify_message}" + (f"\n  hint: {hint}" if hint else "")
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "what answers does not speak TLS\n  hint: the port, or `http://` on this machine"
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+        return f"what answers does not speak HTTP: {type(error).__name__}"
     quotes = isinstance(error, ValueError | http.client.InvalidURL)
     return f"{type(error).__name__}: a header or the URL cannot be sent" if quotes else str(error)
 

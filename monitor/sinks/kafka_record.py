@@ -51,4 +51,4 @@ def _time(time_ns: Any) -> bytes:
         moment = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return b""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z".encode()
+    return f"{moment.isoformat()[:19]}.{rest:09d}Z".encode()

@@ -2,16 +2,14 @@
 
 The SDK's own log exporter keeps events in memory, drops the oldest when full and ignores a partial
 success, so the request is built here from the protocol's messages and answered for record by
-record. It owns the mapping to the protocol and the meaning of replies; names are in `semconv`.
+record. It owns the mapping to the protocol and the meaning of replies; names are in `semconv`, and
+the connection is `http`'s.
 """
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
+import gzip
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -19,7 +17,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import (
     LogRecord,
     ResourceLogs,
@@ -32,44 +30,37 @@ from dosimeter.detectors.frames import CODES_PER_SD
 from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.monitor.sinks import semconv
 from dosimeter.monitor.sinks.config import OtlpConfig
+from dosimeter.monitor.sinks.http import HttpClient, HttpError, Reply
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
 
 MAX_REPLY = 1 << 16
+"""Bytes: what a receiver says about records that it rejects."""
+HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+"""Every receiver has to take gzip, the protocol says, so there is nothing to choose."""
+LEVEL = 1  # of gzip: most of what there is to gain, at a third of the time
 
 TOO_LARGE, BAD_REQUEST, UNPROCESSABLE = 413, 400, 422
 
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    body: bytes = b""
-    retry_after_s: float | None = None
-
-
-Post = Callable[[str, bytes, Mapping[str, str], float], Reply]
-"""(url, body, headers, timeout_s) -> Reply. Raises OSError or HTTPException without a reply."""
-
-
-def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
-    request = urllib.request.Request(url, data=body, headers=dict(headers), method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-            return Reply(answer.status, answer.read(MAX_REPLY))
-    except urllib.error.HTTPError as error:
-        with error:
-            after = error.headers.get("Retry-After", "")
-            pause_s = float(after) if after.isascii() and after.isdigit() else None
-            return Reply(error.code, error.read(MAX_REPLY), pause_s)
+Post = Callable[[bytes, Mapping[str, str]], Reply]
+"""(body, headers) -> Reply. Raises HttpError without a reply."""
 
 
 class OtlpSink:
     """Delivered means: the receiver answered 200 and did not reject it."""
 
-    def __init__(self, config: OtlpConfig, *, post: Post = post) -> None:
+    def __init__(self, config: OtlpConfig, *, post: Post | None = None) -> None:
         self.name = config.name
         self.config = config
-        self._post = post
         self._url = f"{config.endpoint.rstrip('/')}/v1/logs"
+        self._client = HttpClient(
+            self._url,
+            timeout_s=config.timeout_s,
+            ca=config.ca,
+            headers=config.headers,
+            headers_file=config.headers_file,
+            most=MAX_REPLY,
+        )
+        self._post = post or self._client.post
 
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
         encoded = [_encode(alert) for alert in batch]
@@ -81,18 +72,27 @@ class OtlpSink:
         if not logs:
             return []
         body = logs_request(logs, self.config.resource).SerializeToString()
-        headers = {**self.config.headers, "Content-Type": "application/x-protobuf"}
         try:
-            reply = self._post(self._url, body, headers, self.config.timeout_s)
-        except (OSError, HTTPException) as error:
-            return [retry(f"`{self._url}`: {error}")] * len(logs)
+            reply = self._post(gzip.compress(body, LEVEL, mtime=0), HEADERS)
+        except HttpError as error:
+            return [retry(str(error))] * len(logs)
         verdict = self._read(reply)
         if verdict is None:
             return [DELIVERED] * len(logs)
         if verdict.result is Result.DEAD and len(logs) > 1:
             # The receiver says how many it refuses, not which: only alone does each get its answer.
-            return [outcome for log in logs for outcome in self.export([log])]
+            return self._one_by_one(logs)
         return [verdict] * len(logs)
+
+    def _one_by_one(self, logs: Sequence[LogRecord]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for log in logs:
+            [outcome] = self.export([log])
+            outcomes.append(outcome)
+            if outcome.result is Result.RETRY:
+                # It went away in between: each further one would wait for as long again.
+                return outcomes + [outcome] * (len(logs) - len(outcomes))
+        return outcomes
 
     def _read(self, reply: Reply) -> Outcome | None:
         """None: all accepted. `dead` is meant for at least one record of the request."""
@@ -113,7 +113,7 @@ class OtlpSink:
         return None
 
     def close(self) -> None:
-        """Nothing is kept open between requests."""
+        self._client.close()
 
 
 def logs_request(
@@ -162,7 +162,8 @@ def log_record(alert: StoredAlert) -> LogRecord:
         unit = 1 if record.get("shape") == "share" else CODES_PER_SD
         found[semconv.SCORE_VALUE] = int(record["value_sum"]) / value_n / unit
     found |= {name: record.get(key) for key, name in semconv.RECORD_FIELDS.items()}
-    found |= {name: alert.labels.get(key) for key, name in semconv.LABELS.items()}
+    labels = alert.labels
+    found |= {name: labels.get(key) for key, name in semconv.LABELS.items()}
     log = LogRecord(
         time_unix_nano=int(record.get("time_ns", alert.committed_ns)),
         observed_time_unix_nano=alert.committed_ns,
@@ -170,31 +171,36 @@ def log_record(alert: StoredAlert) -> LogRecord:
             semconv.SEVERITIES.get(severity, semconv.UNKNOWN_SEVERITY)
         ),
         severity_text=severity,
-        event_name=semconv.DIGEST_NAME if record.get("kind") == "digest" else semconv.EVENT_NAME,
+        event_name=semconv.EVENT_NAMES.get(str(record.get("kind")), semconv.EVENT_NAME),
         body=AnyValue(string_value=summary),
         attributes=_attributes(found),
     )
-    trace = semconv.TRACEPARENT.fullmatch(alert.labels.get("traceparent", ""))
+    trace = semconv.TRACEPARENT.fullmatch(labels.get("traceparent", ""))
     if trace is not None and int(trace[1], 16) and int(trace[2], 16):
         log.trace_id, log.span_id = bytes.fromhex(trace[1]), bytes.fromhex(trace[2])
         log.flags = int(trace[3], 16)
     return log
 
 
-def _attributes(fields: Mapping[str, Any]) -> list[KeyValue]:
-    """Fields that are None or empty are left out: absent and empty mean the same to a reader."""
+def _attributes(fields: Mapping[str, Any]) -> list[Any]:
+    """Fields that are None or empty are left out: absent and empty mean the same to a reader.
+
+    As plain dictionaries, of which the library makes KeyValue messages in a fifth of the time that ours would take.
+    """
     return [
-        KeyValue(key=key, value=_value(value))
+        {"key": key, "value": _value(value)}
         for key, value in fields.items()
         if value is not None and value != ""
     ]
 
 
-def _value(value: Any) -> AnyValue:
+def _value(value: Any) -> dict[str, Any]:
+    if isinstance(value, str) and value.isascii():  # as nearly all are
+        return {"string_value": value}
     if isinstance(value, bool):
-        return AnyValue(bool_value=value)
+        return {"bool_value": value}
     if isinstance(value, int):
-        return AnyValue(int_value=value)
+        return {"int_value": value}
     if isinstance(value, float):
-        return AnyValue(double_value=value)
-    return AnyValue(string_value=str(value).encode("utf-8", "replace").decode())
+        return {"double_value": value}
+    return {"string_value": str(value).encode("utf-8", "replace").decode()}

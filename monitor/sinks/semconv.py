@@ -16,21 +16,32 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2
 EVENT_NAME = "gen_ai.evaluation.result"
 DIGEST_NAME = "dosimeter.digest"
 """What a limit kept back in one window is no evaluation of anything."""
+CANARY_NAME = "dosimeter.canary"
+"""Planted by the sidecar itself, to see that what it sends arrives: no evaluation, and no alert."""
 
-EVALUATION_NAME = "gen_ai.evaluation.name"  # the feature
-SCORE_VALUE = (
-    "gen_ai.evaluation.score.value"  # benign standard deviations; of the shape `share` from 0 to 1
-)
-SCORE_LABEL = (
-    "gen_ai.evaluation.score.label"  # the severity: low cardinality, as the convention asks
-)
+EVENT_NAMES = {"digest": DIGEST_NAME, "canary": CANARY_NAME}
+"""By kind of the record, where it is not `EVENT_NAME`."""
+
+EVALUATION_NAME = "gen_ai.evaluation.name"
+SCORE_VALUE = "gen_ai.evaluation.score.value"
+SCORE_LABEL = "gen_ai.evaluation.score.label"  # of few values, as the convention asks
 EXPLANATION = "gen_ai.evaluation.explanation"
 CONVERSATION_ID = "gen_ai.conversation.id"
 REQUEST_MODEL = "gen_ai.request.model"
 
 MODEL_DIGEST = "dosimeter.model.digest"
 EVENT_ID = "dosimeter.event_id"
-"""Deduplicate on this: delivery is at least once."""
+
+MEANINGS = {
+    EVENT_ID: "of the record; the same however often it is sent",
+    EVALUATION_NAME: "the feature",
+    SCORE_VALUE: "the statistic that decided, in benign standard deviations; of the shape `share` from 0 to 1",
+    SCORE_LABEL: "the severity",
+    EXPLANATION: "the summary",
+    REQUEST_MODEL: "name of the model",
+    MODEL_DIGEST: "digest of the model",
+}
+"""Of the attributes that are no single field of the record."""
 
 SEVERITIES = {
     "low": "SEVERITY_NUMBER_INFO",

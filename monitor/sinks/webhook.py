@@ -37,7 +37,13 @@ class WebhookSink:
         self.name = config.name
         self.config = config
         self._now_s = now_s
-        self._client = HttpClient(config.url, timeout_s=config.timeout_s, ca=config.ca)
+        self._client = HttpClient(
+            config.url,
+            timeout_s=config.timeout_s,
+            ca=config.ca,
+            headers=config.headers,
+            headers_file=config.headers_file,
+        )
 
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
         """The first that has to wait keeps those behind it in their order, and asks nobody for them."""
@@ -57,7 +63,6 @@ class WebhookSink:
     def _send(self, alert: StoredAlert, secrets: Sequence[bytes]) -> Outcome:
         at = str(int(self._now_s()))
         headers = {
-            **self.config.headers,
             "Content-Type": "application/json",
             "User-Agent": "dosimeter",
             "webhook-id": alert.event_id,

@@ -10,7 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
 from dosimeter.monitor.sinks.config import OtlpConfig
-from dosimeter.monitor.sinks.otlp import OtlpSink, Post, post
+from dosimeter.monitor.sinks.otlp import OtlpSink, Post
 from dosimeter.monitor.sinks.sink import Result
 from dosimeter.monitor.tlog.anchors import AnchorFailed
 from dosimeter.monitor.tlog.note import Checkpoint, Note
@@ -21,12 +21,15 @@ EVENT_NAME = "dosimeter.log.checkpoint"
 class OtlpAnchor:
     outside, readable = False, False
 
-    def __init__(self, config: OtlpConfig, *, post: Post = post) -> None:
+    def __init__(self, config: OtlpConfig, *, post: Post | None = None) -> None:
         self.name = config.name
         self._sink = OtlpSink(config, post=post)
 
     def put(self, note: str) -> None:
-        [outcome] = self._sink.export([log_record(note, time.time_ns())])
+        try:
+            [outcome] = self._sink.export([log_record(note, time.time_ns())])
+        finally:
+            self._sink.close()  # the next checkpoint is minutes away
         if outcome.result is not Result.DELIVERED:
             raise AnchorFailed(f"anchor `{self.name}`: {outcome.reason}")
 

@@ -13,6 +13,7 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -87,6 +88,15 @@ def _base64(encoded: str, where: str) -> bytes:
 
 def key_id(name: str, kind: int, public: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + bytes([kind]) + public).digest()[:4]
+
+
+class Opens(Protocol):
+    """Whoever says which notes are believed: a key, or the keys of a log one after the other."""
+
+    @property
+    def name(self) -> str: ...
+
+    def open(self, note: str | bytes) -> Note: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +228,12 @@ class Signer:
         """The signed note. Raises NoteError for a text that a note cannot carry."""
         if not text.endswith("\n") or _CONTROL.search(text):
             raise NoteError("a note's text ends in a newline and holds no control characters")
+        return f"{text}\n{self.line(text)}"
+
+    def line(self, text: str) -> str:
+        """The signature alone, to stand below another."""
         value = self.verifier.key_id + self._key.sign(text.encode())
-        return f"{text}\n{DASH}{self.name} {b64encode(value).decode()}\n"
+        return f"{DASH}{self.name} {b64encode(value).decode()}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +260,8 @@ class Checkpoint:
         return cls(origin, int(size), digest, tuple(lines[3:]))
 
     @classmethod
-    def open(cls, note: str | bytes, verifier: Verifier) -> Checkpoint:
-        """Reads a signed checkpoint, believing this key only. Raises UnknownKey or NoteError."""
+    def open(cls, note: str | bytes, verifier: Opens) -> Checkpoint:
+        """Reads a signed checkpoint, believing this key, or these, only. Raises UnknownKey or NoteError."""
         return cls.parse(verifier.open(note).text)
 
     def __str__(self) -> str:

@@ -21,6 +21,14 @@ class LogUnreadable(RuntimeError):
     """A file of the log is missing or cannot be what it should be."""
 
 
+def notes_in(folder: Path) -> Iterator[str]:
+    """All signed checkpoints that a log has kept, the oldest first; unread and unverified."""
+    path = folder / tiles.CHECKPOINTS
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            yield from tiles.split_notes(lines)
+
+
 class LogReader:
     """The log as of the checkpoint that was there when it was opened; `refresh` looks again."""
 
@@ -50,10 +58,7 @@ class LogReader:
 
     def notes(self) -> Iterator[str]:
         """All signed checkpoints kept so far, the oldest first; unread and unverified."""
-        path = self.folder / tiles.CHECKPOINTS
-        if path.exists():
-            with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-                yield from tiles.split_notes(lines)
+        return notes_in(self.folder)
 
     def leaf(self, index: int) -> bytes:
         """Raises LogUnreadable, also for an index that the checkpoint does not cover."""

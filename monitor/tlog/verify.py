@@ -15,6 +15,8 @@ from pathlib import Path
 from dosimeter.monitor.tlog import tiles
 from dosimeter.monitor.tlog.findings import Findings, Kind, Verdict
 from dosimeter.monitor.tlog.note import Checkpoint, NoteError, UnknownKey, Verifier
+from dosimeter.monitor.tlog.reader import notes_in
+from dosimeter.monitor.tlog.rotation import LogKeys, log_keys
 from dosimeter.monitor.tlog.verify_tree import Look, Progress, TreePass
 
 RACES = 5  # a running writer may sign between our two reads
@@ -29,13 +31,15 @@ def verify(
     look: Look | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
-    """since and anchored: checkpoints kept elsewhere, their signatures verified by the caller.
+    """verifier: the key that is believed, and with it those that it replaced or that replaced it.
+
+    since and anchored: checkpoints kept elsewhere, their signatures verified by the caller.
 
     `look` is shown every entry in order, a bundle at a time. Raises OSError where files that are
     there cannot be read.
     """
     findings = Findings()
-    kept = _signed(folder, verifier, findings)
+    kept = _signed(folder, log_keys(notes_in(folder), verifier), findings)
     newest = max(kept, key=lambda checkpoint: checkpoint.size, default=None)
     elsewhere = [*anchored] if since is None else [since, *anchored]
     if newest is None:
@@ -96,7 +100,7 @@ def _up_to(holding: Sequence[Checkpoint], end: int) -> int:
     return max((c.size for c in holding if c.size < end), default=0)
 
 
-def _signed(folder: Path, verifier: Verifier, findings: Findings) -> list[Checkpoint]:
+def _signed(folder: Path, verifier: LogKeys, findings: Findings) -> list[Checkpoint]:
     """Every checkpoint of the log with a good signature, in the order signed."""
     kept, published = _notes(folder)
     signed: list[Checkpoint] = []
@@ -149,7 +153,7 @@ def _notes(folder: Path) -> tuple[list[str], str | None]:
 
 
 def _open(
-    note: str, verifier: Verifier, which: str, path: str, findings: Findings
+    note: str, verifier: LogKeys, which: str, path: str, findings: Findings
 ) -> Checkpoint | None:
     try:
         found = Checkpoint.open(note, verifier)

@@ -106,12 +106,15 @@ class LogWriter:
             self._extend(more)
             known += len(more)
 
-    def checkpoint(self, extensions: Sequence[str] = ()) -> str:
-        """Makes all entries durable and signs their root. The signed note; raises OSError."""
+    def checkpoint(self, extensions: Sequence[str] = (), also: Signer | None = None) -> str:
+        """Makes all entries durable and signs their root. The signed note; raises OSError.
+
+        also: another who signs it, as the next key does.
+        """
         made = Checkpoint(
             self._signer.name, self.size, tiles.edge_root(self._edge), tuple(extensions)
         )
-        note = self._signer.sign(str(made))
+        note = self._signer.sign(str(made)) + ("" if also is None else also.line(str(made)))
         if note == self._note:
             return note
         for level, index, width in tiles.edge(self.size):

@@ -49,6 +49,16 @@ def test_what_the_build_copies_is_not_ignored() -> None:
         assert (ROOT / source).exists(), source
 
 
+def test_the_bills_of_materials_are_of_what_the_images_install() -> None:
+    text = (ROOT / "deploy" / "sbom.sh").read_text()
+    listed = set(re.findall(r"extras=([\w,]+)", text))
+    assert listed == {
+        extras
+        for name in ("install", "install-history")
+        for extras in re.findall(r"\[([\w,]+)\]", stage(name))
+    }
+
+
 def test_the_sidecar_installs_no_torch() -> None:
     assert "[sidecar]" in stage("install")
     assert "torch" not in stage("install").split("\n", 1)[1]

@@ -31,6 +31,11 @@ FULL: dict[str, Any] = {
     "pages": {"oidc": {"jwks": "https://login.example/keys", "roles": {"ts-team": "reviewer"}}},
     "telemetry": "",
     "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "history-tls"},
+    "networkPolicy": {
+        "from": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}
+        ]
+    },
     "storage": {"className": "fast"},
 }
 CASES: dict[str, dict[str, Any]] = {
@@ -121,6 +126,12 @@ def test_probes_call_the_pages_by_the_name_they_answer_to(case: str) -> None:
         get = container[name]["httpGet"]
         assert get["httpHeaders"] == [{"name": "Host", "value": "history.example"}]
         assert get["path"] == "/api/v1/healthz"
+
+
+def test_an_ingress_that_nobody_lets_in_is_refused() -> None:
+    """Its controller lives in another namespace: pages that time out, and a chart that looked well."""
+    with pytest.raises(HelmError, match=r"networkPolicy\.from: empty"):
+        render({"ingress": {"enabled": True}})
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,33 @@ def test_the_tap_is_set_and_meets_the_sidecar_on_a_socket_in_memory(
     paths = {m["mountPath"]: m["name"] for m in sidecar["volumeMounts"]}
     assert paths[str(config.data_dir)] == "dosimeter-ledger"
     assert [paths[str(path)] for path in config.rules] == ["dosimeter-rules"]
-    for path in config.calibrations:
-        assert (ROOT / path.relative_to("/opt/dosimeter/dosimeter")).is_dir()
+    (calibrations,) = config.calibrations
+    if example == "transformers":
+        assert (ROOT / calibrations.relative_to("/opt/dosimeter/dosimeter")).is_dir()
+    else:  # that of one's own pack, beside it
+        assert calibrations.parent == Path(json.loads(env[ENV])["packs"][0]).parent
+        assert paths[str(calibrations.parent)] == "models"
+
+
+@each
+def test_the_ledger_stops_growing_before_its_volume_is_full(example: str) -> None:
+    """An emptyDir beyond its limit costs the pod, and with it the model server."""
+    (volume,) = [v for v in pod(example)["volumes"] if v["name"] == "dosimeter-ledger"] or [None]
+    if volume is not None:
+        limit = volume["emptyDir"]["sizeLimit"]
+    else:
+        (claim,) = named(rendered(example), "StatefulSet")["spec"]["volumeClaimTemplates"]
+        limit = claim["spec"]["resources"]["requests"]["storage"]
+    text = named(rendered(example), "ConfigMap", "dosimeter-config")["data"]["sidecar.yaml"]
+    quota = yaml.safe_load(text)["ledger"]["quota"]
+    write_ahead_log = 0.1  # what operate.md says to allow for it
+    assert float(quota.removesuffix(" GiB")) + write_ahead_log <= float(limit.removesuffix("Gi"))
+
+
+def test_the_server_on_cpu_bounds_its_cache_and_so_its_memory() -> None:
+    """By default it takes nine tenths of the node's, and is killed for it."""
+    arguments = server("transformers")["args"]
+    assert {"--device=cpu", "--cb-block-size=32", "--cb-num-blocks=256"} <= set(arguments)
 
 
 def test_the_rules_have_nothing_to_change_and_are_mounted_so_that_they_can() -> None:

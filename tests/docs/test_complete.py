@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +19,9 @@ import pytest
 from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.pack import load_pack
 from dosimeter.monitor import config as configuration
-from dosimeter.monitor import coverage
+from dosimeter.monitor import coverage, telemetry_page
+from dosimeter.monitor.chaos.audit_attack import REACH, Expected
+from dosimeter.monitor.chaos.audit_run import TABLE
 from dosimeter.monitor.cli.main import COMMANDS, build_parser
 from dosimeter.monitor.config import Config, load_config
 from dosimeter.monitor.delivery import delivery_status
@@ -34,6 +37,7 @@ from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.records import Hello
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.servers import Server
+from dosimeter.monitor.sinks import semconv
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.status import line_status
 from dosimeter.monitor.taps import wire
@@ -160,13 +164,33 @@ def test_everyone_who_may_count_what_was_served_is_documented() -> None:
     assert set(table("operate.md", "source")) == {*coverage.SOURCES, "counters"}
 
 
-def test_every_metric_is_documented_with_unit_and_attributes() -> None:
-    written = table("operate.md", "metric")
-    assert set(written) == set(METRICS)
-    for name, metric in METRICS.items():
-        unit, attributes = written[name]
-        assert unit == f"`{metric.unit}`"
-        assert tuple(re.findall(r"`([^`]+)`", attributes)) == metric.attributes
+def test_the_adversaries_of_history_and_what_is_due_are_those_that_the_attack_tries() -> None:
+    due = Counter((one.adversary, one.expected) for one in TABLE)
+    written = table("audit.md", "adversary")
+    assert set(written) == set(REACH)
+    for who, (reaches, counts) in written.items():
+        assert reaches == REACH[who]
+        found = {verdict: int(n) for n, verdict in re.findall(r"(\d+) ([a-z ]+)", counts)}
+        assert found == {verdict: n for (one, verdict), n in due.items() if one == who}
+    assert set(table("audit.md", "verdict")) == set(get_args(Expected))
+
+
+def test_the_page_of_names_is_the_one_that_the_code_writes() -> None:
+    assert (DOCS / "telemetry.md").read_text() == telemetry_page.page(), "`make names` mends it"
+
+
+def test_the_page_of_names_has_every_metric_and_every_attribute_of_an_event() -> None:
+    kinds = {row[0] for row in table("telemetry.md", "metric").values()}
+    assert kinds == {"counter", "gauge", "exponential histogram"}
+    assert set(table("telemetry.md", "metric")) == set(METRICS)
+    named = {
+        name
+        for constant, name in vars(semconv).items()
+        if constant.isupper() and isinstance(name, str) and "." in name
+    }
+    events = {semconv.EVENT_NAME, *semconv.EVENT_NAMES.values()}
+    listed = {*semconv.RECORD_FIELDS.values(), *semconv.LABELS.values()}
+    assert set(table("telemetry.md", "attribute")) == (named - events) | listed
 
 
 FREE_STATUS = ("rules.inactive", "rules.changed")

@@ -13,6 +13,7 @@ from dosimeter.monitor.config import (
     HttpConfig,
     load_config,
 )
+from dosimeter.monitor.config_peers import PeersConfig
 from dosimeter.monitor.config_shown import as_yaml, without_secrets
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.sinks.config import (
@@ -194,6 +195,72 @@ def test_a_webhook_and_an_alertmanager_are_read_and_printed(tmp_path: Path) -> N
     assert load_config(written(tmp_path, as_yaml(config))).sinks == config.sinks
 
 
+def test_who_may_connect_is_read_and_printed(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "version: 1\n")).peers == PeersConfig(0o660, None, None)
+    for group, read in (("dosimeter", "dosimeter"), ("65532", "65532"), ('"065532"', "065532")):
+        text = f"version: 1\npeers: {{mode: 0666, group: {group}, uids: [1000, 0]}}\n"
+        config = load_config(written(tmp_path, text))
+        assert config.peers == PeersConfig(0o666, read, (1000, 0))
+        assert load_config(written(tmp_path, as_yaml(config))).peers == config.peers
+
+
+def test_the_password_of_kafka_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("sasl_plain_password: s3cret\nsasl_mechanism: PLAIN\n")
+    text = "{bootstrap: a, security: {sasl_mechanism: x, sasl_plain_username: u}, security-file: secret}"
+    config = load_config(written(tmp_path, f"version: 1\nsinks: {{kafka: {text}}}\n"))
+    [sink] = config.sinks
+    assert isinstance(sink, KafkaConfig)
+    assert sink.security == {
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "u",
+        "sasl_plain_password": "s3cret",
+    }
+    assert "s3cret" not in as_yaml(without_secrets(config))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (None, "secret: error: cannot be read"),
+        ("s3cret\n", "secret:1:1: error: no mapping of security settings"),
+        ("a: 1\ns3cret: [s3cret\n", "error: no mapping of security settings"),
+        ("bootstrap_servers: s3cret\n", "secret:1:1: error: no mapping of security settings"),
+        ("sasl_plain_password: [s3cret]\n", "secret:1:22: error: no mapping of security settings"),
+    ],
+)
+def test_a_file_of_passwords_that_cannot_be_used_is_named_and_not_quoted(
+    tmp_path: Path, body: str | None, said: str
+) -> None:
+    if body is not None:
+        (tmp_path / "secret").write_text(body)
+    text = "version: 1\nsinks: {kafka: {bootstrap: a, security-file: secret}}\n"
+    with pytest.raises(InputError) as caught:
+        load_config(written(tmp_path, text))
+    assert said in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_collector_over_tls_is_read_and_printed_and_one_on_this_machine_may_be_told_in_the_clear(
+    tmp_path: Path,
+) -> None:
+    text = (
+        "version: 1\nsinks:\n"
+        "  otlp: {endpoint: 'https://c:4318', headers-file: h, ca: c.pem, timeout: 3}\n"
+        "  alertmanager: {url: 'http://127.0.0.1:9093', headers: {authorization: a}}\n"
+    )
+    config = load_config(written(tmp_path, text))
+    assert config.sinks == (
+        OtlpConfig(
+            endpoint="https://c:4318",
+            headers_file=tmp_path / "h",
+            ca=tmp_path / "c.pem",
+            timeout_s=3.0,
+        ),
+        AlertmanagerConfig(url="http://127.0.0.1:9093", headers={"authorization": "a"}),
+    )
+    assert load_config(written(tmp_path, as_yaml(config))).sinks == config.sinks
+
+
 def test_confirmers_are_read_printed_and_their_headers_hidden(tmp_path: Path) -> None:
     text = (
         "version: 1\nconfirmers:\n"
@@ -264,6 +331,24 @@ HOSTILE = {
     "a header of nothing": (
         'sinks: {otlp: {endpoint: "http://a", headers: {a: ~}}}',
         "not one line",
+    ),
+    "a socket for everybody": (
+        'peers: {mode: "0666"}',
+        "everybody on this machine could invent scores",
+    ),
+    "a mode of nothing": ("peers: {mode: 432}", "`432` is no value of `mode`"),
+    "a user of nothing": ("peers: {uids: [-1]}", "0 to 4294967294"),
+    "a token in the clear": (
+        "sinks: {otlp: {endpoint: 'http://c:4318', headers: {X-Api-Key: s}}}",
+        "`X-Api-Key` would be sent to `c` in the clear",
+    ),
+    "a file of tokens in the clear": (
+        "sinks: {alertmanager: {url: 'http://am:9093', headers-file: f}}",
+        "`headers-file` would be sent to `am` in the clear",
+    ),
+    "no whole address of a collector": (
+        "sinks: {otlp: {endpoint: 'http://:4318'}}",
+        "is not a whole URL",
     ),
     "alerts in the clear": ("sinks: {webhook: {url: 'http://hooks.example/a'}}", "in the clear"),
     "a password in a URL": ("sinks: {webhook: {url: 'https://a:b@c/'}}", "a password stands in"),

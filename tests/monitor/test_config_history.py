@@ -27,7 +27,7 @@ history:
   anchors:
     file: /mnt/elsewhere/checkpoints
     kafka: {bootstrap: "kafka:9092", topic: checkpoints, security: {sasl_plain_password: s3cret}}
-    otlp: {endpoint: "http://collector:4318", headers: {authorization: s3cret}}
+    otlp: {endpoint: "https://collector:4318", headers: {authorization: s3cret}}
     timestamp: {url: "http://tsa.example/tsr", certificate: /etc/tsa.pem}
   pages:
     public-url: https://history.example

@@ -457,3 +457,28 @@ def test_a_loss_that_nobody_states_is_unaccounted_to_the_token(
     assert world.join.account.served == world.served
     # A row past the end that is lost can stand for one in the answer that was dropped: never less.
     assert world.silent <= world.join.account.unaccounted <= world.silent + world.silent_past_end
+
+
+def test_what_comes_in_a_pause_has_no_score_and_its_own_reason_prompt_and_answer_alike() -> None:
+    """Next tokens go all at once there too: one at a time they cost forty times what scoring them does."""
+    join = Join(F, None)
+    for key in (1, 2):
+        join.open(opened(key, 2), "tap")
+    join.step(frame((1, 0, 2)))
+    joined = join.step(frame((1, 2, 1), (2, 0, 3)), paused=True)
+    assert joined is not None
+    assert (joined.codes == CODE_UNSCORED).all()
+    assert told(joined) == [(1, 2, 1, "ANSWER"), (2, 0, 2, "MESSAGE"), (2, 2, 1, "ANSWER")]
+    for start in (3, 4):
+        join.step(frame((1, start, 1), (2, start, 1)), paused=True)
+    assert told(join.step(frame((1, 5, 1), (2, 5, 1)))) == [
+        (1, 5, 1, "ANSWER"),
+        (2, 5, 1, "ANSWER"),
+    ]
+    assert join.positions(join.live[1]).paused == [(2, 5)]
+    for key, scored in ((1, 3), (2, 1)):
+        ended = join.close(closed(key, served=6, emitted=6))
+        assert ended is not None
+        account = ended.account
+        assert (account.scored, account.unscored) == (scored, {"paused": 6 - scored})
+        assert account.unaccounted == 0

@@ -230,7 +230,7 @@ def test_after_a_start_or_a_failure_few_are_in_doubt_and_more_with_each_success(
     """A sink may have had what it did not answer for: found 2026-11-30, when lost answers doubled 42 % on the wire."""
     with Ledger(tmp_path / "ledger.db") as writer:
         writer.append([record_of(n) for n in range(1, 101)])
-    sink = Scripted(["delivered"] * 12 + ["retry"] * 16)
+    sink = Scripted(["delivered"] * 12 + ["retry"] * 18)
     with (
         LedgerReader(tmp_path / "ledger.db") as ledger,
         CursorStore(tmp_path / "deliver.db", ledger_id=ledger.ledger_id) as store,
@@ -238,5 +238,25 @@ def test_after_a_start_or_a_failure_few_are_in_doubt_and_more_with_each_success(
         lane = lane_of(sink, ledger, store, 500)
         while len(sink.delivered) < 100:
             lane.step()
-    assert [len(call) for call in sink.calls] == [4, 8, 16, 4, 8, 16, 32, 28]
+    assert [len(call) for call in sink.calls] == [4, 8, 16, 1, 1, 1, 2, 4, 8, 16, 25, 25, 7]
     assert sink.delivered == list(range(1, 101))
+
+
+def test_who_keeps_up_has_a_quarter_of_what_waits_in_doubt_and_who_does_not_a_whole_batch(
+    tmp_path: Path, record_of: Callable[..., LedgerRecord]
+) -> None:
+    """256 of a backlog fill the window up; then 40 wait, which are less than a batch: 10 by 10, though 64 may go."""
+    sink = Scripted()
+    with Ledger(tmp_path / "ledger.db") as writer:
+        writer.append([record_of(n) for n in range(256)])
+        with (
+            LedgerReader(writer.path) as reader,
+            CursorStore(tmp_path / "deliver.db", ledger_id=reader.ledger_id) as store,
+        ):
+            lane = lane_of(sink, reader, store, batch=64)
+            run_until_idle(lane)
+            assert max(map(len, sink.calls)) == 64
+            sink.calls.clear()
+            writer.append([record_of(n) for n in range(256, 296)])
+            run_until_idle(lane)
+    assert list(map(len, sink.calls)) == [10, 10, 10, 10]

@@ -122,7 +122,7 @@ def test_a_lane_in_the_middle_of_a_batch_does_not_carry_its_cursor_over_what_is_
         slow.script = iter(())
         with pytest.raises(StoreError, match="put back meanwhile, to 10"):
             run(lane)
-        assert store.position("slow").cursor == 4
+        assert store.position("slow").cursor == 8
     with LedgerReader(scene.path) as ledger, scene.opened() as store:
         again = lane_of(slow, ledger, store)
         run(again)

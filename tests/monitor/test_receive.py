@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dosimeter.monitor.config_peers import PeersConfig
 from dosimeter.monitor.receive import (
     MAX_CONNECTIONS,
     MESSAGES_PER_TURN,
@@ -155,3 +156,51 @@ def test_where_all_have_greeted_one_more_is_refused(receiver: Receiver) -> None:
         assert receiver.refused == 1
     for one in known:
         one.close()
+
+
+def test_mode_and_group_of_the_socket_are_as_configured(tmp_path: Path) -> None:
+    peers = PeersConfig(mode=0o600, group=str(os.getegid()))
+    Receiver(tmp_path / "a.sock", peers).close()
+    receiver = Receiver(tmp_path / "b.sock", peers)
+    found = receiver.path.stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o600, os.getegid())
+    receiver.close()
+
+
+def test_a_group_that_is_not_there_is_an_error_that_names_it_and_leaves_no_socket(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tap.sock"
+    with pytest.raises(SocketError, match=r"no group `nobody-has-this` here\n  hint: "):
+        Receiver(path, PeersConfig(group="nobody-has-this"))
+    assert not path.exists()
+
+
+def test_only_users_that_are_named_and_our_own_are_let_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel says who comes; here it is who we are that is changed, which needs no rights."""
+    mine = os.geteuid()
+    for uids, own, heard in (((), mine, 1), ((mine,), mine + 1, 1), ((mine + 2,), mine + 1, 0)):
+        monkeypatch.setattr(os, "geteuid", lambda own=own: own)
+        receiver = Receiver(tmp_path / "tap.sock", PeersConfig(uids=uids))
+        with speaker(receiver), speaker(receiver):
+            assert len(receiver.connections) == 2 * heard
+            assert receiver.foreign == 2 * (1 - heard)
+        receiver.close()
+    assert receiver.last_refusal == f"pid {os.getpid()}: user {mine} is none of `peers.uids`"
+    assert caplog.text.count("is none of `peers.uids`") == 1
+
+
+def test_one_that_is_turned_away_hears_the_end_and_takes_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    receiver = Receiver(tmp_path / "tap.sock", PeersConfig(uids=()))
+    strangers = [speaker(receiver) for _ in range(MAX_CONNECTIONS + 1)]
+    assert {one.recv(1) for one in strangers} == {b""}
+    assert (receiver.connections, receiver.refused) == ([], 0)
+    for one in strangers:
+        one.close()
+    receiver.close()

@@ -20,6 +20,7 @@ import pytest
 
 from dosimeter.monitor import service
 from dosimeter.monitor.chores import DAY_NS
+from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig, LedgerConfig
 from dosimeter.monitor.history.erasure import erase_in_ledger, erasure_state
 from dosimeter.monitor.history.reader import LedgerReader
@@ -134,6 +135,30 @@ def test_killed_under_traffic_it_returns_loses_no_alert_and_counts_the_gap(
     assert sidecar.stop() == 0
     with LedgerReader(folder / "ledger.db") as reader:
         assert reader.count() == 2
+
+
+def test_paused_by_command_it_looks_away_until_told_and_a_restart_changes_nothing(
+    sidecar: Sidecar,
+    folder: Path,  # noqa: F811
+) -> None:
+    which = ["--config", str(folder / "sidecar.yaml")]
+    assert main(["pause", *which, "--for", "15m", "--reason", "INC-441"]) == 0
+    os.kill(sidecar.line_pid(), signal.SIGKILL)
+    until(lambda: sidecar.alive() and sidecar.status()["paused"])
+    server = Server(folder)
+    alert(server, 1)
+    until(lambda: sidecar.status()["paused"]["tokens"] == 5)
+    assert main(["resume", *which]) == 0
+    server.close(1, served=5, emitted=5)
+    server.beat()
+    until(lambda: sidecar.status()["coverage"]["served"] == 5)
+    assert sidecar.status()["coverage"]["unscored"] == {"paused": 5}
+    alert(server, 2)
+    until(lambda: sidecar.status()["alerts"])
+    assert sidecar.stop() == 0
+    with LedgerReader(folder / "ledger.db") as reader:
+        kinds = [(one.record["kind"], one.record.get("state")) for one in reader.alerts_since()]
+    assert kinds == [("pause", "began"), ("pause", "ended"), ("alert", None)]
 
 
 def test_told_to_stop_it_takes_in_what_is_on_the_wire_and_leaves_no_socket(

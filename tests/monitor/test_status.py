@@ -117,9 +117,8 @@ def test_another_process_that_speaks_for_the_same_server_is_refused_and_changes_
     impostor = Server(folder)  # the same epoch
     welcome = line.pipeline.receiver._welcome
 
-    def welcomed(accepted: Any) -> None:
-        welcome(accepted)
-        line.pipeline.receiver.connections[-1].peer = (1, 0, 0)
+    def welcomed(accepted: Any, _: Any) -> None:
+        welcome(accepted, (1, 0, 0))
 
     monkeypatch.setattr(line.pipeline.receiver, "_welcome", welcomed)
     impostor.hello["columns"] = []

@@ -15,6 +15,7 @@ from tests.monitor.test_pipeline import Line, folder, line
 
 __all__ = ["folder", "line"]
 DOCS = Path(__file__).resolve().parents[2]
+PAUSED = {"until_ns": 10**18, "reason": "INC-441"}
 STALLED = {"stalled": "disk full"}
 SINK: dict[str, Any] = {
     "conserved": True,
@@ -22,6 +23,7 @@ SINK: dict[str, Any] = {
     "queued": 0,
     "oldest_queued_s": 0.0,
     "dead": 0,
+    "canary_s": 3600.0,
     "last_ack_ns": 5,
     "last_error": "refused",
     "last_error_ns": 4,
@@ -52,6 +54,9 @@ def sink(**changes: Any) -> tuple[tuple[Any, ...], Any]:
         (*sink(queued=1, last_error_ns=6), "DosimeterDeliveryLagging"),
         (*sink(queued=1, oldest_queued_s=301.0), "DosimeterDeliveryLagging"),
         (*sink(dead=1), "DosimeterDeadLetters"),
+        (*sink(canary_s=7801.0), "DosimeterCanaryMissing"),
+        (("canary", "error"), "0 came out", "DosimeterCanaryMissing"),
+        (("paused",), PAUSED, "DosimeterPaused"),
         (("ledger", "refused"), 1, "defect"),
         (("socket", "failed"), 1, "defect"),
         (("rules", "second_errors"), 1, "defect"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from opentelemetry.sdk.metrics.export import ExponentialHistogram, InMemoryMetricReader, Metric
 
 from dosimeter.monitor.lab.viewer import Viewer
 from dosimeter.monitor.telemetry import METRICS, Kind, Telemetry, TelemetryConfig
+from tests.monitor.sinks.authority import Authority
+from tests.monitor.sinks.receiver import Receiver
 
 
 @pytest.fixture
@@ -64,6 +68,24 @@ def test_a_gauge_keeps_its_last_value_and_durations_are_exponential_histograms(
     assert histogram.data_points[0].sum == pytest.approx(0.007)
 
 
+def test_the_trace_of_a_request_is_kept_as_an_exemplar_if_it_is_sampled(
+    telemetry: Telemetry, reader: InMemoryMetricReader
+) -> None:
+    """From a graph of alerts to a request in one step; no label, so no series of its own."""
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    headers = {"sampled": f"00-{trace}-{span}-01", "not": f"00-{trace}-{span}-00", "none": "x\r\n"}
+    for rule, header in headers.items():
+        carried = {"rule": rule, "severity": "high", "decision": "notified"}
+        telemetry.record("dosimeter.alerts", 2, carried, traceparent=header)
+    telemetry.record("dosimeter.tokens", 7, {"outcome": "scored"}, traceparent=headers["sampled"])
+    found = collected(reader)
+    points = {p.attributes["rule"]: p for p in found["dosimeter.alerts"].data.data_points}
+    (kept,) = points["sampled"].exemplars
+    assert (f"{kept.trace_id:032x}", f"{kept.span_id:016x}", kept.value) == (trace, span, 2)
+    assert [len(points[rule].exemplars) for rule in ("not", "none")] == [0, 0]
+    assert found["dosimeter.tokens"].data.data_points[0].exemplars == []
+
+
 def test_an_unknown_name_or_attribute_is_an_error_that_names_what_there_is(
     telemetry: Telemetry,
 ) -> None:
@@ -102,3 +124,20 @@ def test_without_an_endpoint_nothing_is_contacted_and_everything_can_be_recorded
     telemetry.record("dosimeter.coverage", 1.0)
     assert telemetry.flush()
     telemetry.close()
+
+
+def test_metrics_go_to_a_collector_over_tls_with_the_token_of_a_file_and_past_any_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, token = Authority(tmp_path), tmp_path / "headers"
+    with Receiver(authority.server("good", -1, 1)) as collector, Receiver() as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        settings = TelemetryConfig(collector.url, headers_file=token, ca=authority.path)
+        telemetry = Telemetry(settings)
+        for said in ("old", "new"):
+            token.write_text(f"authorization: Bearer {said}\n")
+            telemetry.record("dosimeter.coverage", 0.5)
+            assert telemetry.flush()
+        telemetry.close()
+        sent = [came.headers["authorization"] for came in collector.came]
+        assert (sent[:2], proxy.came) == (["Bearer old", "Bearer new"], [])

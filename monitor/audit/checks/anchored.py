@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dosimeter.monitor.tlog.note import Checkpoint, Note, NoteError, Verifier
+from dosimeter.monitor.tlog.note import Checkpoint, Note, NoteError, Opens
 
 
 class Holds(Protocol):
@@ -43,7 +43,7 @@ class Anchored:
     error: str = ""
 
 
-def read_anchors(anchors: Sequence[Holds], verifier: Verifier) -> list[Anchored]:
+def read_anchors(anchors: Sequence[Holds], verifier: Opens) -> list[Anchored]:
     """Asks each; one that does not answer is said, and keeps no other from being asked."""
     return [_read(one, verifier) for one in anchors]
 
@@ -58,7 +58,7 @@ def configured(config: Path, folder: Path) -> Sequence[Holds]:
     return build_anchors(settings.anchors, folder)
 
 
-def _read(anchor: Holds, verifier: Verifier) -> Anchored:
+def _read(anchor: Holds, verifier: Opens) -> Anchored:
     if not anchor.readable:
         said = "is read by other means: look there for the root of log/checkpoint"
         return Anchored(anchor.name, anchor.outside, error=said)

@@ -38,7 +38,7 @@ class Question:
 class Answer:
     """rows: newest first, at most as many as were asked for. total: all that there are. entry: of this access.
 
-    unread: what was asked for and no rule ever looked for, in words.
+    unread: what was asked for and no rule looked for, ever or before some time, in words.
     """
 
     entry: str
@@ -103,7 +103,14 @@ def ask(
     watched = history.watched(asked.within.from_ns, asked.within.to_ns)
     total = 0 if asked.unknown else int(history.rows("count", **asked.params)[0]["n"])
     if not total:
-        return Answer(entry, [], 0, 0, 0, watched, tuple(check(history, asked.filters)))
+        said = check(
+            history,
+            asked.filters,
+            own=history.access.tenants(actor),
+            from_ns=watched.from_ns,
+            zone=asked.within.zone,
+        )
+        return Answer(entry, [], 0, 0, 0, watched, tuple(said))
     live, shadow = (_rules(history, asked.params, status) for status in ("live", "shadow"))
     rows = list(_pages(history, asked.params, total if limit is None else limit))
     return Answer(entry, rows, total, live, shadow, watched)

@@ -8,8 +8,7 @@ may hold it and the rows of SQLite kept beside them in memory. It never writes, 
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,14 +25,9 @@ from dosimeter.monitor.audit.queries.beside import (
     Rows,
     Snapshot,
 )
-from dosimeter.monitor.audit.queries.day_periods import periods
-from dosimeter.monitor.audit.queries.named_queries import (
-    JUDGED,
-    QUERIES,
-    Asked,
-    QueryError,
-    query_named,
-)
+from dosimeter.monitor.audit.queries.by_day import by_day
+from dosimeter.monitor.audit.queries.named_queries import JUDGED, Asked, query_named
+from dosimeter.monitor.audit.queries.narrowed import Narrowed
 from dosimeter.monitor.audit.queries.remembered import Part, Remembered, added
 from dosimeter.monitor.audit.store.entries import MANY
 from dosimeter.monitor.audit.store.folder import HistoryFolder
@@ -122,7 +116,7 @@ class Queries:
     def by_day(self, name: str, zone: ZoneInfo, **given: Any) -> Rows:
         """One of the queries that count by day, by days of a zone: their clocks may change on the way."""
         columns = self._columns_of(name, given)
-        return _by_day(self.run, self._times(), columns, name, zone, given)
+        return by_day(self.run, self._times(), columns, name, zone, given)
 
     @contextmanager
     def narrowed(self, columns: Sequence[str] = LISTED, /, **given: Any) -> Iterator[Narrowed]:
@@ -154,6 +148,11 @@ class Queries:
             snapshot.close()
             raise
         return snapshot
+
+    def learn(self) -> None:
+        """The entries that have labels: counts of verdicts need no file for them from now on."""
+        self._asks_of_labels = True
+        self.run("labels_by_rule", kind="alert")
 
     def sealed_ids(self, ids: Collection[bytes]) -> set[bytes]:
         """Which of these ids are entries that are sealed already: SQLite no longer knows them."""
@@ -345,50 +344,6 @@ class Queries:
             yield
         finally:
             self._hot.db.execute("ROLLBACK")
-
-
-class Narrowed:
-    """Some entries of one moment, and what may be asked of them: the named queries without a filter of their own."""
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        given: Mapping[str, Any],
-        times: tuple[int, int],
-        columns: tuple[str, ...],
-    ) -> None:
-        self._snapshot, self._given, self._times, self._columns = snapshot, given, times, columns
-
-    def run(self, name: str, **given: Any) -> Rows:
-        """given: what else this query takes."""
-        return self._snapshot.run_narrowed(query_named(name).asked({**self._given, **given}))
-
-    def by_day(self, name: str, zone: ZoneInfo) -> Rows:
-        return _by_day(self.run, self._times, self._columns, name, zone, {})
-
-
-def _by_day(
-    run: Callable[..., Rows],
-    times: tuple[int, int],
-    columns: tuple[str, ...],
-    name: str,
-    zone: ZoneInfo,
-    given: Mapping[str, Any],
-) -> Rows:
-    if "offset_ns" not in QUERIES[name].parameters:
-        raise QueryError(f"query `{name}` does not count by day")
-    given, (first, last) = dict(given), times
-    low = given.pop("from_ns", None)
-    high = given.pop("to_ns", None)
-    low = first if low is None else max(low, first)
-    high = last + 1 if high is None else min(high, last + 1)
-    counts: Counter[tuple[Any, ...]] = Counter()
-    for one in periods(zone, low, high):
-        part = {"from_ns": one.from_ns, "to_ns": one.to_ns, "offset_ns": one.offset_ns}
-        for row in run(name, **given, **part).rows:
-            counts[row[:-1]] += row[-1]
-    ordered = sorted(counts, key=lambda key: [(v is not None, v) for v in key])
-    return Rows(columns, [(*key, counts[key]) for key in ordered])
 
 
 def _of_few(asked: Asked) -> bool:

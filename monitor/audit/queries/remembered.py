@@ -28,6 +28,8 @@ def _nulls_first(value: Any) -> tuple[bool, Any]:
 _ORDER: dict[str, Callable[[dict[str, Any]], Any]] = {
     "count": lambda row: 0,
     "count_by_rule": lambda row: (-row["n"], _nulls_first(row["rule"])),
+    "per_day": lambda row: (row["day"], _nulls_first(row["severity"])),
+    "values_per_day": lambda row: (row["day"], row["bin"]),
     "count_by_severity": lambda row: (-row["n"], _nulls_first(row["severity"])),
     "rules_seen": lambda row: (row["rule"], row["first_ns"], _nulls_first(row["terms"])),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from dosimeter.monitor.audit.queries.lives import EVER, Lives, Silence, Span, without
@@ -49,7 +50,7 @@ class Gap:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Watched:
     """windows: by source and time. unwatched: of which nobody is known to have watched, longer than two minutes.
 
@@ -73,11 +74,11 @@ class Watched:
     silences: tuple[Silence, ...] = ()
     uncounted_ns: int = 0
 
-    @property
+    @cached_property
     def served(self) -> int:
         return sum(one.served for one in self.windows)
 
-    @property
+    @cached_property
     def scored(self) -> int:
         return sum(one.scored for one in self.windows)
 
@@ -85,7 +86,7 @@ class Watched:
     def share(self) -> float | None:
         return self.scored / self.served if self.served else None
 
-    @property
+    @cached_property
     def weak(self) -> list[Window]:
         return [one for one in self.windows if one.served and one.scored < WEAK * one.served]
 

@@ -24,12 +24,14 @@ HISTORY = "history"
 """The source of what no sidecar said."""
 
 DECIDED = ("alert", "digest", "count", "absent", "shift")
+SELF = ("canary", "pause")
+"""What a sidecar records about itself: no findings, and about nobody."""
 MANY = ("alert", "evidence")
 """Kinds that there are many entries of; those of all others together are few."""
 FED = ("birth", "death", "gap", "gap-closed", "coverage", "went-back", "refused", "evidence")
 PEOPLE = ("label", "hold", "release", "erase", "view", "query", "export")
 KEEPING = ("restart", "config", "program", "seal", "retention")
-KINDS = (*DECIDED, *FED, *PEOPLE, *KEEPING)
+KINDS = (*DECIDED, *SELF, *FED, *PEOPLE, *KEEPING)
 
 MEASURED = (
     "clause", "start", "end", "position", "value_sum", "value_n", "tokens_scored", "tokens_unscored",
@@ -63,12 +65,13 @@ _IN_LEAF: Mapping[str, frozenset[str]] = {
         {*_SECOND, "scope", "calibration_sha256", "requests", "requests_unscored", "since_request", "direction",
          "sentence"}
     ),
+    "canary": frozenset({"tokens"}),
+    "pause": frozenset({"state", "pause", "reason", "by_uid", "until_ns", "why", "tokens", "ended_by_uid"}),
 }  # fmt: skip
 """What of a record stands in its leaf for good. A later sidecar may say more: that is encrypted (`_unread`)."""
-_KNOWN = {
-    kind: _APART | fields | ({*_CONSTANT, "also"} if kind == "alert" else set())
-    for kind, fields in _IN_LEAF.items()
-}
+_BESIDE: Mapping[str, set[str]] = {"alert": {*_CONSTANT, "also"}, "canary": {"rule", "severity"}}
+"""Known, and not in the leaf: in the terms of a rule, or the same in every record of its kind."""
+_KNOWN = {kind: _APART | fields | _BESIDE.get(kind, set()) for kind, fields in _IN_LEAF.items()}
 UNREAD = "record."
 """Before the name of a field that this release does not know, among the labels of the evidence."""
 LABEL_IDS = {"tenant": "tenant", "user": "subject", "conversation": "conversation"}
@@ -160,8 +163,8 @@ def _depth(value: Any) -> int:
 
 def _taken(record: Any, source: str, seq: int) -> Taken:
     kind = record.get("kind") if isinstance(record, dict) else None
-    if kind not in DECIDED:
-        raise ValueError(f"its kind is none of {', '.join(DECIDED)}")
+    if not isinstance(kind, str) or kind not in _IN_LEAF:
+        raise ValueError(f"its kind is none of {', '.join(_IN_LEAF)}")
     if own := sorted(record.keys() & _OURS):
         raise ValueError(f"`{own[0]}` is for history alone to say")
     labels = _texts(record.get("labels"))

@@ -33,6 +33,11 @@ class HistoryFolder:
         return self.root / "signing.key"
 
     @property
+    def next_key(self) -> Path:
+        """What replaces it, from before it signs until it stands in its place."""
+        return self.root / "signing.key.next"
+
+    @property
     def core(self) -> Path:
         return self.root / "core"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -82,8 +82,10 @@ class Ingest:
         fresh = list(self._fresh(batch.items))
         findings = self.watcher.see(batch.items, now_ns)
         fresh = self._new(fresh)
-        blobs = [item.body for item in fresh if isinstance(item, Blob)]
-        entries = [*_found(findings, now_ns), *self._entries(fresh, now_ns)]
+        bodies = {item.sha256: item.body for item in fresh if isinstance(item, Blob)}
+        blobs = list(bodies.values())
+        entries = [*_found(findings, now_ns), *self._programs(bodies, now_ns)]
+        entries += self._entries(fresh, now_ns)
         entries += self._late(now_ns)
         cursors: dict[str, Any] = {
             WATCHED + source: state for source, state in self.watcher.changed().items()
@@ -114,6 +116,14 @@ class Ingest:
         except (ValueError, OverflowError):
             fitting = [self._fitting(one, now_ns) for one in entries]
             return self._appender.append(fitting, blobs=blobs, cursors=cursors)
+
+    def _programs(self, bodies: Mapping[str, bytes], now_ns: int) -> Iterator[Entry]:
+        """Since when history knows that something is looked for: what "none" of a rule is worth."""
+        for sha256, body in bodies.items():
+            if rules_of(body) is not None and self._appender.hot.blob(sha256) is None:
+                fields = {"program_sha256": sha256}
+                id_ = record_id(now_ns, canonical({"kind": "program", **fields}))
+                yield Entry("program", id_, now_ns, fields=fields)
 
     def _is_gone(self, subject: str) -> bool:
         return self._appender.keys.gone(bytes.fromhex(subject))
@@ -274,6 +284,16 @@ def last_signs(hot: HotStore) -> dict[str, int]:
     """When each source that is not dead was last heard to live."""
     states = hot.cursors(WATCHED).items()
     return {source: int(one.get("seen_ns", 0)) for source, one in states if one["alive"]}
+
+
+def rules_of(body: bytes) -> list[Any] | None:
+    """The running rules of a program; None of a blob that is none."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    found = said.get("rules") if isinstance(said, dict) and "columns" in said else None
+    return found if isinstance(found, list) else None
 
 
 @lru_cache(maxsize=4096)

@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, StoreError
+from dosimeter.monitor.audit.store.opening import KEY, open_signer
+from dosimeter.monitor.audit.store.sealed_file import synced
 from dosimeter.monitor.tlog.anchors import Anchor
-from dosimeter.monitor.tlog.note import Checkpoint, Signer
+from dosimeter.monitor.tlog.note import Checkpoint, NoteError, Signer, Verifier
+from dosimeter.monitor.tlog.reader import notes_in
+from dosimeter.monitor.tlog.rotation import extensions, log_keys
 from dosimeter.monitor.tlog.writer import LogWriter
 
 EVERY_S, EVERY_ENTRIES = 60.0, 1000
@@ -26,8 +29,6 @@ AGAIN_NS = 30 * 10**9
 PART = 4096
 TIME = "time-ns "
 """An extension line of every checkpoint: when it was signed, by the clock of history."""
-KEY = "key"
-"""File in the log's folder with the public key, for whoever verifies."""
 log = logging.getLogger(__name__)
 
 
@@ -64,8 +65,8 @@ class Keeper:
     anchored: dict[str, Anchored] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        signer = _signer(self.folder, self.hot.store_id)
-        self.writer = LogWriter(self.folder.log, signer)
+        self._signer = open_signer(self.folder, self.hot.store_id)
+        self.writer = LogWriter(self.folder.log, self._signer)
         if self.writer.size > self.hot.size:
             self.writer.close()
             raise StoreError(
@@ -74,7 +75,7 @@ class Keeper:
             )
         try:
             self._continues()
-            self._publish(signer.verifier.vkey + "\n")
+            self._publish(self._signer.verifier.vkey + "\n")
         except BaseException:
             self.writer.close()
             raise
@@ -92,11 +93,39 @@ class Keeper:
             self.writer.append(index, [leaf])
 
     def _publish(self, vkey: str) -> None:
-        """Also over what was cut off while it was written."""
+        """Also over what was cut off while it was written, and over the key before it."""
         path = self.folder.log / KEY
         there = path.read_bytes() if path.exists() else b""
-        if there != vkey.encode() and vkey.encode().startswith(there):
+        if there != vkey.encode() and (vkey.encode().startswith(there) or self._was(there)):
             path.write_text(vkey)
+
+    def _was(self, vkey: bytes) -> bool:
+        """Whether this log's key has taken the place of that one."""
+        try:
+            before = Verifier.parse(vkey.decode())
+        except (NoteError, UnicodeDecodeError):
+            return False
+        return log_keys(notes_in(self.folder.log), before).current == self._signer.verifier
+
+    @property
+    def verifier(self) -> Verifier:
+        return self._signer.verifier
+
+    def rotate(self, new: Signer) -> None:
+        """Sign all there is by both keys; from the next start on it is the new one. Sign nothing after it.
+
+        Raises what `turn` does, and OSError; until the checkpoint is there nothing has happened.
+        """
+        self.turn(now=True)
+        self.folder.next_key.unlink(missing_ok=True)
+        new.save(self.folder.next_key)
+        at_ns = self.now_ns()
+        both = extensions(self._signer.verifier, new.verifier)
+        self._note = self.writer.checkpoint((f"{TIME}{at_ns}", *both), also=new)
+        self.signed, self.signed_ns = self.writer.size, at_ns
+        self.folder.next_key.replace(self.folder.signing_key)
+        synced(self.folder.root)
+        (self.folder.log / KEY).write_text(new.verifier.vkey + "\n")
 
     def turn(self, *, now: bool = False) -> bool:
         """Write out what is new, and sign it when that is due, or `now`. Whether it signed.
@@ -193,10 +222,3 @@ class Keeper:
         deadline = time.monotonic() + patience_s
         for thread in self._busy.values():
             thread.join(max(0.0, deadline - time.monotonic()))
-
-
-def _signer(folder: HistoryFolder, store_id: str) -> Signer:
-    path: Path = folder.signing_key
-    if not path.exists():
-        Signer.generate(f"dosimeter/{store_id[:16]}").save(path)
-    return Signer.load(path)

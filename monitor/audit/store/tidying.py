@@ -20,10 +20,13 @@ from dosimeter.monitor.audit.checks.verifying import verify_history
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore
-from dosimeter.monitor.audit.store.keeper import KEY, Keeper
+from dosimeter.monitor.audit.store.keeper import Keeper
+from dosimeter.monitor.audit.store.opening import KEY
 from dosimeter.monitor.audit.store.retention import Retention
 from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.tlog.note import Verifier
+from dosimeter.monitor.tlog.reader import notes_in
+from dosimeter.monitor.tlog.rotation import log_keys
 
 LOOK_NS = 60 * 10**9
 RETAIN_NS = 3600 * 10**9
@@ -107,7 +110,8 @@ class Tidying:
         began = time.monotonic()
         try:
             verifier = Verifier.parse((self._folder.log / KEY).read_text(encoding="utf-8"))
-            anchors = read_anchors(self._keeper.anchors, verifier) if self._keeper.anchors else None
+            keys = log_keys(notes_in(self._folder.log), verifier)
+            anchors = read_anchors(self._keeper.anchors, keys) if self._keeper.anchors else None
             with HotStore(self._folder.hot, read_only=True) as hot:
                 now_ns = self._now_ns()
                 found = verify_history(self._folder, hot, verifier, now_ns=now_ns, anchors=anchors)

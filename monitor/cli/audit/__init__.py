@@ -20,6 +20,7 @@ from dosimeter.monitor.cli.audit import (
     labels,
     query,
     reproduce,
+    rotate_key,
     show,
     sql,
     verify,
@@ -27,7 +28,7 @@ from dosimeter.monitor.cli.audit import (
 
 NONE, USAGE, ENVIRONMENT, DATA = 1, 2, 3, 4
 MODULES = (
-    query, show, sql, verify, reproduce, export, incident_pack, erase, holds, label, labels, attack,
+    query, show, sql, verify, reproduce, export, incident_pack, erase, holds, label, labels, rotate_key, attack,
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """`dosimeter audit attack`: manipulates histories made for it, and holds each verdict against the one that was due.
 
-It owns the arguments and the exit code; the table of manipulations is in `monitor/chaos/audit_files` and
-`audit_others`. It touches no history of yours.
+It owns the arguments and the exit code; the tables of manipulations are in `monitor/chaos/audit_*`, by
+adversary. It touches no history of yours.
 """
 
 from __future__ import annotations

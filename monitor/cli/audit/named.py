@@ -70,7 +70,7 @@ def run_named(args: argparse.Namespace) -> int:
                 raise Usage(f"--name {query.name}: not for one tenant\n  hint: --role auditor")
             given["tenants"] = sorted(own)
         history.access.ask(actor, "query", {"query": query.name, **given})
-        check_names(history, filters)
+        check_names(history, filters, own=own)
         if UNKNOWN in what.values():
             print("no rows: such a name is not known to history", file=sys.stderr)
             return 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dosimeter.monitor.audit.checks.store_check import Difference
     from dosimeter.monitor.audit.store.folder import HistoryFolder
     from dosimeter.monitor.audit.store.hot import HotStore
-    from dosimeter.monitor.tlog.note import Checkpoint, Verifier
+    from dosimeter.monitor.tlog.note import Checkpoint, Opens, Verifier
 
 FAILED = 4
 
@@ -55,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.audit.queries.times import zone_of
     from dosimeter.monitor.audit.store.folder import HistoryFolder
     from dosimeter.monitor.audit.store.hot import HotStore
+    from dosimeter.monitor.audit.store.opening import missing
     from dosimeter.monitor.progress import Progress
+    from dosimeter.monitor.tlog.reader import notes_in
+    from dosimeter.monitor.tlog.rotation import log_keys
 
     if args.evidence and args.log_only:
         raise arguments.Usage("--evidence: it is not in the log\n  hint: leave out --log-only")
@@ -65,13 +68,18 @@ def run(args: argparse.Namespace) -> int:
     zone = zone_of(args.tz)
     folder = HistoryFolder(arguments.folder_of(args))
     verifier = _key(args.key, folder)
-    since = None if args.since is None else _since(args.since, verifier)
+    keys = log_keys(notes_in(folder.log), verifier)
+    if keys.current != verifier:
+        arguments.notes([f"the key was changed since; keep this one too: {keys.current.vkey}"])
+    since = None if args.since is None else _since(args.since, keys)
     anchors = None
     if args.anchors:
         from dosimeter.monitor.audit.checks.anchored import configured, read_anchors
 
-        anchors = read_anchors(configured(args.config, folder.root), verifier)
+        anchors = read_anchors(configured(args.config, folder.root), keys)
     hot = None if args.log_only else HotStore(folder.hot, read_only=True)
+    if hot is not None:
+        arguments.notes([str(one) for one in missing(folder, hot)])
     progress = Progress("verify")
     try:
         found = verify_history(
@@ -112,7 +120,7 @@ def _evidence(folder: HistoryFolder, hot: HotStore) -> list[Difference]:
 def _key(given: Path | None, folder: HistoryFolder) -> Verifier:
     """Raises NoteError, StoreError."""
     from dosimeter.monitor.audit.store.hot import StoreError
-    from dosimeter.monitor.audit.store.keeper import KEY
+    from dosimeter.monitor.audit.store.opening import KEY
     from dosimeter.monitor.tlog.note import NoteError, Verifier
 
     path = folder.log / KEY if given is None else given
@@ -125,7 +133,7 @@ def _key(given: Path | None, folder: HistoryFolder) -> Verifier:
         raise NoteError(f"{path}: {error}") from None
 
 
-def _since(path: Path, verifier: Verifier) -> Checkpoint:
+def _since(path: Path, verifier: Opens) -> Checkpoint:
     """Raises NoteError, OSError."""
     from dosimeter.monitor.tlog.note import Checkpoint, NoteError
 

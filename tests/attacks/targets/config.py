@@ -27,7 +27,7 @@ sinks:
     bootstrap: ["kafka-0:9092", "kafka-1:9092"]
     topic: alerts
     security: {security_protocol: SASL_SSL, sasl_plain_password: "secret"}
-  otlp: {endpoint: "http://host:4318", headers: {authorization: "secret"}, resource: {a: "1e3"}}
+  otlp: {endpoint: "https://host:4318", headers: {authorization: "secret"}, resource: {a: "1e3"}}
   stdout: {path: alerts.jsonl}
 http: {host: 127.0.0.1, port: 0}
 telemetry: {endpoint: "https://host:4318"}

@@ -71,7 +71,7 @@ class Given:
     """A receiver whose messages are given to it; what the receiver does about them is the same."""
 
     path = folder("line")
-    hostile = failed = refused = 0
+    hostile = failed = refused = foreign = 0
     last_refusal: str | None = None
 
     def __init__(self) -> None:

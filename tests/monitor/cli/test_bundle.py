@@ -30,7 +30,7 @@ version: 1
 data-dir: .
 sinks:
   kafka: {{bootstrap: "kafka:9092", security: {{sasl_plain_username: ops, sasl_plain_password: {sasl}}}}}
-  otlp: {{endpoint: "http://collector:4318/{url}", headers: {{authorization: "{token}"}},
+  otlp: {{endpoint: "https://collector:4318/{url}", headers: {{authorization: "{token}"}},
     resource: {{customer: "{tenant}"}}}}
   webhook: {{url: "https://hooks.example/{path}/x?key={token}"}}
   alertmanager: {{url: "http://am:9093/{path}", tenants: ["{tenant}"], routes: ["{tenant}"]}}

@@ -27,6 +27,7 @@ sinks     none has begun: alerts are kept and not sent
 ledger    1 committed, 0 waiting, 0 pruned, 0 erased
 archive   not kept
 history   not kept here
+cost      0.0 % of a core
 clock     steady
 all well
 """
@@ -125,3 +126,21 @@ def test_the_status_of_another_release_is_exit_code_4(
     with serving(lambda: body) as url:
         assert main(["status", "--url", url]) == 4
     assert "no field 'missing'" in capsys.readouterr().err
+
+
+def test_one_that_brings_its_ledger_up_to_date_is_no_fault_and_its_files_are_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was taken for another service, and its half-made ledger was read."""
+    said = "ledger.db is brought from version 1 to 2: 40 s so far"
+    with serving(lambda: {"migrating": said}) as url:
+        asked = ["status", "--data-dir", str(tmp_path), "--url", url]
+        assert main(asked) == 3
+        told = capsys.readouterr()
+        assert (told.out, told.err) == (
+            "",
+            f"{url}: it lives, and has no status yet: {said}\n"
+            "  hint: wait: a restart would only begin the same again\n",
+        )
+        assert main([*asked, "--json"]) == 3
+        assert said in json.loads(capsys.readouterr().out)["error"]

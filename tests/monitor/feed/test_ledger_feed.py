@@ -95,11 +95,30 @@ def test_blobs_come_once_before_the_first_alert_that_names_them(
         blobs={SHA["r"]: RULE, SHA["p"]: PROGRAM},
     )
     found = [one for one in drain(feed, clock.now_ns) if isinstance(one, Alert | Blob)]
-    assert kinds(found) == ["alert", "blob", "alert", "blob", "alert"]
-    assert [one.body for one in found if isinstance(one, Blob)] == [RULE, PROGRAM]
-    ledger.append([hit_of(4, rule_sha256=SHA["r"])])
+    assert kinds(found) == ["blob", "blob", "alert", "alert", "alert"]
+    assert {one.body for one in found if isinstance(one, Blob)} == {RULE, PROGRAM}
+    # Of what was stored since the last look, just before the first that names it.
+    body = b'{"rule":"y"}'
+    new = hashlib.sha256(body).hexdigest()
+    hits = [hit_of(4, rule_sha256=SHA["r"]), hit_of(5, rule_sha256=new), hit_of(6, rule_sha256=new)]
+    ledger.append(hits, blobs={new: body})
+    assert kinds(drain(feed, clock.now_ns)) == ["alert", "blob", "alert", "alert"]
+    ledger.append([hit_of(7, rule_sha256=SHA["r"])])
     with LedgerFeed(feed.ledger, "pod-1", json.loads(json.dumps(feed.cursor))) as again:
         assert kinds(drain(again, clock.now_ns)) == ["alert", "alive"]
+
+
+def test_what_a_sidecar_looks_for_is_told_before_anything_was_found(
+    ledger: Ledger, feed: LedgerFeed, clock: Clock
+) -> None:
+    """2026-11-30: `audit query --rule` of a rule in force was a usage error until the first alert of any."""
+    ledger.append([], blobs={SHA["r"]: RULE, SHA["p"]: PROGRAM})
+    found = [one for one in drain(feed, clock.now_ns, limit=1) if isinstance(one, Blob)]
+    clock.forward(2)
+    found += [one for one in drain(feed, clock.now_ns, limit=1) if isinstance(one, Blob)]
+    assert sorted(one.sha256 for one in found) == sorted(SHA.values())
+    clock.forward(2)
+    assert "blob" not in kinds(drain(feed, clock.now_ns))
 
 
 def test_evidence_that_has_grown_comes_once(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dosimeter.monitor.counts import Counts
@@ -68,11 +68,46 @@ def test_a_partition_that_changes_hands_makes_the_records_of_one_that_did_not(
     minutes: list[int], tenants: list[str], cuts: list[int], what: What
 ) -> None:
     """Time goes on by each number of minutes; at each cut somebody else reads again from what is needed."""
-    rules = [rule(what=what, within_s=3600)]
+    rules = [rule(what=what, policy=Policy(group_by=("tenant",)))]
+    hits = hits_of(minutes, tenants, what)
+    assert handed_on(rules, hits, cuts) == alone(rules, hits)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    minutes=st.lists(st.integers(0, 40), min_size=1, max_size=60),
+    tenants=st.lists(st.sampled_from("ab"), min_size=60, max_size=60),
+    cuts=st.lists(st.integers(0, 60), max_size=1),
+)
+@example([0] * 17 + [1, 0, 20, 40, 19, 40, 21, 40, 0], ["a"] * 60, [25])  # out of step
+def test_after_a_change_of_hands_a_repeat_comes_at_most_one_repeat_after_late(
+    minutes: list[int], tenants: list[str], cuts: list[int]
+) -> None:
+    """When a group was last told hangs on when it was told before that, and so on: no window reaches so far back."""
+    rules, hits = [rule()], hits_of(minutes, tenants, "hits")
+    found, expected = handed_on(rules, hits, cuts), alone(rules, hits)
+    assert [event_id for event_id, _ in found] == [event_id for event_id, _ in expected]
+    when = dict(zip((e for e, _ in expected), times_of(rules, hits), strict=True))
+    last: dict[str, int] = {}
+    for event_id, decision in found:
+        tenant, time_ns = when[event_id]
+        if decision == "notified":
+            last[tenant] = time_ns
+        else:
+            assert time_ns - last[tenant] < 2 * 7200 * S
+
+
+def hits_of(minutes: Sequence[int], tenants: Sequence[str], what: What) -> list[FleetHit]:
     now, hits = 0, []
     for n, step in enumerate(minutes):
         now += step
         hits.append(hit(now, n % 17 if what == "conversations" else n, tenants[n]))
+    return hits
+
+
+def handed_on(
+    rules: Sequence[SecondRule], hits: Sequence[FleetHit], cuts: Sequence[int]
+) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     counts = started(rules)
     for offset, one in enumerate(hits):
@@ -82,7 +117,18 @@ def test_a_partition_that_changes_hands_makes_the_records_of_one_that_did_not(
                 counts.take(again, hits[again])
             counts.told_before()
         found += told(counts.take(offset, one))
-    assert found == alone(rules, hits)
+    return found
+
+
+def times_of(rules: Sequence[SecondRule], hits: Sequence[FleetHit]) -> list[tuple[str, int]]:
+    """Tenant and time of each record that one process makes."""
+    counts = Counts(Decisions("p"))
+    counts.expect(rules, DAY)
+    return [
+        (one.of.labels["tenant"], one.of.time_ns)
+        for one in hits
+        for _ in counts.add(one.of, one.event_id)
+    ]
 
 
 def test_what_lies_before_every_window_is_not_needed_again() -> None:

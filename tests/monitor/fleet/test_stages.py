@@ -137,6 +137,23 @@ def test_a_record_that_cannot_be_counted_takes_none_of_its_neighbours_with_it(
     assert member.commits == [{AT: (3, "")}]
 
 
+def test_a_gap_in_what_is_read_again_counts_once() -> None:
+    """While hits cannot be sent on, the same records come every few seconds."""
+
+    class Away(Producer):
+        def flush(self, timeout: float) -> None:
+            if len(self.sent) < 5:
+                raise OSError("gone")
+
+    again = [fed(0), fed(4)]
+    made = router(Fake(again, again, again), Away())
+    for _ in range(2):
+        with pytest.raises(FleetAway):
+            made.step(0)
+    made.step(0)
+    assert (made.told["records_missing"], made.told["positions_missing"]) == (3, 3)
+
+
 def test_what_could_not_be_sent_is_read_again() -> None:
     class Away(Producer):
         def flush(self, timeout: float) -> None:
@@ -192,6 +209,28 @@ def test_a_share_that_was_taken_away_and_is_here_again_begins_anew(tmp_path: Pat
         member.taken = {AT}
         counter.step(0)
     assert begun == [AT, AT]
+
+
+def test_hits_that_are_read_again_are_told_of_once_they_are_new(tmp_path: Path) -> None:
+    class Taken(Fake):
+        def committed(self, of: TopicPartition) -> tuple[int, str]:  # type: ignore[override]
+            return 2, f"0:{10 * HOUR}"
+
+    member = Taken([], [hit(0, START), hit(1, START)], [hit(2, START)], [hit(5, START)])
+    told = []
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        rules = (rule(),)
+        counter = FleetCounter(
+            cast(Member, member), ledger, lambda: (rules, DAY), lambda: START, group="g"
+        )
+        for _ in range(4):
+            counter.step(0)
+            told.append((counter.told["partitions"], counter.told["hits"]))
+        assert told == [([], 0), ([0], 0), ([0], 1), ([0], 2)]
+        assert counter.told["records_missing"] == 2
+        member.taken = {AT}
+        counter.step(0)
+        assert (counter.told["hits"], counter.told["reading_again"]) == (2, [0])
 
 
 def test_the_record_of_a_hit_is_canonical() -> None:

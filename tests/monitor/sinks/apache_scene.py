@@ -6,15 +6,10 @@ was granted. STALE has a certificate of its own, which has expired until it is r
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from kafka import KafkaAdminClient
 from kafka.admin import (
     ACL,
@@ -27,53 +22,13 @@ from kafka.admin import (
 )
 
 from dosimeter.monitor.lab.apache_kafka import ApacheKafka
+from tests.monitor.sinks.authority import Authority
 
 JARS = Path(__file__).parents[3] / ".kafka"
 USER, PASSWORD = "sidecar", "correct horse"
+OTHERS = ("history", "fleet", "checkpoints", "auditor")
+"""Principals beside it, with the same password."""
 MECHANISM = "SCRAM-SHA-512"
-HERE = ipaddress.ip_address("127.0.0.1")
-
-
-class Authority:
-    """Signs certificates of servers at 127.0.0.1; `path` is what clients trust."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-        self.path = folder / "authority.pem"
-        own = self._certificate(self._name, self._key.public_key(), -2, 2, authority=True)
-        self.path.write_bytes(own.public_bytes(serialization.Encoding.PEM))
-
-    def server(self, name: str, from_days: int, to_days: int) -> Path:
-        """Key and certificate in one file, valid between these days from now. The same name again takes its place."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
-        made = self._certificate(subject, key.public_key(), from_days, to_days, authority=False)
-        private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        path = self._folder / f"{name}.pem"
-        path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-        return path
-
-    def _certificate(
-        self, subject: x509.Name, key: Any, from_days: int, to_days: int, *, authority: bool
-    ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + datetime.timedelta(days=from_days))
-            .not_valid_after(now + datetime.timedelta(days=to_days))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(HERE)]), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
 
 
 class Guarded:
@@ -98,22 +53,22 @@ class Guarded:
                 f"listener.name.{name}.ssl.keystore.type": "PEM",
                 f"listener.name.{name}.ssl.keystore.location": str(path),
             }
-        user = f"{MECHANISM}=[name={USER},password={PASSWORD}]"
+        logins = [f"{MECHANISM}=[name={name},password={PASSWORD}]" for name in (USER, *OTHERS)]
         self.kafka = ApacheKafka(
             JARS,
             folder / "kafka",
             properties=properties,
             listeners=("SECURE", "STALE"),
-            format_args=("--add-scram", user),
+            format_args=[word for login in logins for word in ("--add-scram", login)],
         )
 
-    def security(self, password: str = PASSWORD) -> dict[str, str]:
+    def security(self, password: str = PASSWORD, user: str = USER) -> dict[str, str]:
         """As it stands under `sinks.kafka.security`."""
         return {
             "security_protocol": "SASL_SSL",
             "ssl_cafile": str(self._authority.path),
             "sasl_mechanism": MECHANISM,
-            "sasl_plain_username": USER,
+            "sasl_plain_username": user,
             "sasl_plain_password": password,
         }
 
@@ -121,10 +76,13 @@ class Guarded:
         """Unless said: what docs/alerts.md says the sink's principal needs, and no more."""
         pattern = ResourcePattern(ResourceType.TOPIC, topic)
         rights = rights or (ACLOperation.WRITE, ACLOperation.DESCRIBE)
+        self.allow([(f"User:{USER}", pattern, of) for of in rights])
+
+    def allow(self, rights: Sequence[tuple[str, ResourcePattern, ACLOperation]]) -> None:
+        """principal, what it is about, what it may."""
+        allowing = ACLPermissionType.ALLOW
         with self._admin() as admin:
-            admin.create_acls(
-                [ACL(f"User:{USER}", "*", of, ACLPermissionType.ALLOW, pattern) for of in rights]
-            )
+            admin.create_acls([ACL(who, "*", of, allowing, what) for who, what, of in rights])
 
     def limit(self, topic: str, size: int) -> None:
         """The largest batch the topic takes, in bytes."""

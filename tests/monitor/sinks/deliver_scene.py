@@ -63,17 +63,17 @@ class Delivering:
         command = [*COMMAND, str(self._config), *words]
         return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
-    def fails_with(self, *words: str) -> None:
+    def fails_with(self, *words: str, of: str = "kafka") -> None:
         """Wait until it has failed with all these words; it still runs, and has given nothing up."""
 
         def met() -> bool:
-            said = str(self.sink()["last_error"])
+            said = str(self.sink(of)["last_error"])
             return all(word in said for word in words)
 
-        wait_until(met, self.sink)
+        wait_until(met, lambda: self.sink(of))
         assert self._process is not None
         assert self._process.poll() is None
-        assert self.sink()["queued"] == len(self.accepted)
+        assert self.sink(of)["queued"] == len(self.accepted)
 
     def drained(self, name: str = "kafka") -> dict[str, Any]:
         wait_until(lambda: self.sink(name)["queued"] == 0, lambda: self.sink(name))

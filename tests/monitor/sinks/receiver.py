@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,22 +24,33 @@ class Answer:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    lost: bool = False  # it is read, and the connection closed in its place
     hang_up: bool = False  # close the connection after this, without a word
 
 
 class Receiver:
     """`answers` in turn, then 200 to everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
+        """certificate: a file with key and certificate, for TLS."""
         self.came: list[Came] = []
         self.connections = 0
+        self.ended = threading.Semaphore(0)  # released for each connection that is closed
         self.answers: list[Answer] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads, self._server.ended = True, self.ended
+        if certificate is not None:
+            self._server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._server.context.load_cert_chain(certificate)
+        scheme = "http" if certificate is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
         )
+
+    def renew(self, certificate: Path) -> None:
+        assert self._server.context is not None
+        self._server.context.load_cert_chain(certificate)
 
     def __enter__(self) -> Receiver:
         self._thread.start()
@@ -45,6 +60,22 @@ class Receiver:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    context: ssl.SSLContext | None = None
+    ended: threading.Semaphore
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.ended.release()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the connection's own thread; a client that turns away in the handshake is no error."""
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            if self.context is not None:
+                request = self.context.wrap_socket(request, server_side=True)
+            super().finish_request(request, client_address)
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
@@ -61,6 +92,9 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.came.append(Came(self.path, headers, body))
             answer = receiver.answers.pop(0) if receiver.answers else Answer()
+            if answer.lost:
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

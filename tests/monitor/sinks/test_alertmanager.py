@@ -52,6 +52,12 @@ def test_an_alert_holds_from_the_event_for_as_long_as_is_set(stored_of: StoredOf
     }
 
 
+def test_a_canary_is_told_as_over_so_that_nobody_is_notified(stored_of: StoredOf) -> None:
+    told = posted(stored_of(9, time_ns=NOON_NS, kind="canary"), AlertmanagerConfig(), NOON_NS)
+    assert told["startsAt"] == told["endsAt"] == "2025-11-30T12:00:00.000000000Z"
+    assert told["labels"]["kind"] == "canary"
+
+
 def test_one_that_comes_after_an_outage_holds_from_now_or_nobody_would_be_told(
     stored_of: StoredOf,
 ) -> None:

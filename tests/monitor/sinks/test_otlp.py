@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -14,7 +15,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.monitor.lab.viewer import Event, Viewer
 from dosimeter.monitor.sinks.config import OtlpConfig
-from dosimeter.monitor.sinks.otlp import OtlpSink, Reply, log_record
+from dosimeter.monitor.sinks.http import HttpError, Reply
+from dosimeter.monitor.sinks.otlp import OtlpSink, log_record
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result
 
 StoredOf = Callable[..., StoredAlert]
@@ -25,10 +27,10 @@ def answering(*replies: Reply | Exception) -> tuple[OtlpSink, list[bytes]]:
     """A sink whose endpoint gives these replies in turn, and the bodies it was sent."""
     waiting, bodies = list(replies), []
 
-    def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
-        assert url == "http://collector:4318/v1/logs"
+    def post(body: bytes, headers: Mapping[str, str]) -> Reply:
         assert headers["Content-Type"] == "application/x-protobuf"
-        bodies.append(body)
+        assert headers["Content-Encoding"] == "gzip"
+        bodies.append(gzip.decompress(body))
         reply = waiting.pop(0)
         if isinstance(reply, Exception):
             raise reply
@@ -77,6 +79,11 @@ def test_the_value_of_a_share_is_the_share(stored_of: StoredOf) -> None:
     assert found["dosimeter.decision.reason"].string_value == "why"
 
 
+def test_a_canary_is_an_event_of_its_own(stored_of: StoredOf) -> None:
+    """Nobody may take it for an evaluation of somebody's answer."""
+    assert log_record(stored_of(4, kind="canary")).event_name == "dosimeter.canary"
+
+
 def test_a_digest_is_an_event_of_its_own(digest_of: StoredOf) -> None:
     log = log_record(digest_of(4))
     found = {kv.key: kv.value for kv in log.attributes}
@@ -117,6 +124,16 @@ def test_after_a_partial_success_each_goes_alone_and_only_the_refused_is_dead(
     assert len(bodies) == 4
 
 
+def test_a_receiver_that_goes_away_between_two_is_not_waited_for_once_a_record(
+    stored_of: StoredOf,
+) -> None:
+    """Of 500 records each waited for the whole time-out: more than an hour in one batch."""
+    sink, bodies = answering(rejecting(1), Reply(200), HttpError("no whole answer within 10 s"))
+    outcomes = sink.send([stored_of(n) for n in range(1, 5)])
+    assert results(outcomes) == ["delivered", "retry", "retry", "retry"]
+    assert len(bodies) == 3
+
+
 def test_a_warning_that_rejects_nothing_is_a_success(stored_of: StoredOf) -> None:
     sink, _ = answering(rejecting(0, "please upgrade"))
     assert sink.send([stored_of(1)]) == [DELIVERED]
@@ -138,7 +155,7 @@ def test_what_an_operator_or_time_can_mend_is_sent_again(stored_of: StoredOf, st
 
 
 def test_no_answer_and_a_web_page_for_an_answer_are_sent_again(stored_of: StoredOf) -> None:
-    sink, _ = answering(ConnectionRefusedError("refused"), Reply(200, b"<html>welcome</html>"))
+    sink, _ = answering(HttpError("refused"), Reply(200, b"<html>welcome</html>"))
     assert results(sink.send([stored_of(1)])) == ["retry"]
     (outcome,) = sink.send([stored_of(1)])
     assert outcome.result is Result.RETRY

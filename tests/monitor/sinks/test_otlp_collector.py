@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dosimeter.monitor.history.records import LedgerRecord, StoredAlert
 from dosimeter.monitor.lab.broker import free_port
+from dosimeter.monitor.score_counts import ScoreCounts
 from dosimeter.monitor.sinks import semconv
 from dosimeter.monitor.sinks.config import OtlpConfig
 from dosimeter.monitor.sinks.otlp import OtlpSink
 from dosimeter.monitor.sinks.sink import Result
+from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 from tests.monitor.sinks.deliver_scene import Delivering, wait_until
 
 pytestmark = pytest.mark.parts
+GOLDEN = Path(__file__).parents[2] / "golden" / "otlp" / "collector.json"
+"""Refreshed by `DOSIMETER_GOLDEN=write pytest` on this file; review the diff."""
 PROGRAM = Path(__file__).parents[3] / ".collector" / "otel-collector"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -62,12 +68,15 @@ class Collector:
             process.kill()
             process.wait()
 
-    def _read(self, name: str, whole: str, scoped: str, each: str) -> list[dict[str, Any]]:
+    def written(self, name: str) -> list[dict[str, Any]]:
+        """The requests as the Collector's own JSON has them."""
         path = self._folder / f"{name}.json"
-        requests = map(json.loads, path.read_text().splitlines() if path.exists() else ())
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _read(self, name: str, whole: str, scoped: str, each: str) -> list[dict[str, Any]]:
         return [
             one
-            for request in requests
+            for request in self.written(name)
             for resource in request[whole]
             for scope in resource[scoped]
             for one in scope[each]
@@ -119,14 +128,53 @@ def test_a_collector_that_comes_late_takes_every_alert_in_the_trace_of_its_reque
     assert points["dosimeter.delivery.queued"]["asInt"] == "0"
 
 
-def test_an_endpoint_with_a_path_that_the_collector_does_not_know_waits_for_a_person(
-    tmp_path: Path, stored_of: Callable[..., StoredAlert]
+def test_the_collector_understands_it_as_the_golden_file_says_and_a_wrong_path_waits_for_a_person(
+    tmp_path: Path,
+    stored_of: Callable[..., StoredAlert],
+    digest_of: Callable[..., StoredAlert],
 ) -> None:
     collector = Collector(tmp_path)
+    traceparent = f"00-{TRACE}-{SPAN}-01"
     with collector.running():
         good = OtlpSink(OtlpConfig(collector.endpoint))
-        wait_until(lambda: good.send([stored_of(1)])[0].result is Result.DELIVERED)
-        (outcome,) = OtlpSink(OtlpConfig(f"{collector.endpoint}/wrong")).send([stored_of(2)])
+        both = [stored_of(1, labels={"traceparent": traceparent, "tenant": "acme"}), digest_of(2)]
+        wait_until(lambda: good.send(both)[0].result is Result.DELIVERED)
+        (outcome,) = OtlpSink(OtlpConfig(f"{collector.endpoint}/wrong")).send([stored_of(3)])
         assert outcome.result is Result.RETRY
         assert f"`{collector.endpoint}/wrong/v1/logs` answered 404" in outcome.reason
-    assert [attributes(log)[semconv.EVENT_ID] for log in collector.logs()] == [f"{1:032x}"]
+        record_some(TelemetryConfig(collector.endpoint, interval_s=3600), traceparent)
+    read = {name: collector.written(name) for name in ("logs", "metrics")}
+    found = json.dumps(steady(read), indent=1, sort_keys=True) + "\n"
+    if os.environ.get("DOSIMETER_GOLDEN") == "write":
+        GOLDEN.write_text(found)
+    assert json.loads(found) == json.loads(GOLDEN.read_text())
+
+
+def record_some(config: TelemetryConfig, traceparent: str) -> None:
+    """One of each kind of metric, the counts with an exemplar."""
+    telemetry = Telemetry(config)
+    alert = {"rule": "scam-in-answer", "severity": "high", "decision": "notified"}
+    telemetry.record("dosimeter.alerts", 2, alert, traceparent=traceparent)
+    telemetry.record("dosimeter.coverage", 0.75)
+    telemetry.record("dosimeter.durable.duration", 0.25)
+    scores = ScoreCounts()
+    scores.add(("scam",), np.array([[-3 * 256], [256], [20 * 256]], np.int16))
+    scores.settle()
+    for feature, upper, tokens in scores.totals():
+        telemetry.record("dosimeter.scores", tokens, {"feature": feature, "le": upper})
+    telemetry.close()
+
+
+def steady(read: Any) -> Any:
+    """Without what differs from run to run (when and where a metric was taken, by which release), and without prose."""
+    if isinstance(read, list):
+        return [steady(one) for one in read]
+    if not isinstance(read, dict):
+        return read
+    if read.get("key") in ("service.instance.id", "service.version"):
+        return read | {"value": "…"}
+    if read.get("name") == "dosimeter" and "version" in read:
+        return read | {"version": "…"}
+    taken = {"timeUnixNano", "startTimeUnixNano"} if "eventName" not in read else set()
+    kept = {name: value for name, value in read.items() if name != "description"}
+    return {name: "…" if name in taken else steady(value) for name, value in kept.items()}

@@ -11,7 +11,8 @@ import pytest
 
 from dosimeter.detectors.drift import DriftState
 from dosimeter.detectors.frames import Scope
-from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.canary import FIRST_NS, Canary
+from dosimeter.monitor.history.records import LedgerRecord, StoredAlert
 from dosimeter.monitor.sinks.kafka_record import kafka_record
 from dosimeter.rules.correlate import Exceeded
 from dosimeter.rules.decide import Decision
@@ -35,6 +36,11 @@ def rule(when: SecondWhen, confirm: str = "") -> SecondRule:
     return SecondRule("r", when, "shadow", "high", "{rule}", "sre", "https://r/1", policy)
 
 
+def canary_record() -> LedgerRecord:
+    [found] = Canary("led", monotonic_ns=lambda: -FIRST_NS).look(0)
+    return found
+
+
 def records() -> list[bytes]:
     golden = ["alert", "alert_two_conditions", "digest"]
     group = (("tenant", "t"), ("model", "m"))
@@ -44,6 +50,7 @@ def records() -> list[bytes]:
         build_count(Exceeded(counting, group, 5, 7_000_000, HITS), SHADOW).canonical,
         build_absent(rule(Absent("scam", 300)), Silent(301, 42), AT, SHADOW).canonical,
         build_shift(rule(Shift("scam", Scope.ANSWER)), state, "ef" * 32, AT, SHADOW).canonical,
+        canary_record().core,
     ]
 
 

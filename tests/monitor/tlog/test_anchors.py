@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 )
 
 from dosimeter.monitor.sinks.config import OtlpConfig
-from dosimeter.monitor.sinks.otlp import Reply
+from dosimeter.monitor.sinks.http import HttpError, Reply
 from dosimeter.monitor.tlog.anchor_otlp import OtlpAnchor, log_record
 from dosimeter.monitor.tlog.anchors import AnchorFailed, FileAnchor
 from dosimeter.monitor.tlog.note import Checkpoint, NoteError, Signer
@@ -63,9 +64,8 @@ def test_a_file_that_cannot_be_written_or_read_is_said_to_be_that(tmp_path: Path
 def test_a_collector_gets_the_whole_note_and_its_parts_as_attributes() -> None:
     sent: list[bytes] = []
 
-    def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
-        assert url == "http://collector:4318/v1/logs"
-        sent.append(body)
+    def post(body: bytes, headers: Mapping[str, str]) -> Reply:
+        sent.append(gzip.decompress(body))
         return Reply(200, ExportLogsServiceResponse().SerializeToString())
 
     anchor = OtlpAnchor(OtlpConfig("http://collector:4318", name="otlp"), post=post)
@@ -94,12 +94,12 @@ def test_a_collector_gets_the_whole_note_and_its_parts_as_attributes() -> None:
                 partial_success=ExportLogsPartialSuccess(rejected_log_records=1)
             ).SerializeToString(),
         ),
-        OSError("refused"),
+        HttpError("`http://collector:4318`: refused"),
     ],
 )
-def test_a_collector_that_does_not_take_it_is_an_error(reply: Reply | OSError) -> None:
-    def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
-        if isinstance(reply, OSError):
+def test_a_collector_that_does_not_take_it_is_an_error(reply: Reply | HttpError) -> None:
+    def post(body: bytes, headers: Mapping[str, str]) -> Reply:
+        if isinstance(reply, HttpError):
             raise reply
         return reply
 

@@ -47,12 +47,12 @@ def seal(folder: Path, **changed: object) -> None:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export")
-    with LogWriter(folder / "log", SIGNER) as log:
+    folder, log_folder = tmp_path_factory.mktemp("export"), tmp_path_factory.mktemp("log")
+    with LogWriter(log_folder, SIGNER) as log:
         for size in (1, 256, 900, 1200):
             log.append(log.size, LEAVES[log.size : size])
             log.checkpoint()
-    log_ = LogReader(folder / "log")
+    log_ = LogReader(log_folder)
     rows = []
     for index in RECORDS:
         proof = [b64encode(digest).decode() for digest in log_.inclusion_proof(index)]
@@ -63,7 +63,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "log.vkey").write_text(SIGNER.verifier.vkey + "\n")
     (folder / "records.csv").write_text("id\n1\n")
     (folder / "verify.py").write_bytes(SOURCE.read_bytes())
-    (folder / "log/log.lock").unlink()
     seal(folder)
     return folder
 
@@ -97,7 +96,6 @@ def test_a_good_export_is_verified_from_its_folder_and_from_its_zip(
     status, said = run(good)
     assert (status, said.splitlines()[-1]) == (0, "verified"), said
     assert "shown: all 5 records are entries of the log, unchanged" in said
-    assert "shown: all 1200 entries of the log" in said
     assert "not shown: whose key this is; compare with one you got elsewhere" in said
     assert f"  {SIGNER.verifier.vkey}\n" in said
     status, said = run(zipped(good, tmp_path / "export.zip"), "--vkey", SIGNER.verifier.vkey)
@@ -105,13 +103,7 @@ def test_a_good_export_is_verified_from_its_folder_and_from_its_zip(
     assert "whose key" not in said
 
 
-def test_without_the_log_it_says_what_it_cannot_show(
-    export: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for path in sorted((export / "log").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    (export / "log").rmdir()
-    seal(export)
+def test_it_says_what_it_cannot_show(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = checked(export, capsys)
     assert status == 0
     assert "not shown: entries outside this export" in said
@@ -133,7 +125,7 @@ def test_it_needs_the_standard_library_alone_and_stays_small() -> None:
         )
     }
     assert modules <= sys.stdlib_module_names
-    assert len([line for line in text.splitlines() if line.strip()]) < 300
+    assert len([line for line in text.splitlines() if line.strip()]) <= 250
 
 
 def edit_line(name: str, number: int, **values: object) -> Callable[[Path], None]:
@@ -180,10 +172,7 @@ SPOILED: list[tuple[Callable[[Path], None], str]] = [
     (drop_line("proofs.jsonl", 2), "4 records have proofs, the manifest says 5"),
     (other_history, "record 3: not what the log holds there"),
     (flip("checkpoint"), ""),
-    (flip("log/tile/entries/001"), "is not what its tile holds"),
-    (flip("log/tile/0/001"), "is not what its tile holds"),
-    (lambda folder: (folder / "log/tile/entries/002").unlink(), "log/tile/entries/002 is missing"),
-    (lambda folder: (folder / "checkpoint").unlink(), ""),
+    (lambda folder: (folder / "checkpoint").unlink(), "checkpoint is missing"),
 ]
 
 
@@ -195,11 +184,10 @@ def test_a_spoiled_export_is_wrong_even_when_its_manifest_was_signed_again(
     status, said = checked(export, capsys)
     assert status == 4, "the manifest no longer fits"
     seal(export)
-    if edit is not SPOILED[-1][0]:  # the same checkpoint is among the kept ones
-        status, said = checked(export, capsys)
-        assert status == 4, said
-        assert why in said
-        assert "verified" not in said
+    status, said = checked(export, capsys)
+    assert status == 4, said
+    assert why in said
+    assert "verified" not in said
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ EDITS: list[tuple[str, Callable[[str], str], str]] = [
     ("alerts.csv", cell_of("time_ns", "1.77E+18"), "alerts.csv: row 3, time_ns: '1.77E+18'"),
     ("alerts.csv", cell_of("time", "2026-03-01 01:00:00.000+01:00"), "alerts.csv: row 3, time:"),
     ("alerts.csv", cell_of("more", "{}"), "alerts.csv: row 3, more:"),
-    ("alerts.csv", cell_of("idx", "4711"), "alerts.csv: row 3, idx: no entry"),
+    ("alerts.csv", cell_of("idx", "4711"), "alerts.csv: row 3, idx: not proven"),
     ("alerts.csv", without_the_second, "alerts.csv has 10 rows, the manifest says 11"),
     ("alerts.jsonl", second_line("rule", "other"), "alerts.jsonl: row 2, rule: 'other'"),
     ("alerts.jsonl", second_line("extra", "1"), "alerts.jsonl: row 2: not the columns"),

@@ -47,9 +47,9 @@ MAY = {
     "author": {"query", "edit"},
     "approver": {"query", "hold", "approve", "edit"},
     "auditor": {"query", "view", "export", "hold", "approve", "audit"},
-    "operator": {"query", "hold", "erase"},
+    "operator": {"query", "hold", "erase", "rotate"},
 }
-RIGHTS = ("query", "view", "export", "label", "hold", "erase", "approve", "edit", "audit")
+RIGHTS = ("query", "view", "export", "label", "hold", "erase", "approve", "edit", "audit", "rotate")
 
 
 @pytest.mark.parametrize("role", MAY)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.queries.names import UnknownName, check
 from dosimeter.monitor.audit.store.entries import Entry, own_id
+from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.feed.items import Batch, Blob
+from dosimeter.rules.canonical import digest
 from tests.monitor.audit.audit_scene import T0
 from tests.monitor.audit.whole_scene import whole
 
@@ -72,8 +76,53 @@ def test_a_name_that_never_was_is_an_error_with_the_nearest_or_with_all(history:
         check(history, {"rule": "zzz"})
 
 
+def test_whoever_is_bound_to_tenants_is_told_the_names_of_their_own_alerts_alone(
+    history: History,
+) -> None:
+    """Rules are one for all tenants, and their names may say what another tenant is watched for."""
+    with_program(history)
+    rows = history.rows("alerts", kind="alert", rule="lies-told", limit=1)
+    tenant = rows[0]["tenant"]
+    with pytest.raises(UnknownName, match="hint: did you mean `quiet-rule`"):
+        check(history, {"rule": "quiet-rulee"})
+    with pytest.raises(UnknownName) as bound:
+        check(history, {"rule": "quiet-rulee"}, own=[tenant])
+    assert str(bound.value).endswith("hint: known here: `lies-told`")
+    with pytest.raises(UnknownName) as bound:
+        check(history, {"feature": "sycophant"}, own=[tenant])
+    assert str(bound.value).endswith("hint: known here: `deception`")
+    with pytest.raises(UnknownName) as stranger:
+        check(history, {"rule": "lies-tol"}, own=[])
+    assert "lies-told" not in str(stranger.value)
+    assert check(history, {"rule": "quiet-rule"}, own=[tenant]) == []  # it watches them, too
+
+
+def test_none_of_a_rule_says_since_when_it_is_looked_for(history: History) -> None:
+    """2026-11-30: "none" of March was as good for a rule that came on its 20th."""
+    late = T0 + 40 * 10**9 * 60
+    program = json.dumps(PROGRAM).encode()
+    Ingest(history.appender, late).take(Batch((Blob(digest(program), program),)), late)
+    Ingest(history.appender, late).take(Batch((Blob(digest(program), program),)), late + 9)
+    said = "nobody is known to have looked for rule `quiet-rule` before 2026-03-01 01:40:00+01:00"
+    berlin = ZoneInfo("Europe/Berlin")
+    assert check(history, {"rule": "quiet-rule"}, from_ns=T0, zone=berlin) == [said]
+    assert check(history, {"rule": "quiet-rule"}, from_ns=late - 10**9) == []
+    assert check(history, {"rule": "quiet-rule"}) == []
+    assert check(history, {"rule": "expired-rule"}, from_ns=T0) == []  # nothing says it did not run
+    earlier = json.loads(program) | {"inactive": {}}
+    history.appender.append([], blobs=[json.dumps(earlier).encode()])  # by an earlier release
+    assert check(history, {"rule": "quiet-rule"}, from_ns=T0) == []
+
+
+def test_what_has_fired_was_looked_for(history: History) -> None:
+    late = T0 + 40 * 10**9 * 60
+    program = json.dumps({"columns": ["scam"], "rules": [{"rule": "lies-told"}]}).encode()
+    Ingest(history.appender, late).take(Batch((Blob(digest(program), program),)), late)
+    assert check(history, {"rule": "lies-told"}, from_ns=T0 + 60 * 10**9) == []
+
+
 def test_a_history_in_which_nothing_fired_knows_no_name(tmp_path: Path) -> None:
     with History.open(whole(tmp_path / "none", count=0).folder.root) as history:
         history.hot.db.execute("DELETE FROM blob")
-        with pytest.raises(UnknownName, match="hint: nothing has fired here yet"):
+        with pytest.raises(UnknownName, match="hint: nothing that you may see has fired here yet"):
             check(history, {"rule": "x"})

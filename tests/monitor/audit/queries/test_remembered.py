@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-from dosimeter.monitor.audit.queries.beside import Rows
-from dosimeter.monitor.audit.queries.named_queries import query_named
+import pytest
+
+from dosimeter.monitor.audit.queries.beside import Rows, Snapshot
+from dosimeter.monitor.audit.queries.named_queries import Asked, query_named
 from dosimeter.monitor.audit.queries.query import Queries
 from dosimeter.monitor.audit.queries.remembered import Part, Remembered
 from dosimeter.monitor.audit.store.sealing import SQL
-from tests.monitor.audit.store_scene import id_of, made, some, store_in
+from tests.monitor.audit.store_scene import SECOND, id_of, made, some, store_in
 
 ASKED = [
     ("count", {"kind": "alert"}),
@@ -19,6 +23,8 @@ ASKED = [
     ("count_by_severity", {"kind": "alert", "subject": id_of(11)}),
     ("rules_seen", {"kind": "alert"}),
     ("rules_seen", {}),
+    ("per_day", {"kind": "alert"}),
+    ("values_per_day", {"kind": "alert", "offset_ns": 7 * 3600 * SECOND, "width": 64}),
 ]
 
 
@@ -80,6 +86,29 @@ def test_an_alert_that_gets_a_label_is_in_the_counts_of_labels_wherever_it_lies(
             found = queries.run("labels_by_rule", kind="alert").rows
             assert found == [("a", "true", 1, 0), ("b", "false", 1, 0), ("b", "true", 1, 0)]
             assert queries.run("count_by_verdict", kind="alert").rows == [("true", 2), ("false", 1)]
+
+
+def test_days_that_were_counted_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a zone whose clocks do not change on the way: a stretch between two changes is read each time."""
+    read: list[int] = []
+
+    def run(self: Snapshot, asked: Asked, paths: Sequence[str]) -> Rows:
+        read.append(len(paths))
+        return found(self, asked, paths)
+
+    found = Snapshot.run
+    monkeypatch.setattr(Snapshot, "run", run)
+    with store_in(tmp_path) as store:
+        store.put([made(n, severity="low") for n in range(6)])
+        store.seal_to(4, max_rows=2)
+        with Queries(store.folder) as queries:
+            first = queries.by_day("per_day", ZoneInfo("Asia/Tokyo"), kind="alert")
+            assert max(read) == 2
+            read.clear()
+            assert queries.by_day("per_day", ZoneInfo("Asia/Tokyo"), kind="alert") == first
+            assert max(read) == 0
 
 
 def test_what_was_counted_while_a_file_went_is_not_remembered() -> None:

@@ -199,3 +199,25 @@ def test_a_record_of_this_release_leaves_nothing_unread() -> None:
     found = taken()
     assert "unread" not in found.entry.fields
     assert found.labels == PEOPLE
+
+
+@pytest.mark.parametrize(
+    ("said", "leaf"),
+    [
+        (
+            {"kind": "pause", "state": "ended", "reason": "INC-441", "by_uid": 7, "tokens": 9, "why": "resumed"},
+            {"state": "ended", "reason": "INC-441", "by_uid": 7, "tokens": 9, "why": "resumed"},
+        ),
+        (
+            {"kind": "canary", "rule": "dosimeter.canary", "severity": "low", "tokens": 11},
+            {"tokens": 11},
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_sidecar_says_of_itself_is_an_entry_and_names_no_rule(
+    said: dict[str, Any], leaf: dict[str, Any]
+) -> None:
+    """A canary's rule is nobody's: it may be in no list of the rules that were seen."""
+    about = {"v": 1, "event_id": "ab" * 16, "time_ns": 5, "summary": "words"}
+    found = from_record(json.dumps(about | said).encode(), "source", 3)
+    assert (found.entry.kind, dict(found.entry.fields), found.labels) == (said["kind"], leaf, {})

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,6 +42,18 @@ def rows_of(store: Store) -> dict[int, tuple[Any, ...]]:
 
 def expected(entries: list[Made]) -> dict[int, tuple[Any, ...]]:
     return {i: one.stored().row for i, one in enumerate(entries)}
+
+
+def test_a_sealed_file_tells_whom_it_is_not_about(tmp_path: Path) -> None:
+    """By the format's own Bloom filters, so that a case is found without reading ids of everybody."""
+    with store_in(tmp_path) as store:
+        store.put(some(random.Random(1), 60))
+        (one,) = store.seal_to(50)
+        found = duckdb.execute(
+            "SELECT path_in_schema FROM parquet_metadata(?) WHERE bloom_filter_offset IS NOT NULL",
+            [str(store.folder.core / one.core)],
+        )
+        assert {name for (name,) in found.fetchall()} == {"subject", "conversation"}
 
 
 def evidence_in(store: Store, id_: bytes) -> bytes | None:

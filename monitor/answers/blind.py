@@ -1,0 +1,33 @@
+"""From whom the verdict of another is kept until they have given their own: the second reviewer of an alert.
+
+Owns who that is: whoever may judge, and has not, where one other has. Two verdicts are a matter of record and shown to
+everybody, and an auditor is shown each. It reads no verdict, only who gave them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from dosimeter.monitor.answers.asking import Asked, actor
+from dosimeter.monitor.audit.people.access import actor_id
+from dosimeter.monitor.pages.source import Reader
+from dosimeter.monitor.roles import ROLES
+
+
+def may_be_blind(reader: Reader) -> bool:
+    rights = {right for role in reader.roles for right in ROLES[role].may}
+    return "label" in rights and "audit" not in rights
+
+
+def is_blind(asked: Asked, reader: Reader, judges: Collection[str]) -> bool:
+    """judges: who has said something of it, as `role:id`, each as often as they did."""
+    people = {_id(one) for one in judges}
+    if len(people) != 1 or not may_be_blind(reader):
+        return False
+    with asked.alone() as history:
+        return _id(actor_id(actor(reader, "label"), history.keys)) not in people
+
+
+def _id(who: str) -> str:
+    """The same person may judge in one role and ask in another."""
+    return who.partition(":")[2]

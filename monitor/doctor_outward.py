@@ -1,0 +1,112 @@
+"""`dosimeter doctor --config`, the way out: who is told, who confirms, and whether somebody listens there.
+
+It reaches as far as a connection, which it closes at once: nothing is sent, and credentials are for delivery to try.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dosimeter.detectors.findings import visible
+from dosimeter.monitor.config import Config
+from dosimeter.monitor.doctor import OK, WRONG, Finding
+from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig, StdoutConfig
+from dosimeter.rules.policy import Policy
+
+REACH_S = 2.0
+
+
+def examine_outward(config: Config, policies: Sequence[Policy]) -> Iterator[Finding]:
+    """policies: of the rules that load."""
+    yield from _confirmers(config, policies)
+    yield from _told(config)
+    for sink in config.sinks:
+        yield from _sink(sink)
+    if config.telemetry is not None:
+        yield _reached("telemetry", *_host(config.telemetry))
+
+
+def _confirmers(config: Config, policies: Sequence[Policy]) -> Iterator[Finding]:
+    asked = {one.confirm for one in policies if one.confirm}
+    for name in sorted(asked.difference(one.name for one in config.confirmers)):
+        fix = f"set it up: `confirmers: {{{name}: {{url: …}}}}`"
+        yield Finding("confirm", WRONG, f"rules ask `{name}`, whom nobody set up", fix)
+    for one in config.confirmers:
+        if one.url:
+            yield _reached(f"confirm {one.name}", *_host(one.url))
+        elif not _is_module(one.call.partition(":")[0]):
+            fix = "install it where the sidecar runs"
+            yield Finding("confirm", WRONG, f"`{one.call}`: there is no such module here", fix)
+
+
+def _is_module(name: str) -> bool:
+    """Asked of its outermost package alone: what is inside would be run to look further."""
+    return importlib.util.find_spec(name.partition(".")[0]) is not None
+
+
+def _told(config: Config) -> Iterator[Finding]:
+    """Somebody has to be told, and hits have to be counted."""
+    if not config.sinks and config.history is None:
+        fix = "set up one under `sinks`, or `history`"
+        yield Finding("sinks", WRONG, "no sink and no history: nobody is ever told", fix)
+    if config.counted_by == "fleet" and (config.history is None or config.history.ship is None):
+        fix = "`history: {ship: {bootstrap: …}}`, or leave `counted-by` out"
+        yield Finding("fleet", WRONG, "`counted-by: fleet`, and no hit is sent to a fleet", fix)
+
+
+def _sink(sink: SinkConfig) -> Iterator[Finding]:
+    """The files that it needs, and whether somebody listens where it goes."""
+    for path in _files(sink):
+        if not os.access(path, os.R_OK) or not path.is_file():
+            fix = f"put it there, readable by uid {os.geteuid()}"
+            yield Finding(sink.name, WRONG, f"{path}: cannot be read", fix)
+    if isinstance(sink, StdoutConfig):
+        folder = None if sink.path is None else sink.path.absolute().parent
+        if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
+            fix = f"make it, writable by uid {os.geteuid()}"
+            yield Finding(sink.name, WRONG, f"{folder}: no folder that may be written to", fix)
+    elif isinstance(sink, KafkaConfig):
+        each = [_reached(sink.name, *_peer(server)) for server in sink.bootstrap]
+        # One of the cluster is enough for the client to find the others.
+        yield next((one for one in each if one.state == OK), each[0])
+    else:
+        url = sink.endpoint if isinstance(sink, OtlpConfig) else sink.url
+        yield _reached(sink.name, *_host(url))
+
+
+def _files(sink: SinkConfig) -> list[Path]:
+    named = [getattr(sink, name, None) for name in ("ca", "headers_file", "secret")]
+    if isinstance(sink, KafkaConfig):
+        named += [
+            Path(str(value))
+            for name, value in sink.security.items()
+            if name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
+        ]
+    return [path for path in named if path is not None]
+
+
+def _peer(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdecimal() else (server, 9092)
+
+
+def _host(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _reached(check: str, host: str, port: int) -> Finding:
+    """A connection, closed at once."""
+    where = visible(f"{host}:{port}")
+    try:
+        socket.create_connection((host, port), REACH_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        fix = "start what listens there, or mend the address; alerts wait in the ledger meanwhile"
+        return Finding(check, WRONG, f"{where}: {words.lower()}", fix)
+    return Finding(check, OK, f"{where} takes connections")
