@@ -57,6 +57,7 @@ class Runner:
         self.vllm_config.cache_config.block_size = 16
         self.vllm_config.model_config.model = str(small.folder)
         self.vllm_config.model_config.revision = None
+        self.vllm_config.additional_config = {"theirs": 1}
         self.small = small
         self.input_batch = SimpleNamespace(req_ids=[], num_computed_tokens_cpu=np.zeros(4, int))
         self.raises: Exception | None = None
@@ -199,6 +200,16 @@ def test_a_request_after_the_canary_is_scored_and_the_canary_is_nobodys(
     assert np.abs(engine.wire.codes[0].astype(int) - expected).max() <= 1
     assert (closed["served"], closed["emitted"], closed["errors"]) == (5, 5, {})
     assert (closed["served_source"], closed["call"]) == ("scheduler", "c0")
+
+
+def test_compiled_models_are_kept_apart_by_whether_and_which_probes_are_in_them(
+    engine_v1: Engine, small: Small
+) -> None:
+    """vLLM finds what it compiled by a hash of this; one that was compiled without a tap left it blind."""
+    kept = engine_v1.runner.vllm_config.additional_config
+    assert kept["theirs"] == 1
+    assert len(kept["dosimeter"]) == 64
+    assert "dosimeter" not in Runner(small).vllm_config.additional_config
 
 
 def test_nothing_is_reported_over_a_path_that_is_not_proven(engine_v1: Engine) -> None:
