@@ -66,7 +66,8 @@ def _secrets(path: Path, config: Config) -> Iterator[Finding]:
 def _folder(config: Config) -> Iterator[Finding]:
     """data-dir, or where it will be made."""
     there = config.data_dir.absolute()
-    while not there.exists() and there != there.parent:
+    # Not `exists`, here and below: it raises where a folder above may not be looked into.
+    while not os.access(there, os.F_OK) and there != there.parent:
         there = there.parent
     if not there.is_dir():
         fix = "set `data-dir` to a folder, or move that file away"
@@ -87,7 +88,7 @@ def _folder(config: Config) -> Iterator[Finding]:
 
 def _ledger(config: Config) -> Iterator[Finding]:
     path = config.ledger_path
-    if not path.exists():
+    if not os.access(path, os.F_OK):
         return
     try:
         with LedgerReader(path) as reader:
@@ -114,7 +115,7 @@ def _tap_socket(config: Config) -> Iterator[Finding]:
         fix = "set a shorter `socket`, such as /run/dosimeter/tap.sock"
         found = f"{path} has {size} bytes, a socket at most {PATH_LIMIT}"
         yield Finding("socket", WRONG, found, fix)
-    elif path.exists() and not path.is_socket():
+    elif os.access(path, os.F_OK) and not path.is_socket():
         yield Finding("socket", WRONG, f"{path} is there, and no socket", "set another `socket`")
     else:
         yield Finding("socket", OK, f"{path}: taps can connect there once the sidecar runs")

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 KIND = "pause"
+AHEAD_NS = 60 * 10**9
+"""That a pause may have been asked for after now. One from further ahead would begin anew with each restart."""
 
 
 class Pausing:
@@ -52,9 +54,9 @@ class Pausing:
         if self._data_dir is None:
             return []
         time_ns = self._time_ns()
-        asked = self._asked(self._data_dir)
-        found: list[LedgerRecord] = []
         now = self._now
+        asked = self._asked(self._data_dir, time_ns, now)
+        found: list[LedgerRecord] = []
         if now is not None and asked != now:
             found.append(self._end(now, time_ns, *_why(asked, time_ns)))
         elif now is not None and (time_ns >= now.until_ns or self._monotonic_ns() >= self._ends_ns):
@@ -81,9 +83,11 @@ class Pausing:
             "tokens": self.tokens,
         }
 
-    def _asked(self, data_dir: Path) -> Pause | None:
+    def _asked(self, data_dir: Path, time_ns: int, now: Pause | None) -> Pause | None:
         try:
             found = pause_file.read(data_dir)
+            if found is not None and found != now and found.asked_ns > time_ns + AHEAD_NS:
+                raise PauseError("it is of a time to come: one of our clocks was set")
         except PauseError as error:
             self._told(f"{data_dir / pause_file.NAME}: {error}; it is put aside as `.wrong`")
             try:
@@ -130,7 +134,8 @@ class Pausing:
         self, pause: Pause, state: str, time_ns: int, said: str, more: dict[str, Any]
     ) -> LedgerRecord:
         """Stored and never sent: it is about us, and no finding."""
-        identity = record_id(time_ns, canonical([KIND, self._ledger, pause.id, state]))
+        asked = [pause.id, pause.reason, pause.asked_ns, pause.until_ns, pause.by_uid]
+        identity = record_id(time_ns, canonical([KIND, self._ledger, state, *asked]))
         core = {
             "v": VERSION,
             "event_id": identity,

@@ -17,7 +17,7 @@ import numpy as np
 
 from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD
 from dosimeter.monitor.answers.asking import Asked, actor, refused
-from dosimeter.monitor.answers.blind import is_blind
+from dosimeter.monitor.answers.blind import counted, is_blind
 from dosimeter.monitor.answers.queue import drawn, reviewer, row_of, severity
 from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
 from dosimeter.monitor.audit.history import Found, NoSuchEntry, dicts
@@ -342,7 +342,7 @@ def case(
         conversations=total["conversations"],
         by_rule={r["rule"] or "": r["n"] for r in by_rule},
         by_severity=dict(by_severity.most_common()),
-        verdicts={r["verdict"] or "none": r["n"] for r in by_verdict},
+        verdicts=counted({r["verdict"] or "none": r["n"] for r in by_verdict}, reader),
         days=_days(by_day),
         weeks=_weeks(by_day),
         rows=tuple(row_of(asked, row, reader) for row in listed),

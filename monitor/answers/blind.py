@@ -6,7 +6,7 @@ everybody, and an auditor is shown each. It reads no verdict, only who gave them
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from dosimeter.monitor.answers.asking import Asked, actor
 from dosimeter.monitor.audit.people.access import actor_id
@@ -26,6 +26,13 @@ def is_blind(asked: Asked, reader: Reader, judges: Collection[str]) -> bool:
         return False
     with asked.alone() as history:
         return _id(actor_id(actor(reader, "label"), history.keys)) not in people
+
+
+def counted(verdicts: Mapping[str, int], reader: Reader) -> dict[str, int]:
+    """Of few alerts the counts are the verdicts, so whoever may have to judge one is told how many have one."""
+    if not verdicts or not may_be_blind(reader):
+        return dict(verdicts)
+    return {"judged": sum(verdicts.values())}
 
 
 def _id(who: str) -> str:

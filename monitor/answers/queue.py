@@ -40,7 +40,9 @@ def queue(
     params = parameters(asked, filters, reader)
     today = reviewed_today(asked, reader)
     if params is None:
-        return shown.QueuePage((), None, 0, reviewed_today=today, **_watched(asked, filters, 0))
+        return shown.QueuePage(
+            (), None, 0, reviewed_today=today, **_watched(asked, filters, reader, 0)
+        )
     rows = asked.rows("alerts", **params, **_from(after), limit=limit + 1)
     more = len(rows) > limit
     found = [row_of(asked, row, reader) for row in rows[:limit]]
@@ -57,7 +59,7 @@ def queue(
         f"{last['time_ns']}-{last['idx']}" if last else None,
         total,
         reviewed_today=today,
-        **_watched(asked, filters, total),
+        **_watched(asked, filters, reader, total),
     )
 
 
@@ -158,25 +160,28 @@ def reviewed_today(asked: Asked, reader: Reader) -> int:
     return int(found[0]["n"])
 
 
-def _watched(asked: Asked, filters: QueueFilter, total: int) -> dict[str, Any]:
+def _watched(asked: Asked, filters: QueueFilter, reader: Reader, total: int) -> dict[str, Any]:
     """Of the time that is asked for, or of the last day where no beginning is."""
     now_ns = asked.now_ns()
     to_ns = now_ns if filters.to_ns is None else filters.to_ns
     from_ns = max(0, to_ns - DAY_OF_COVERAGE) if filters.from_ns is None else filters.from_ns
     with asked.alone() as history:
         found = history.watched(from_ns, to_ns, now_ns=now_ns)
-        unread = () if total else _unread(history, filters, found.from_ns)
+        own = asked.own(reader).get("tenants")
+        unread = () if total else _unread(history, filters, own, found.from_ns)
     coverage = shown.Coverage(found.served, found.scored, dict(found.unscored), found.unaccounted)
     weak = tuple(shown.Hour(one.from_ns, one.served, one.scored) for one in found.weak)
     said = worth(found, ZoneInfo(filters.zone), total=total, unread=unread)
     return {"coverage": coverage, "weak": weak, "worth": tuple(said)}
 
 
-def _unread(history: History, filters: QueueFilter, from_ns: int) -> Sequence[str]:
+def _unread(
+    history: History, filters: QueueFilter, own: Sequence[str] | None, from_ns: int
+) -> Sequence[str]:
     """What of the names that are asked for no rule here looked for, ever or before some time."""
     named = {name: value for name in ("rule", "feature") if (value := getattr(filters, name))}
     try:
-        return check(history, named, from_ns=from_ns, zone=ZoneInfo(filters.zone))
+        return check(history, named, own=own, from_ns=from_ns, zone=ZoneInfo(filters.zone))
     except UnknownName as error:
         return [error.said]
 

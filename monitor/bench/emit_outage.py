@@ -164,13 +164,16 @@ def rate(marks: Sequence[tuple[float, dict[str, int]]], sink: str) -> float:
         for (at, found), (_, last) in zip(marks[1:], marks, strict=False)
         if found[sink] > last[sink]
     ]
+    if not moved:
+        return 0.0
     (first_at, first), (last_at, last_count) = moved[0], moved[-1]
     return (last_count - first) / (last_at - first_at) if last_at > first_at else 0.0
 
 
 def noticed_s(marks: Sequence[tuple[float, dict[str, int]]], healed: float) -> float:
-    """Until both sinks had moved."""
+    """Until both sinks had moved, or, of one that had when it was first looked at, until then."""
+    began, before = marks[0]
     return max(
-        next(at for at, found in marks if found[sink] > marks[0][1][sink]) - healed
+        next((at for at, found in marks if found[sink] > before[sink]), began) - healed
         for sink in SINKS
     )

@@ -13,7 +13,9 @@ from dosimeter.monitor.chaos.audit_attack import Manipulation, Where
 from dosimeter.monitor.chaos.audit_copy import Copy
 from dosimeter.monitor.chaos.audit_whole import cut_unanchored_tail
 from dosimeter.monitor.tlog import tiles
-from dosimeter.monitor.tlog.note import Checkpoint
+from dosimeter.monitor.tlog.note import Checkpoint, Signer
+from dosimeter.monitor.tlog.rotation import extensions
+from dosimeter.monitor.tlog.writer import LogWriter
 
 
 def rewrite(c: Copy) -> Where:
@@ -28,8 +30,10 @@ def rewrite_unanchored(c: Copy) -> Where:
 def rewrite_sealed(c: Copy) -> Where:
     """With the file, the row that names it, and the entry that says its hash."""
     first, past, core, _ = c.segment()
-    index = c.dice.randrange(first, past)
     leaves = c.leaves()
+    # Of a rarer kind a copy stands beside the file, which would name the entry.
+    alerts = [n for n in range(first, past) if json.loads(leaves[n])["kind"] == "alert"]
+    index = c.dice.choice(alerts)
     leaves[index] = c.altered(leaves[index])
     before = hash_of(core)
     c.parquet(core, lambda rows: rows[index - first].update(value_sum=_value_of(leaves[index])))
@@ -84,6 +88,19 @@ def sign_another_history(c: Copy) -> Where:
     return Where(path=tiles.CHECKPOINTS)
 
 
+def rewrite_and_rotate(c: Copy) -> Where:
+    """The key names a next one as it should, after an entry was rewritten: to history both are as good."""
+    where, old = rewrite(c), c.signer()
+    new = Signer.generate(old.name)
+    with LogWriter(c.folder.log, old) as writer:
+        both = extensions(old.verifier, new.verifier)
+        writer.checkpoint((*c.notes()[-1].extensions, *both), also=new)
+    c.folder.signing_key.unlink()
+    new.save(c.folder.signing_key)
+    (c.folder.log / "key").write_text(new.verifier.vkey + "\n")
+    return where
+
+
 def _value_of(leaf: bytes) -> int:
     return int(json.loads(leaf)["value_sum"])
 
@@ -122,5 +139,6 @@ TABLE = (
     Manipulation("insert where nothing is anchored", "key-holder", "not excluded", insert_unanchored),
     Manipulation("cut the tail and sign that", "key-holder", "located", cut_and_sign),
     Manipulation("cut an unanchored tail", "key-holder", "not excluded", cut_unanchored_tail),
+    Manipulation("rewrite an entry, change the key", "key-holder", "found", rewrite_and_rotate),
     Manipulation("sign another history beside", "key-holder", "located", sign_another_history),
 )  # fmt: skip

@@ -11,7 +11,8 @@ import shutil
 from dosimeter.monitor.chaos.audit_attack import Manipulation, Where
 from dosimeter.monitor.chaos.audit_copy import Copy
 from dosimeter.monitor.tlog import tiles
-from dosimeter.monitor.tlog.note import Signer
+from dosimeter.monitor.tlog.note import Checkpoint, Signer
+from dosimeter.monitor.tlog.rotation import extensions
 
 
 def change_with_tiles(c: Copy) -> Where:
@@ -94,6 +95,18 @@ def swap_key(c: Copy) -> Where:
     return Where(path=tiles.CHECKPOINT)
 
 
+def name_next_key(c: Copy) -> Where:
+    """A change of the signing key to one of their own, which the key that there was has not signed."""
+    own, last = Signer.generate(c.made.verifier.name), c.notes()[-1]
+    said = (*last.extensions, *extensions(c.made.verifier, own.verifier))
+    note = own.sign(str(Checkpoint(last.origin, last.size, last.root, said)))
+    with (c.folder.log / tiles.CHECKPOINTS).open("a") as file:
+        file.write(note)
+    (c.folder.log / tiles.CHECKPOINT).write_text(note)
+    (c.folder.log / "key").write_text(own.verifier.vkey + "\n")
+    return Where(path=tiles.CHECKPOINTS)
+
+
 def _cut(c: Copy, note: int) -> Where:
     size = c.cut_log(note)
     c.sql(("DELETE FROM entry WHERE idx >= ?", (size,)), c.resize(size))
@@ -135,4 +148,5 @@ TABLE = (
     Manipulation("roll the store back behind its log", "root", "located", roll_back_store),
     Manipulation("delete the log's tiles", "root", "located", delete_log),
     Manipulation("swap the key, sign all anew", "root", "located", swap_key),
+    Manipulation("name a next key of their own", "root", "located", name_next_key),
 )  # fmt: skip

@@ -65,12 +65,14 @@ def _span(text: str) -> int:
 
 def _reason(text: str) -> str:
     from dosimeter.monitor.pause_file import MAX_REASON
+    from dosimeter.rules.summary import printable
 
-    if not text.strip() or len(text) > MAX_REASON:
+    shown = printable(text, len(text)).strip()
+    if not 0 < len(shown) <= MAX_REASON:
         raise argparse.ArgumentTypeError(
-            f"a reason has 1 to {MAX_REASON} characters, this has {len(text.strip())}"
+            f"a reason has 1 to {MAX_REASON} characters, this has {len(shown)}"
         )
-    return text.strip()
+    return shown
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,7 +20,6 @@ from dosimeter.monitor.sinks.http import REDIRECT, SUCCESS, HttpClient, HttpErro
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
 
 PATH = "/api/v2/alerts"
-SAID = 200
 NS = 10**9
 CANARY = "canary"
 
@@ -79,7 +78,7 @@ class AlertmanagerSink:
             return DELIVERED
         where = f"`{self._client.where}` answered {reply.status}"
         if reply.refuses:
-            return dead(f"{where}: {reply.body[:SAID]!r}")
+            return dead(f"{where}: {self._client.quoted(reply.body)}")
         return retry(where, after_s=reply.retry_after_s)
 
     def close(self) -> None:

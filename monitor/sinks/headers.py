@@ -11,7 +11,9 @@ from pathlib import Path
 
 MAX_FILE = 1 << 16
 LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e]*)")
-CREDENTIAL = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
+CREDENTIAL = re.compile(
+    r"auth|cookie|credential|dsn|honeycomb-team|key|pass|secret|session|token", re.IGNORECASE
+)
 HINT = "one `name: value` a line, in ASCII"
 
 

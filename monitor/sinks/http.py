@@ -24,6 +24,8 @@ from dosimeter.monitor.sinks.headers import HeadersError, read_headers
 MAX_REPLY = 1 << 10
 """Bytes of a body: enough for a reason."""
 SUCCESS, REDIRECT, CLIENT, SERVER = 200, 300, 400, 500
+SAID, SHORT = 200, 4
+"""Characters of a reply that are quoted, and of what is too short to be a credential."""
 MENDABLE = frozenset({401, 403, 404, 408, 409, 425, 429})
 """An operator or time can mend these."""
 CERTIFICATES = {
@@ -78,6 +80,8 @@ class HttpClient:
         self._headers, self._headers_file = dict(headers or {}), headers_file
         self._now, self._monotonic = now, monotonic
         self._connection: http.client.HTTPConnection | None = None
+        self._paths = self._path, parts.path
+        self._tokens: list[str] = []  # as they were sent last
         self.where = origin(url)
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
@@ -89,12 +93,23 @@ class HttpClient:
             own = {} if self._headers_file is None else read_headers(self._headers_file)
         except HeadersError as error:
             raise HttpError(str(error)) from None
-        sent = {**self._headers, **own, **headers}
+        self._tokens = [*self._headers.values(), *own.values()]
+        each = (*self._headers.items(), *own.items(), *headers.items())
+        sent = {name.lower(): value for name, value in each}  # one of each, however it is spelt
         try:
             return self._post(body, sent, deadline)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise self._failed(error, deadline) from error
+
+    def quoted(self, body: bytes) -> str:
+        """The beginning of a reply's body, for messages: without what it repeats of our path and headers."""
+        said = body.decode("utf-8", "replace")
+        bare = [one.split()[-1] for one in self._tokens if one.strip()]  # without `Bearer`
+        for own in sorted({*self._paths, *self._tokens, *bare}, key=len, reverse=True):
+            if len(own) >= SHORT:
+                said = said.replace(own, "…")
+        return repr(said[:SAID])
 
     def _post(self, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> Reply:
         connection = self._connection = self._connection or self._connect(deadline)

@@ -98,7 +98,7 @@ class OtlpSink:
         """None: all accepted. `dead` is meant for at least one record of the request."""
         where = f"`{self._url}` answered {reply.status}"
         if reply.status in (BAD_REQUEST, TOO_LARGE, UNPROCESSABLE):
-            return dead(f"{where}: {reply.body[:200]!r}")
+            return dead(f"{where}: {self._client.quoted(reply.body)}")
         if not 200 <= reply.status < 300:
             # Also 401, 403, 404: an operator can mend those, and evidence waits for it.
             return retry(where, after_s=reply.retry_after_s)

@@ -22,7 +22,6 @@ PREFIX = "whsec_"
 MAX_SECRETS = 1 << 12
 LEAST, MOST = 24, 64
 """Bytes of a secret, as the standard has it."""
-SAID = 100
 """Of a reply's body, in the reason: a receiver may repeat what it was sent."""
 
 
@@ -79,7 +78,7 @@ class WebhookSink:
             return DELIVERED
         where = f"`{self._client.where}` answered {reply.status}"
         if reply.refuses:
-            return dead(f"{where}: {reply.body[:SAID]!r}")
+            return dead(f"{where}: {self._client.quoted(reply.body)}")
         if reply.status < SUCCESS or reply.status // 100 == REDIRECT // 100:
             where += ", and a redirect is not followed; name the URL itself"
         return retry(where, after_s=reply.retry_after_s)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dosimeter.monitor.taps.probe_op import HookError
 from dosimeter.monitor.taps.requests import End, Requests
 from dosimeter.monitor.taps.rows import Rows
 from dosimeter.monitor.taps.seams import current_ticket, guarded
@@ -30,9 +31,9 @@ class _Running(threading.local):
 running = _Running()
 
 
-def inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
-    """Token ids and cache of one forward."""
-    ids: torch.Tensor = args[0] if args else kwargs["input_ids"]
+def inputs_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor | None, Any]:
+    """Token ids and cache of one forward; a forward on embeddings has no ids."""
+    ids = args[0] if args else kwargs.get("input_ids")
     return ids, kwargs.get("past_key_values")
 
 
@@ -66,6 +67,8 @@ class Batch:
         self.prompt_columns = input_ids.shape[1]
         self.use_cache = bool(kwargs.get("use_cache", True))
         self.eos = as_set(kwargs["generation_config"].eos_token_id)
+        # The loop's own cache. A forward on another, or on none, is no step of this loop.
+        self._cache = past if self.use_cache else None
         # Columns of the batch that ran; a cache that the caller brought holds the first ones.
         self.column = int(past.get_seq_length()) if past is not None and self.use_cache else 0
         self.step: Step | None = None
@@ -110,9 +113,14 @@ class Batch:
 
         return watched
 
-    def before(self, ids: torch.Tensor, past: Any) -> None:
+    def is_step(self, past: Any) -> bool:
+        """Whether a forward on this cache is one of the loop, and none of a logits processor's (guidance)."""
+        return self._cache is None or past is self._cache
+
+    def before(self, ids: torch.Tensor | None, past: Any) -> None:
         """past: the cache as this forward finds it, or None."""
-        if self.lost or self.step is not None:  # begun around it already
+        begun = self.step is not None  # around this forward, which is compiled
+        if self.lost or begun or not self.is_step(past):
             return
         self.step = self.tap.begin(functools.partial(self._mapped, ids))
 
@@ -121,8 +129,10 @@ class Batch:
         if step is not None:
             self.tap.end(step)
 
-    def _mapped(self, ids: torch.Tensor) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+    def _mapped(self, ids: torch.Tensor | None) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
         self.lost = True
+        if ids is None:
+            raise HookError("a step of `generate` ran on embeddings")
         found = self.row_map(ids)
         self.lost = False
         return found

@@ -21,14 +21,19 @@ class Drafted(Batch):
     held: Held | None = None
     first = 0  # column of the first of the rows held
 
-    def before(self, ids: torch.Tensor, past: Any) -> None:
-        if past is not None:
+    def before(self, ids: torch.Tensor | None, past: Any) -> None:
+        if self.is_step(past):
             guarded(lambda: self._cut_back(int(past.get_seq_length())))
         super().before(ids, past)
 
     def _cut_back(self, columns: int) -> None:
         self._keep(columns)
         self.column = self.first = columns
+
+    def _cancel(self) -> None:
+        """How many drafts were kept is not known; what they were run after was the server's own before."""
+        guarded(lambda: self._keep(max(self.first + 1, self.prompt_columns)))
+        super()._cancel()
 
     def _mark_finished(self, last: list[int]) -> None:
         """Nothing: the last input is a draft, and a row that has ended is not run again."""
@@ -49,5 +54,5 @@ class Drafted(Batch):
         return int(self.mask[0, :column].sum() + max(0, column - self.prompt_columns))
 
     def finish(self, output: Any) -> Any:
-        guarded(lambda: self._cut_back(int(sequences_of(output).shape[1]) - 1))
+        guarded(lambda: self._keep(int(sequences_of(output).shape[1]) - 1))
         return super().finish(output)

@@ -128,6 +128,9 @@ def _watch(
     if mask is not None and mask.dim() == 2 and mask.shape != input_ids.shape:
         return None
     try:
+        past = kwargs.get("past_key_values")
+        if kind is Drafted and (past is None or int(past.get_seq_length())):
+            return None  # transformers runs all of the prompt once more behind what the caller's cache holds
         return kind(tap, seams.requests, input_ids, kwargs)
     except Exception as error:
         seams.requests.failed(error)

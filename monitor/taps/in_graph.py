@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-ROWS = 8192
+ROWS = 1 << 15
 """Rows of one step that are read inside a graph. A larger step is found unread, and counted."""
 _STEP = 1 << 32
 
@@ -31,6 +31,9 @@ class InGraph:
 
     def trace(self, index: int, hidden: torch.Tensor) -> None:
         """Of tapped block `index`, its rows [..., D]. Called by the compiler while it traces, never in a step."""
+        # What cannot be multiplied is left alone: the compiler would make the server's error of it.
+        if hidden.device != self._out.device or hidden.shape[-1] != self._weights.shape[-1]:
+            return
         rows = hidden.detach().reshape(-1, hidden.shape[-1])
         count = rows.shape[0]
         if count > self._out.shape[0]:

@@ -223,12 +223,15 @@ class ProbeOp(_Hooked):
         else:
             self._owner = None
             rows, out = compiled, self._in_graph.scores(compiled)
-            self._in_graph.begin()  # as in `_check`: a step can be read once
         if n > rows:
             raise HookError(f"row map names {n} rows, the step ran {rows}")
         with self._on_stream():
             found: Array = out.cpu().numpy()
         scores = found[:n].copy() if select is None else found[select]
+        if compiled is not None:
+            if self._compiled() != compiled:
+                raise HookError("another compiled step ran while this one was read")
+            self._in_graph.begin()  # as in `_check`: a step can be read once
         if not math.isfinite(np.vdot(scores, scores)):  # one pass, where all is well
             scores[~np.isfinite(scores)] = np.nan
         return scores

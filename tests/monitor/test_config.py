@@ -342,6 +342,10 @@ HOSTILE = {
         "sinks: {otlp: {endpoint: 'http://c:4318', headers: {X-Api-Key: s}}}",
         "`X-Api-Key` would be sent to `c` in the clear",
     ),
+    "a token by the name of a team": (
+        "sinks: {otlp: {endpoint: 'http://api:4318', headers: {x-honeycomb-team: s}}}",
+        "`x-honeycomb-team` would be sent to `api` in the clear",
+    ),
     "a file of tokens in the clear": (
         "sinks: {alertmanager: {url: 'http://am:9093', headers-file: f}}",
         "`headers-file` would be sent to `am` in the clear",

@@ -54,6 +54,11 @@ def shut() -> Iterator[int]:
         yield int(one.getsockname()[1])
 
 
+def test_a_path_that_cannot_even_be_looked_at_is_a_finding_and_no_trace(folder: Path) -> None:
+    found = wrong(folder, changed("data-dir: data", f"data-dir: rules.yaml/{'x' * 300}"))
+    assert "data-dir" in [one.check for one in found]
+
+
 def test_a_good_one_has_nothing_wrong_and_nothing_is_written(folder: Path) -> None:
     assert wrong(folder, GOOD) == []
     assert not (folder / "data").exists()

@@ -89,6 +89,27 @@ def test_it_ends_in_time_where_the_wall_clock_is_set_back(tmp_path: Path) -> Non
     assert watch.look() == []
 
 
+def test_one_from_a_time_to_come_pauses_nothing(tmp_path: Path) -> None:
+    """It would begin anew, and for as long again, whenever the sidecar starts."""
+    watch = Watch(tmp_path)
+    watch.at.wall += 3600 * S
+    watch.ask(600)
+    watch.at.wall -= 3600 * S
+    assert (watch.look(), watch.pausing.on) == ([], False)
+    assert [one.name for one in tmp_path.iterdir()] == ["pause.json.wrong"]
+
+
+def test_another_pause_under_an_id_that_was_used_is_a_record_of_its_own(tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
+    watch.ask(60)
+    (one,) = watch.look()
+    file = tmp_path / pause_file.NAME
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"until_ns": WALL + 3600 * S}))
+    _, other = watch.look()
+    assert (other["pause"], other["state"]) == (one["pause"], "began")
+    assert other["event_id"] != one["event_id"], "the ledger would take it for the same"
+
+
 def test_resumed_removed_and_replaced_each_say_so(tmp_path: Path) -> None:
     watch = Watch(tmp_path)
     watch.ask(600)

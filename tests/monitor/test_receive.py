@@ -176,6 +176,13 @@ def test_a_group_that_is_not_there_is_an_error_that_names_it_and_leaves_no_socke
     assert not path.exists()
 
 
+@pytest.mark.parametrize("group", ["4294967295", "99999999999"])
+def test_a_number_that_is_no_group_is_no_group(tmp_path: Path, group: str) -> None:
+    """The first of them means to the system: leave the group as it is."""
+    with pytest.raises(SocketError, match=f"no group `{group}` here"):
+        Receiver(tmp_path / "tap.sock", PeersConfig(group=group))
+
+
 def test_only_users_that_are_named_and_our_own_are_let_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -71,7 +71,7 @@ def check(
             raise UnknownName(name, value, known if own is None else _seen(history, name, own))
         since = there.since.get((name, value), 0)
         if from_ns is not None and since - from_ns >= SHORT_NS:
-            first = min([since, *_first(history, name, value)])
+            first = min([since, *_first(history, name, value, own)])
             if first - from_ns >= SHORT_NS:
                 said.append(
                     f"nobody is known to have looked for {name} `{value}` before {shown(first, zone)}"
@@ -146,9 +146,10 @@ def _in_entries(history: History, name: str, value: str) -> bool:
     return any(history.rows("count", kind=kind, **{name: value})[0]["n"] for kind in DECIDED)
 
 
-def _first(history: History, name: str, value: str) -> list[int]:
-    """When the first alert by that name was: whatever fired was looked for."""
-    found = history.rows("totals", kind="alert", **{name: value})[0]["first_ns"]
+def _first(history: History, name: str, value: str, own: Collection[str] | None) -> list[int]:
+    """When the first alert by that name was, of these tenants: whatever fired was looked for."""
+    of = {} if own is None else {"tenants": sorted(own)}
+    found = history.rows("totals", kind="alert", **{name: value}, **of)[0]["first_ns"]
     return [] if found is None else [found]
 
 

@@ -77,7 +77,9 @@ def _end_rotation(folder: HistoryFolder) -> None:
 
 
 def _signed(folder: HistoryFolder) -> bool:
-    return any((folder.log / name).exists() for name in (KEY, CHECKPOINT, CHECKPOINTS))
+    """What was sealed was signed before."""
+    of_log = any((folder.log / name).exists() for name in (KEY, CHECKPOINT, CHECKPOINTS))
+    return of_log or any(folder.core.glob("*.parquet"))
 
 
 def _there(path: Path) -> bool:

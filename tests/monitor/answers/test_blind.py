@@ -49,6 +49,15 @@ def test_another_reviewer_is_told_that_there_is_a_verdict_and_not_which(scene: A
     assert seen(scene, SECOND) == ([], [], ["", ""], [True, True, True])
 
 
+def test_no_count_of_verdicts_tells_which_one_it_was(scene: Answers) -> None:
+    """Of a user with one alert that was judged, the count is the verdict."""
+    tenant = scene.alert(1)["tenant"]
+    for reader, told in ((SECOND, {"judged": 1}), (AUDITOR, {"false": 1})):
+        case = scene.source.case("tenant", tenant, reader, "UTC")
+        assert case is not None
+        assert case.verdicts == told
+
+
 def test_whoever_gave_it_sees_it_and_so_do_those_who_judge_nothing(scene: Answers) -> None:
     shown = (["false"], ["she was joking"], ["false", "false"], [False, False, False])
     assert seen(scene, FIRST) == shown

@@ -30,6 +30,8 @@ def test_a_rate_is_from_the_first_progress_to_the_last() -> None:
     assert emit_outage.rate(marks, "otlp") == 1800.0
     assert emit_outage.noticed_s(marks, 9.5) == 6.5
     assert emit_outage.rate(marks[:2], "kafka") == 0.0  # of one look nothing can be said
+    assert emit_outage.rate(marks[4:], "kafka") == 0.0  # all was there when it was looked at first
+    assert emit_outage.noticed_s(marks[4:], 17.5) == 0.5
 
 
 def test_order_is_of_each_key_and_repeats_do_not_break_it() -> None:

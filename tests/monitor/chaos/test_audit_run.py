@@ -20,6 +20,7 @@ SMALL = (
     "lift a hold", "delete evidence", "cut tail, checkpoints and store",
     "roll back what is not anchored", "swap the key, sign all anew", "rewrite an entry, sign all anew",
     "rewrite an entry that is not anchored", "delete a sealed row", "lose the newest records", "repeat records",
+    "name a next key of their own", "rewrite an entry, change the key",
     "empty the anchor", "write by SQL", "read evidence without the right",
 )  # fmt: skip
 

@@ -46,6 +46,14 @@ def test_a_pause_and_its_end_are_said_when_the_sidecar_says_them(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_reason_is_asked_for_as_it_is_shown(tmp_path: Path) -> None:
+    with sidecar(tmp_path) as which:
+        assert main(["pause", *which, "--for", "1m", "--reason", "INC\t441\n"]) == 0
+        found = pause_file.read(tmp_path)
+    assert found is not None
+    assert found.reason == "INC441"
+
+
 @pytest.mark.parametrize("span", ["0s", "25h", "15", "m", "-1m", "1.5h", "900001s", "15 m"])
 def test_a_time_that_is_none_is_refused(
     tmp_path: Path, span: str, capsys: pytest.CaptureFixture[str]
@@ -56,7 +64,7 @@ def test_a_time_that_is_none_is_refused(
     assert "write `90s`, `15m` or `2h`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "x" * 201])
+@pytest.mark.parametrize("reason", ["", "  ", "\x1b", "x" * 201])
 def test_no_pause_without_a_reason(
     tmp_path: Path, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

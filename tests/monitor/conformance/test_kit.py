@@ -14,12 +14,13 @@ import pytest
 
 from dosimeter.monitor.conformance import kit, report
 from dosimeter.monitor.conformance.findings import Findings
-from dosimeter.monitor.taps import continuous, generate, requests
+from dosimeter.monitor.taps import batch, continuous, requests
 from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
 from dosimeter.monitor.taps.rows import Rows
 from dosimeter.monitor.taps.score_cache import ScoreCache
 from dosimeter.monitor.taps.sender import Sender, Sent
 from dosimeter.monitor.taps.serve import Runtime
+from dosimeter.monitor.taps.tap import Held, Tap
 
 Patch = pytest.MonkeyPatch
 RowMap = tuple[list[Rows], Any]
@@ -151,11 +152,20 @@ def padding_taken_for_tokens(patch: Patch) -> None:
     def real(self: Any, b: int, first: int, columns: int) -> Any:
         return np.arange(columns)
 
-    patch.setattr(generate._Batch, "_real", real)
+    patch.setattr(batch.Batch, "_real", real)
 
 
 def ends_not_noticed(patch: Patch) -> None:
-    patch.setattr(generate._Batch, "_mark_finished", lambda self, last: None)
+    patch.setattr(batch.Batch, "_mark_finished", lambda self, last: None)
+
+
+def rejected_drafts_handed_on(patch: Patch) -> None:
+    release = Tap.release
+
+    def everything(self: Tap, held: Held, n: int) -> None:
+        release(self, held, sum(row.n for row in held.rows))
+
+    patch.setattr(Tap, "release", everything)
 
 
 DEFECTS = [
@@ -172,6 +182,7 @@ DEFECTS = [
     (prefixes_confused, "continuous", "turns"),
     (padding_taken_for_tokens, "generate", "mixed lengths"),
     (ends_not_noticed, "generate", "a row ends early"),
+    (rejected_drafts_handed_on, "generate", "assisted"),
     (frame_lost, "generate", "mixed lengths"),
 ]
 

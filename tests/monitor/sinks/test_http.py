@@ -156,6 +156,45 @@ def test_a_host_whose_first_address_swallows_everything_is_reached_at_its_next()
         connected.close()
 
 
+def test_of_one_header_in_two_spellings_the_sinks_own_goes_then_the_one_in_the_file(
+    tmp_path: Path,
+) -> None:
+    """Two `Content-Type` are refused by many a receiver, and what it refuses is a dead letter."""
+    file = tmp_path / "headers"
+    file.write_text("AUTHORIZATION: new\ncontent-type: text/plain\n")
+    told = {"Authorization": "old", "X-Team": "a"}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        one = HttpClient(url, timeout_s=5.0, headers=told, headers_file=file)
+        sending = threading.Thread(target=one.post, args=(b"", {"Content-Type": "a/json"}))
+        sending.start()
+        here, _ = listener.accept()
+        with here, here.makefile("rb") as lines:
+            sent = [line.decode().strip().lower() for line in iter(lines.readline, b"\r\n")]
+            here.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            sending.join()
+        one.close()
+    names = ("authorization", "content-type", "x-team")
+    found = sorted(line for line in sent if line.partition(":")[0] in names)
+    assert found == ["authorization: new", "content-type: a/json", "x-team: a"]
+
+
+def test_of_a_reply_what_repeats_path_or_headers_is_left_out(receiver: Receiver) -> None:
+    """Error pages like to name the address, and gateways the token; reasons go to logs, `/status` and dead letters."""
+    said = b"POST /hooks/s3cret?x=tok3n is not allowed (/hooks/s3cret for Bearer h1dden): h1dden"
+    receiver.answers = [Answer(405, body=said)]
+    one = HttpClient(
+        receiver.url + "/hooks/s3cret?x=tok3n",
+        timeout_s=5.0,
+        headers={"authorization": "Bearer h1dden", "x-flag": "1"},
+    )
+    reply = one.post(b"x", {})
+    one.close()
+    assert one.quoted(reply.body) == repr("POST … is not allowed (… for …): …")
+    assert one.quoted(b"y" * 300 + b"1") == repr("y" * 200)
+    assert client(receiver.url).quoted(b"/ is not \xff") == repr("/ is not \ufffd")
+
+
 def test_what_an_operator_or_time_can_mend_is_no_refusal() -> None:
     refusing = {status for status in range(100, 600) if Reply(status).refuses}
     assert refusing == set(range(400, 500)) - {401, 403, 404, 408, 409, 425, 429}

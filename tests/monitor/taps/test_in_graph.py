@@ -158,6 +158,37 @@ def test_a_step_beside_another_is_not_read() -> None:
         op.read(4)  # a step is read once
 
 
+def test_a_step_that_another_overwrites_while_it_is_read_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, _, op = tapped()
+    forward = compiled(model)
+    run(op, forward, torch.randn(1, 4, WIDTH))
+    op.begin()
+    forward(torch.randn(1, 4, WIDTH))
+    scores = op._in_graph.scores
+
+    def meanwhile(count: int) -> torch.Tensor:
+        forward(torch.randn(1, 4, WIDTH))  # of another thread
+        return scores(count)
+
+    monkeypatch.setattr(op._in_graph, "scores", meanwhile)
+    with pytest.raises(HookError, match="another compiled step"):
+        op.read(4)
+
+
+def test_what_cannot_be_multiplied_is_not_read_and_no_error_of_the_server() -> None:
+    op = ProbeOp(bank_of(1), CPU)
+    wide = [nn.Linear(WIDTH, WIDTH + 1) for _ in range(LAYERS)]
+    op.install(wide)
+    forward = torch.compile(wide[0], backend="eager", fullgraph=True)
+    op.begin()
+    with torch.no_grad():
+        assert forward(torch.randn(4, WIDTH)).shape == (4, WIDTH + 1)
+    with pytest.raises(HookError, match="0 of 3"):
+        op.read(4)
+
+
 def test_a_part_of_a_step_is_not_read() -> None:
     model, _, op = tapped()
     first = torch.compile(lambda hidden: model.blocks[0](hidden), backend="eager")

@@ -371,6 +371,84 @@ def test_drafts_that_end_in_the_end_token_do_not_end_the_request(small: Small) -
     assert check(small, model, seen, output.tolist()) == 0
 
 
+class Gone(Exception):
+    """The client has left: `transformers serve` then raises out of the streamer."""
+
+
+class Leaving:
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def put(self, _tokens: torch.Tensor) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Gone
+
+    def end(self) -> None: ...
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_client_that_leaves_takes_no_row_away_that_was_the_servers_before_the_drafts(
+    small: Small, steps: int
+) -> None:
+    """A prompt that is never looked at would be had for leaving at the first token."""
+    model = small.model()
+    with attach(model, [small.pack]) as seen, pytest.raises(Gone):
+        model.generate(
+            torch.tensor([REPEATING]),
+            **{**GREEDY, "max_new_tokens": 24},
+            prompt_lookup_num_tokens=3,
+            streamer=Leaving(steps),
+        )
+    close, ran = only(seen), len(REPEATING) + steps - 1
+    assert (close["outcome"], close["served"], close["emitted"]) == ("cancelled", ran, ran)
+    (rows,) = seen.scores.values()
+    assert sorted(rows) == list(range(ran))
+
+
+@pytest.mark.parametrize("drafts", [{}, {"prompt_lookup_num_tokens": 3}])
+def test_steps_that_no_hook_met_are_counted(small: Small, drafts: dict[str, object]) -> None:
+    """As after `model.compile()`, whose graph has no hook of the top module in it."""
+    model = small.model()
+    with attach(model, [small.pack]) as seen:
+        model._forward_pre_hooks.clear()
+        model.generate(torch.tensor([REPEATING]), **GREEDY, **drafts)
+    served = len(REPEATING) + 5
+    assert (only(seen)["served"], only(seen)["errors"]) == (served, {"unsupported": served})
+
+
+def test_drafts_behind_a_cache_that_the_caller_brought_are_unsupported(small: Small) -> None:
+    """transformers runs all of the prompt once more behind it: a row's place says nothing of its token."""
+    model, ids = small.model(), torch.tensor([REPEATING])
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad():
+        model(ids[:, :4], past_key_values=cache, use_cache=True)
+    with attach(model, [small.pack]) as seen:
+        model.generate(ids, past_key_values=cache, **GREEDY, prompt_lookup_num_tokens=3)
+    served = len(REPEATING) + 5
+    assert (only(seen)["served"], only(seen)["errors"]) == (served, {"unsupported": served})
+    assert not seen.scores
+
+
+@pytest.mark.parametrize("drafts", [{}, {"prompt_lookup_num_tokens": 3}])
+def test_forwards_of_a_logits_processor_are_no_steps(
+    small: Small, drafts: dict[str, object]
+) -> None:
+    """Guidance runs the model a second time for each step, on a cache of its own; others on none."""
+    model = small.model()
+    embed = model.get_input_embeddings()
+
+    def also(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        model(inputs_embeds=embed(ids))
+        return scores
+
+    ids = torch.tensor([REPEATING])
+    options = {**GREEDY, **drafts, "guidance_scale": 1.5, "logits_processor": [also]}
+    with attach(model, [small.pack]) as seen:
+        output = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    assert check(small, model, seen, output.tolist()) == 0
+
+
 @pytest.mark.parametrize("masked", [True, False])
 def test_embeddings_in_place_of_tokens_are_served_unscored_and_counted(
     small: Small, masked: bool

@@ -114,6 +114,20 @@ def test_none_of_a_rule_says_since_when_it_is_looked_for(history: History) -> No
     assert check(history, {"rule": "quiet-rule"}, from_ns=T0) == []
 
 
+def test_when_a_rule_first_fired_for_others_is_not_told(history: History) -> None:
+    """2026-11-30: since when it is looked for was the time of another tenant's first alert."""
+    late = T0 + 40 * 10**9 * 60
+    program = json.dumps({"columns": ["scam"], "rules": [{"rule": "lies-told"}]}).encode()
+    Ingest(history.appender, late).take(Batch((Blob(digest(program), program),)), late)
+    begin = T0 - 3600 * 10**9
+    said = "nobody is known to have looked for rule `lies-told` before 2026-03-01 00:{:02}:00+00:00"
+    asked = {"rule": "lies-told"}
+    assert check(history, asked, from_ns=begin) == [said.format(2)]
+    rows = history.rows("alerts", kind="alert", rule="lies-told", limit=1)
+    assert check(history, asked, from_ns=begin, own=[rows[0]["tenant"]]) == [said.format(2)]
+    assert check(history, asked, from_ns=begin, own=[]) == [said.format(40)]
+
+
 def test_what_has_fired_was_looked_for(history: History) -> None:
     late = T0 + 40 * 10**9 * 60
     program = json.dumps({"columns": ["scam"], "rules": [{"rule": "lies-told"}]}).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -61,6 +62,20 @@ def test_without_its_keys_no_command_writes_or_makes_others(
         assert all(part in err for part in (*LOST[name], "hint: restore it from its backup")), err
     assert there(scene) == before
     assert not (scene.data / "x.zip").exists()
+
+
+def test_a_log_that_is_gone_as_a_whole_was_signed_where_anything_was_sealed(
+    scene: Whole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2026-11-30: a key was made beside sealed files, though the log could not be written anew."""
+    (scene.folder.core / "000000000000-000000000040.parquet").write_bytes(
+        b"sealed, so signed before"
+    )
+    shutil.rmtree(scene.folder.log)
+    scene.folder.signing_key.unlink()
+    assert main(scene.args("query")) == 3
+    assert f"{scene.folder.signing_key}: gone, though " in capsys.readouterr().err
+    assert not scene.folder.signing_key.exists()
 
 
 @pytest.mark.parametrize("name", LOST)
