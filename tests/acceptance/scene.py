@@ -25,7 +25,7 @@ from dosimeter.monitor.lab.stage import Stage
 from dosimeter.monitor.lab.traffic import Conversation
 
 PATIENCE_S = 30.0
-LONG = 800
+LONG = 400
 ENDLESS = json.dumps({"eos_token_id": [1_000_000], "do_sample": False})
 RULES = """version: 1
 rules:
