@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dosimeter.monitor import score_counts
+from dosimeter.monitor.metrics import METRICS, Kind
 from dosimeter.monitor.sinks import semconv
-from dosimeter.monitor.telemetry import METRICS, Kind
 
 KINDS = {
     Kind.TOTAL: "counter",
@@ -21,7 +21,7 @@ KINDS = {
 HEAD = """\
 # Names in OpenTelemetry
 
-Written by `make names` from the tables in `monitor/telemetry.py` and `monitor/sinks/semconv.py`; change it there.
+Written by `make names` from the tables in `monitor/metrics.py` and `monitor/sinks/semconv.py`; change it there.
 
 ## Metrics
 

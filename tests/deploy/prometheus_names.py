@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from dosimeter.monitor.telemetry import METRICS, Kind, Metric
+from dosimeter.monitor.metrics import METRICS, Kind, Metric
 
 UNITS = {"s": "_seconds", "By": "_bytes"}
 RESOURCE = {"job", "instance"}

@@ -31,6 +31,7 @@ from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.history.spool import Spool
+from dosimeter.monitor.metrics import METRICS
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.receive import Receiver
 from dosimeter.monitor.recorder import Recorder
@@ -44,7 +45,6 @@ from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.front import GENERATING
 from dosimeter.monitor.taps.serve import PATCHES
 from dosimeter.monitor.taps.settings import DEFAULT_LABELS
-from dosimeter.monitor.telemetry import METRICS
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules import summary
 from dosimeter.rules.atoms import SEVERITIES, STATUSES

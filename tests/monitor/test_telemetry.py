@@ -8,7 +8,8 @@ import pytest
 from opentelemetry.sdk.metrics.export import ExponentialHistogram, InMemoryMetricReader, Metric
 
 from dosimeter.monitor.lab.viewer import Viewer
-from dosimeter.monitor.telemetry import METRICS, Kind, Telemetry, TelemetryConfig
+from dosimeter.monitor.metrics import METRICS, Kind
+from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 from tests.monitor.sinks.authority import Authority
 from tests.monitor.sinks.receiver import Receiver
 

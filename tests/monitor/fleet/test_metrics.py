@@ -10,7 +10,7 @@ from dosimeter.monitor.fleet.counter import FleetCounter
 from dosimeter.monitor.fleet.member import Member
 from dosimeter.monitor.fleet.metrics import record_member
 from dosimeter.monitor.history.ledger import Ledger
-from dosimeter.monitor.telemetry import METRICS
+from dosimeter.monitor.metrics import METRICS
 from tests.monitor.fleet.test_stages import DAY, START, Fake, Producer, fed, hit, router, row, rule
 
 
