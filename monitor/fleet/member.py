@@ -15,7 +15,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.errors import KafkaError
 
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka_client import ClientRecorder
+from dosimeter.monitor.sinks.kafka_client import ClientRecorder, keep_joining
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class Member:
                 self._consumer = self._connect(self._config, self._group)
                 self._consumer.subscribe([self._config.topic], listener=_Listener(self))
             found = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
+            keep_joining(self._consumer)
             return dict(found)
         raise AssertionError("unreachable")
 

@@ -45,6 +45,12 @@ def ready(jars: Path) -> bool:
     return (jars / ".ready").is_file() and shutil.which("java") is not None
 
 
+def cluster_id(random: bytes) -> str:
+    """From 16 bytes; none begins with a dash, which kafka-storage would read as an option."""
+    text = base64.urlsafe_b64encode(random).decode().rstrip("=")
+    return "A" + text[1:] if text.startswith("-") else text
+
+
 class ApacheKafka:
     """`brokers` of them on 127.0.0.1 from `start` to `stop`. Nodes are numbered from 1."""
 
@@ -68,7 +74,7 @@ class ApacheKafka:
         self._ports = {
             n: {name: free_port() for name in self._names} for n in range(1, brokers + 1)
         }
-        self._cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._cluster = cluster_id(uuid.uuid4().bytes)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         copies = str(min(3, brokers))
         self._properties = PROPERTIES | {

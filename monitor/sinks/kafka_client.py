@@ -106,6 +106,17 @@ class ClientRecorder:
         gc.collect()  # sockets of refused connections hang in reference cycles, still open
 
 
+def keep_joining(consumer: Any) -> None:
+    """After each `poll` of a member of a group.
+
+    kafka-python 3.0.12 forgets a join that `poll` had no time left to wait for, when changed metadata was its reason:
+    no later poll asks for the answer, its heartbeat stays off, and its partitions are read by nobody.
+    """
+    coordinator = consumer._coordinator
+    if coordinator.rejoining and not coordinator.need_rejoin():
+        coordinator.request_rejoin()  # the next poll waits for the join under way
+
+
 def _told(error: KafkaError) -> int:
     if isinstance(error, (RequestTimedOutError, KafkaTimeoutError)):
         return 0

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as Partition
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ACLOperation
 
 from dosimeter.monitor.cli.kafka import init_topic
 from dosimeter.monitor.cli.main import main
+from dosimeter.monitor.fleet.member import Member
 from dosimeter.monitor.history.records import LedgerRecord, StoredAlert
 from dosimeter.monitor.lab.readback import read_back
 from dosimeter.monitor.sinks.config import KafkaConfig
@@ -62,7 +65,7 @@ def test_librdkafka_and_kafka_python_read_the_ledgers_bytes_with_key_and_headers
     }
     where = {"bootstrap.servers": guarded.kafka.bootstrap()[0], "group.id": "reader"}
     other = Consumer(where | {"enable.auto.commit": False, "auto.offset.reset": "earliest"})
-    other.assign([TopicPartition(topic, n, 0) for n in range(3)])
+    other.assign([Partition(topic, n, 0) for n in range(3)])
     found = {}
     while len(found) < 300:
         for message in other.consume(300, 30):
@@ -143,3 +146,21 @@ def test_of_a_batch_beyond_the_topics_limit_only_the_record_that_is_itself_too_l
         wait_until(lambda: run.sink()["delivered"] == 20, run.sink)
         assert run.sink()["dead"] == 0
         assert consumed(guarded, topic) == run.accepted
+
+
+def test_a_member_that_had_no_time_for_its_join_gets_its_share_with_a_later_poll(
+    guarded: Guarded, topic: str
+) -> None:
+    """A join without an answer in time is forgotten by kafka-python alone, if new partitions were its reason."""
+    bootstrap = guarded.kafka.bootstrap()
+    member = Member(KafkaConfig(tuple(bootstrap), topic), "short-polls")
+    wait_until(lambda: member.poll(0.2, 10) or len(member.assigned) == 3)
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        admin.create_partitions({topic: 6})
+    member._consumer._cluster.request_update()  # as every five minutes
+    wait_until(lambda: member.poll(0.001, 10) or not member.assigned)  # given back, to join again
+    for _ in range(100):
+        member.poll(0.001, 10)
+    wait_until(lambda: member.poll(0.2, 10) or len(member.assigned) == 6, lambda: member.assigned)
+    member.commit({TopicPartition(topic, 5): (0, "")})
+    member.close()
