@@ -10,7 +10,7 @@ test test-unit: export PYTHONDONTWRITEBYTECODE :=
 export MYPYPATH := .links
 
 .DEFAULT_GOAL := help
-.PHONY: equality fuzz-rules reader bench-detectors help names screenshots setup setup-collector setup-kafka setup-prometheus setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean sbom
+.PHONY: equality fuzz-rules reader bench-detectors help names screenshots setup setup-collector setup-kafka setup-peers setup-prometheus setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean sbom wal-sweep
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -24,6 +24,11 @@ setup-vllm: .venv-vllm/.ready ## install vLLM for the CPU into .venv-vllm (says 
 
 .venv-vllm/.ready: pyproject.toml deploy/vllm/setup.sh deploy/vllm/requirements.txt
 	@PY="$(PY)" sh deploy/vllm/setup.sh
+
+setup-peers: .venv-peers/.ready ## what `bench attach` compares us with, into .venv-peers (says first how large it is)
+
+.venv-peers/.ready: pyproject.toml deploy/peers/setup.sh deploy/peers/requirements.txt
+	@PY="$(PY)" sh deploy/peers/setup.sh
 
 setup-kafka: ## put Apache Kafka into .kafka, for the tests (says first how large it is; needs Java and Maven)
 	@sh deploy/kafka/apache.sh
@@ -80,6 +85,9 @@ equality: setup ## the same tokens live, in chunks and alone, to the bit; TOKENS
 fuzz-rules: setup ## random rules over random streams, the kernel against the reference; PROGRAMS=100000
 	@$(V) tests/rules/fuzz_kernel.py --programs $(or $(PROGRAMS),10000)
 
+wal-sweep: setup ## the write-ahead logs of ledger and history cut at every byte (about 10 minutes)
+	@$(V) -m tests.monitor.history.wal_sweep
+
 lab: setup ## train the lab model, fit its packs and calibrations again (about an hour on one core)
 	@$(V) -m dosimeter.monitor.lab.train --out monitor/lab/dosimeter-lab --seed 0
 	@$(V) -m dosimeter.monitor.lab.behaviour
@@ -107,4 +115,4 @@ clean: ## remove run data and caches
 	@find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environment
-	@rm -rf .venv .venv-vllm .kafka .collector .prometheus .sbom .links *.egg-info
+	@rm -rf .venv .venv-vllm .venv-peers .kafka .collector .prometheus .sbom .links *.egg-info

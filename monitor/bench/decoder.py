@@ -45,14 +45,14 @@ class Meter:
 class Decoder:
     """One forward at a time: `batch` requests with their prompts, or with the next token each."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int = LAYERS, width: int = WIDTH) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(0)
         config = LlamaConfig(
             vocab_size=8000,
-            hidden_size=WIDTH,
-            intermediate_size=2688,
-            num_hidden_layers=LAYERS,
+            hidden_size=width,
+            intermediate_size=width * 21 // 8,
+            num_hidden_layers=layers,
             num_attention_heads=16,
             num_key_value_heads=4,
         )

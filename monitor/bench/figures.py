@@ -25,6 +25,17 @@ class Figure:
     value: float | int | None  # None: could not be measured here
     unit: str
     goal: str | None = None
+    interval: tuple[float, float] | None = None  # of 95 %, where one was worked out
+
+    def as_record(self) -> dict[str, Any]:
+        found = {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "goal": self.goal,
+            "met": self.met,
+        }
+        return found if self.interval is None else found | {"interval": [*self.interval]}
 
     @property
     def met(self) -> bool | None:
@@ -45,6 +56,7 @@ class Result:
 
     name: str
     figures: tuple[Figure, ...]
+    notes: tuple[str, ...] = ()  # what was run, and what could not be and why
 
     @property
     def met(self) -> bool:
@@ -52,11 +64,10 @@ class Result:
         return all(figure.met is not False for figure in self.figures)
 
     def as_json(self) -> str:
-        figures = [
-            {"name": f.name, "value": f.value, "unit": f.unit, "goal": f.goal, "met": f.met}
-            for f in self.figures
-        ]
-        body = {"name": self.name, "environment": environment(), "figures": figures}
+        body: dict[str, Any] = {"name": self.name, "environment": environment()}
+        if self.notes:
+            body["notes"] = self.notes
+        body["figures"] = [figure.as_record() for figure in self.figures]
         return json.dumps(body, indent=2)
 
     def as_table(self) -> str:
@@ -66,6 +77,8 @@ class Result:
             value = "not measured" if f.value is None else f"{f.value:,.4g}"
             if isinstance(f.value, int):
                 value = f"{f.value:,}"
+            if f.interval is not None:
+                value += " [{:,.3g} to {:,.3g}]".format(*f.interval)
             rows.append((f.name, value, f.unit, f.goal or "", shown[f.met]))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines = (
@@ -73,7 +86,8 @@ class Result:
             f"{goal:<{widths[3]}}  {met}"
             for name, value, unit, goal, met in rows
         )
-        return f"bench {self.name}\n" + "\n".join(line.rstrip() for line in lines)
+        said = (f"bench {self.name}", *(line.rstrip() for line in lines), *self.notes)
+        return "\n".join(said)
 
 
 def undisturbed() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from dosimeter.monitor.bench.child import BenchError
 
 BENCHES = {
+    "attach": "ways to read activations in one run: ours, loops, nnsight, TransformerLens",
     "audit": "ingest, bytes at rest, questions, verification and pages of history",
     "backtest": "rules over an archive of stored scores, on two processes",
     "budget": "whether a plan for so many reviews a day holds on traffic it has not seen",
@@ -22,6 +23,7 @@ BENCHES = {
     "emit": "delivery: an outage and its drain, processor time, memory, start and end",
     "hook": "what the tap takes of a model server's forward",
     "line": "hook to decision and decision to durable, through the whole sidecar",
+    "projection": "the product with the probes, of every size, beside its floors and a loop",
     "reload": "a thousand changes of rules under load: what is lost, mixed or held up",
     "rules": "tokens a second through the rules, beside numpy, and memory of a conversation",
     "storm": "a million hits in a minute: what is stored, what is sent, how fast",
