@@ -17,6 +17,7 @@ REASONS = (
     "no_sidecar",  # nobody was connected
     "sidecar_restart",  # seen by a sidecar process that died, or sent while none was alive
     "tap_error",  # the server ran them and the tap failed
+    "pack_changed",  # rows that the server still had to confirm when other packs were loaded
     "model_changed",  # weights or modules were changed under the tap: no pack is bound to that
     "not_finite",  # an activation was not finite in every column
     "paused",  # somebody paused the monitor
@@ -25,7 +26,15 @@ REASONS = (
 )
 SOURCES = ("usage", "output", "scheduler", "tap")
 """Who counted what a request was served: reply, result object or scheduler of the server, or the tap."""
-TRIM_ORDER = ("dropped", "no_sidecar", "tap_error", "model_changed", "unsupported", "no_pack")
+TRIM_ORDER = (
+    "dropped",
+    "no_sidecar",
+    "tap_error",
+    "pack_changed",
+    "model_changed",
+    "unsupported",
+    "no_pack",
+)
 
 
 @dataclass(slots=True)

@@ -25,12 +25,16 @@ from dosimeter.monitor.taps.requests import Requests
 
 @dataclass(slots=True)
 class TapState:
-    """What the tap says of itself, in HELLO. state: live · blind · no-pack."""
+    """What the tap says of itself, in HELLO. state: live · blind · no-pack.
+
+    identity: of the loaded model, as its packs were held against it; not said.
+    """
 
     state: str = "no-pack"
     reason: str | None = "no model is loaded yet"
     model: dict[str, str] = field(default_factory=lambda: {"name": "", "digest": ""})
     columns: list[dict[str, str]] = field(default_factory=list)
+    identity: ModelIdentity | None = None
 
     def name(self, bank: ProbeBank) -> None:
         """Say which columns are scored, in the order of the codes."""
@@ -62,6 +66,7 @@ def fitting_packs(
         # The folder says what was saved; what runs may have been loaded as another type.
         running = str(next(model.parameters()).dtype).removeprefix("torch.")
         identity = replace(ModelIdentity.from_folder(folder), dtype=running)
+        state.identity = identity
         state.model = {"name": identity.name, "digest": identity.digest}
         packs = [load_pack(path) for path in pack_folders]
     except (OSError, ValueError) as error:
@@ -86,12 +91,12 @@ def fitting_packs(
 def self_test(op: ProbeOp, bank: ProbeBank, packs: Sequence[Pack]) -> None:
     """The op alone, on stored activations, against the numpy reference: safe between two steps of a server."""
     for pack in packs:
-        hidden = np.zeros((len(bank.layers), 1, bank.hidden_size), np.float32)  # [L, 1, D]
-        hidden[[bank.layers.index(n) for n in pack.layers], 0] = pack.fingerprint.layer_means
+        hidden = np.zeros((len(op.layers), 1, bank.hidden_size), np.float32)  # [L, 1, D]
+        hidden[[op.layers.index(n) for n in pack.layers], 0] = pack.fingerprint.layer_means
         op.begin()
         for index, row in enumerate(hidden):
             op.feed(index, torch.from_numpy(row))
-        expected = bank.score(ActivationFrame(hidden, bank.layers))
+        expected = bank.score(ActivationFrame(hidden, op.layers))
         agree(op.read(1), expected, pack.fingerprint.tolerance, "self-test")
 
 

@@ -2,8 +2,9 @@
 
 torch.compile traces a block's hook once, with the block; from then on these few operations run where the graph runs,
 write into buffers whose addresses never change, and call no Python. So a graph that was captured or compiled with them
-stays as it is: other weights are written into the same place. Hooks that are put on a model after its first compiled
-forward are not in its graph; such a step leaves no trace here, and is then found unread.
+stays as it is: other weights are written into the same place, which is as large as any that may come. Hooks that are
+put on a model after its first compiled forward are not in its graph; such a step leaves no trace here, and is then
+found unread.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class InGraph:
     """A static buffer of scores, and for each tapped block how often it was read, and how many rows."""
 
     def __init__(self, weights: torch.Tensor, bias: torch.Tensor) -> None:
-        """weights: [L, F, D], bias: [F], float32, on the model's device; kept, not copied."""
-        self._weights, self._bias = weights, bias
+        """weights: [L, F, D], bias: [F], float32, on the model's device; kept, not copied. F: all there is room for."""
+        self.weights, self._bias = weights, bias
         self._out = torch.zeros((ROWS, len(bias)), device=bias.device)
         # Of each block: rows it read in its low half, and 2**32 a time it read.
         self._seen = torch.zeros(len(weights), dtype=torch.int64, device=bias.device)
@@ -32,13 +33,13 @@ class InGraph:
     def trace(self, index: int, hidden: torch.Tensor) -> None:
         """Of tapped block `index`, its rows [..., D]. Called by the compiler while it traces, never in a step."""
         # What cannot be multiplied is left alone: the compiler would make the server's error of it.
-        if hidden.device != self._out.device or hidden.shape[-1] != self._weights.shape[-1]:
+        if hidden.device != self._out.device or hidden.shape[-1] != self.weights.shape[-1]:
             return
         rows = hidden.detach().reshape(-1, hidden.shape[-1])
         count = rows.shape[0]
         if count > self._out.shape[0]:
             return
-        scores = rows.float() @ self._weights[index].t()
+        scores = rows.float() @ self.weights[index].t()
         out = self._out[:count]
         if index == 0:
             out.copy_(scores + self._bias)

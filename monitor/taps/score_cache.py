@@ -36,6 +36,7 @@ ENTRY_BYTES = 224  # Python's own for one block: hash, number, their places in t
 class Chain:
     """How far the scores of one sequence are in: rows up to `end`, hashes up to `hashed` blocks."""
 
+    salt: bytes
     origin: bytes
     digest: bytes
     generation: int
@@ -49,7 +50,13 @@ class Chain:
         """For a sequence that the server starts as a copy of this one."""
         tail = None if self.tail is None else self.tail.copy()
         return Chain(
-            self.origin, self.origin, self.generation, end=self.end, tail=tail, whole=self.whole
+            self.salt,
+            self.origin,
+            self.origin,
+            self.generation,
+            self.end,
+            tail=tail,
+            whole=self.whole,
         )
 
 
@@ -83,6 +90,12 @@ class ScoreCache:
         self._slabs: list[Values] = []
         self._generation += 1
 
+    def rebind(self, seed: bytes, features: int) -> None:
+        """Scores depend on something else from now on; what is known has other columns, and is forgotten."""
+        with self._lock:
+            self._seed, self._features = seed, features
+            self._begin(self.block)
+
     def fit(self, page: int) -> None:
         """The server's cache works in pages of this many tokens, so a cached prefix ends at one of theirs."""
         with self._lock:
@@ -96,8 +109,8 @@ class ScoreCache:
 
     def chain(self, salt: bytes = b"") -> Chain:
         """A sequence begins. salt: what must tell it from others with the same tokens (adapter, cache salt)."""
-        origin = blake2b(self._seed + b"\0" + salt, digest_size=16).digest()
-        return Chain(origin, origin, self._generation)
+        origin = self._origin(salt)
+        return Chain(salt, origin, origin, self._generation)
 
     def prefix(self, chain: Chain, stop: int, ids: Ids) -> list[tuple[int, Values]]:
         """What is known of [0, stop) of a sequence whose first row is `stop`: runs (start, rows), ascending.
@@ -148,11 +161,15 @@ class ScoreCache:
     # --- under the lock
 
     def _follow(self, chain: Chain) -> None:
-        """Blocks may have changed their size since the chain began."""
+        """Blocks may have changed their size since the chain began, or what scores depend on."""
         if chain.generation != self._generation:
-            chain.generation, chain.digest, chain.hashed = self._generation, chain.origin, 0
+            chain.generation, chain.origin = self._generation, self._origin(chain.salt)
+            chain.digest, chain.hashed = chain.origin, 0
             chain.tail, chain.waiting = None, []
             chain.whole = chain.end % self.block == 0
+
+    def _origin(self, salt: bytes) -> bytes:
+        return blake2b(self._seed + b"\0" + salt, digest_size=16).digest()
 
     def _take(self, chain: Chain, inside: int, part: Values, ids: Ids) -> None:
         """Rows of one block, from its row `inside` on."""

@@ -55,7 +55,7 @@ class Sender:
     """One connection to the sidecar's socket at `path`.
 
     epoch     random u64 of this server process
-    hello     makes the HELLO record; called at every connect
+    hello     makes the HELLO record; called at every connect, and under our lock: it must not call us
     announce  makes the OPEN records of all requests now live; called at every connect, outside our
               lock, so that it may take one of its own
     """
@@ -124,17 +124,19 @@ class Sender:
             if kind is Kind.CLOSE:
                 self._counts[SERVED] += wire.served(record)
                 self._counts[CLOSED] += 1
-            if kind is Kind.HELLO:
-                self._greeted = body
-            if self._socket is None and not self._greeting and kind is not Kind.CLOSE:
-                return True
-            if not self._queue.add(kind, record, body):
-                self._counts[CONTROL_DROPPED] += 1
-                self._seq += 1
-                self._disconnect()  # greeting anew is the only way to agree again on what is live
-                return False
-            self._flush(CONTROLS_PER_STEP)
-            return True
+            return self._put(kind, record, body)
+
+    def greet(self, change: Callable[[], None] = lambda: None) -> None:
+        """Say HELLO as it reads after `change` of it; nothing of ours is sent between the two.
+
+        So the rows of every step before it stand before it, and those of every later one behind it. change: must
+        not call the sender.
+        """
+        with self._lock:
+            self._catch_up()
+            change()
+            record = self._hello()
+            self._put(Kind.HELLO, record, wire.shrink(record))
 
     def failed(self, rows: int) -> None:
         """Count rows that the server ran and the tap could not score. Never waits."""
@@ -182,9 +184,8 @@ class Sender:
         while self._wait_for_room() and not self._stop.is_set():
             pass
         if self._ticks % BEAT_EVERY == 0:
-            hello = self._hello()
-            if self._socket is not None and wire.shrink(hello) != self._greeted:
-                self.control(Kind.HELLO, hello)
+            if self._socket is not None and wire.shrink(self._hello()) != self._greeted:
+                self.greet()
             with self._lock:
                 self._settle()
                 if not self._queue:
@@ -236,6 +237,20 @@ class Sender:
         return bool(waiting.poll(100))
 
     # --- under the lock
+
+    def _put(self, kind: Kind, record: Mapping[str, Any], body: bytes) -> bool:
+        """Send or queue; False if it is lost."""
+        if kind is Kind.HELLO:
+            self._greeted = body
+        if self._socket is None and not self._greeting and kind is not Kind.CLOSE:
+            return True
+        if not self._queue.add(kind, record, body):
+            self._counts[CONTROL_DROPPED] += 1
+            self._seq += 1
+            self._disconnect()  # greeting anew is the only way to agree again on what is live
+            return False
+        self._flush(CONTROLS_PER_STEP)
+        return True
 
     def _catch_up(self) -> None:
         """Send the steps that found the lock busy, before anything else is said: a CLOSE counts on them.

@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.frames import Codes
-from dosimeter.monitor.taps import attach, roles, seams
+from dosimeter.detectors.pack import load_pack
+from dosimeter.monitor.taps import attach, reload, roles, seams
 from dosimeter.monitor.taps import transformers as tapping
 from dosimeter.monitor.taps.binding import TapState
 from dosimeter.monitor.taps.front import Front
@@ -95,7 +96,18 @@ class Runtime:
             self.state.state, self.state.reason = "blind", str(error)
             self.requests.blanket_reason = "unsupported"
         with contextlib.suppress(Exception):
-            self.sender.control(Kind.HELLO, self.hello())
+            self.sender.greet()
+
+    def load(self, folders: Sequence[Path]) -> None:
+        """Score with the packs in these folders instead, from the next step on; no graph is traced again.
+
+        Raises OSError, ValueError, HookError: the tap goes on with the packs it has.
+        """
+        model = self._scored() if self._scored is not None else None
+        tap = None if model is None else seams.taps.get(model)
+        if tap is None:
+            raise reload.NotLoaded("no model is scored here\n  hint: restart the server")
+        reload.load(tap, [load_pack(folder) for folder in folders], self.state, self.sender.greet)
 
     def _put(self, model: Any, find_folder: Callable[[], Path]) -> Tap | None:
         packs = [Path(p) for p in self.settings.packs]
@@ -125,7 +137,7 @@ class Runtime:
 
         def tell(reason: str | None) -> None:
             told(reason)
-            self.sender.control(Kind.HELLO, self.hello())
+            self.sender.greet()
 
         tap.on_state = tell
 

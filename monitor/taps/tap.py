@@ -87,11 +87,23 @@ class Step:
 
 @dataclass(eq=False, slots=True)
 class Held:
-    """Rows of a step and their scores, float32 [T, F]; None where they could not be read, for `reason`."""
+    """Rows of a step and their scores, float32 [T, F]; None where they could not be read, for `reason`.
+
+    era: how many times other packs had been taken over by then.
+    """
 
     rows: Sequence[Rows]
     scores: Array | None
     reason: str
+    era: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Other packs for a tap that runs. take: puts them in the op's place and says so; a second call does no harm."""
+
+    take: Callable[[], None]
+    self_test: Callable[[], None]
 
 
 class Tap:
@@ -133,6 +145,17 @@ class Tap:
         self._changed_why: str | None = None
         self._ask_at = 0.0
         self._lost_s = -math.inf  # when a step last ran whose rows nobody could name
+        self._next: Replacement | None = None
+        self._era = 0  # times that other packs were taken over
+        self._releasing = threading.Lock()  # held rows go out before other packs come, or never
+
+    def load(self, new: Replacement) -> None:
+        """Score with other packs from the next step on that is read; the thread that begins it takes them over.
+
+        So a step is scored by one set of packs, no row is lost for it, and the server waits for a copy, once.
+        Any thread may call it; of two before one step, the later holds.
+        """
+        self._next = new
 
     def step(self, row_map: RowMap, forward: Callable[[], R]) -> R:
         """Run `forward`, whose exceptions are the server's own and pass through; ours stay here."""
@@ -169,7 +192,7 @@ class Tap:
 
     def hold(self, step: Step) -> Held:
         """After a forward whose rows the server may yet take back: its scores, for `release`."""
-        scores = None
+        scores, era = None, self._era
         try:
             if step.armed and step.rows:
                 scores = self.op.read(sum(row.n for row in step.rows), step.select)
@@ -178,7 +201,7 @@ class Tap:
         finally:
             if step.armed:
                 self._reading.release()
-        return Held(step.rows, scores, step.reason)
+        return Held(step.rows, scores, step.reason, era)
 
     def release(self, held: Held, n: int) -> None:
         """Hand on the first n rows; the server has taken back the rest."""
@@ -188,8 +211,14 @@ class Tap:
                 if left > 0:
                     rows.append(replace(row, n=min(row.n, left)))
                 left -= row.n
-            if rows:
-                self._hand_on(rows, None if held.scores is None else held.scores[:n], held.reason)
+            if not rows:
+                return
+            with self._releasing:
+                if held.scores is None or held.era != self._era:
+                    reason = held.reason if held.scores is None else "pack_changed"
+                    self._hand_on(rows, None, reason)
+                else:
+                    self._hand_on(rows, held.scores[:n], held.reason)
         except Exception as error:
             self._failed(error)
 
@@ -225,9 +254,20 @@ class Tap:
             self._ask_at = now + max(ASK_S, 100 * (time.monotonic() - now))
         if self._changed_why is not None or not self.breaker.allows(now):
             return False
+        if self._next is not None:
+            self._take_over(self._next)
         if self.breaker.is_open:
             self._self_test()
         return True
+
+    def _take_over(self, new: Replacement) -> None:
+        """No step is being read, and rows of the one before are out. An error leaves it for the next step to do."""
+        with self._releasing:
+            self._era += 1  # whatever is held is of packs that may be half gone
+            new.take()
+        self._self_test = new.self_test
+        if self._next is new:
+            self._next = None
 
     def _ask(self) -> None:
         why = self._changed()

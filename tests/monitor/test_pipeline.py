@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,13 +74,18 @@ class Kept:
 class Line:
     """A pipeline with its socket, turned by hand; the writer commits when `commit` is called."""
 
-    def __init__(self, folder: Path, accounts: dict[str, Account] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        accounts: dict[str, Account] | None = None,
+        calibrations: Sequence[str] = ("calibration",),
+    ) -> None:
         self.now = SimpleNamespace(ns=1_000_000_000, wall_ns=1_700_000_000_000_000_000)
         self.ledger = Kept()
         self.writer = Writer(self.ledger, Refused(folder / "refused.jsonl"))
         self.pipeline = Pipeline(
             Receiver(folder / "tap.sock"),
-            Rulebook((folder / "rules.yaml",), (folder / "calibration",)),
+            Rulebook((folder / "rules.yaml",), [folder / name for name in calibrations]),
             self.writer,
             accounts or {},
             monotonic_ns=lambda: self.now.ns,
@@ -512,6 +518,29 @@ def test_packs_loaded_after_the_first_greeting_are_scored_from_then_on(
     line.commit()
     assert [json.loads(record.core)["rule"] for record in line.ledger.records] == ["rising"]
     assert line.account.scored == 5
+
+
+def test_rows_behind_the_greeting_of_another_pack_are_decided_and_recorded_as_that_packs(
+    folder: Path,
+) -> None:
+    """The same feature, in the middle of an answer. No window reaches from one pack's scores into the other's."""
+    other = "cd" * 32
+    known = Calibration.load(folder / "calibration")
+    replace(known, packs=(other,)).save(folder / "other")
+    line, server = Line(folder, calibrations=("calibration", "other")), Server(folder)
+    server.open(1, prompt=1)
+    server.run(1, 0, [0, 5, 5, 5, 5, 0, 0, 0, 0, 5])
+    columns = [{"feature": "deception", "pack": other, "packName": "test"}]
+    server.sender.greet(lambda: server.hello.update(columns=columns))
+    server.run(1, 10, [5, 0, 0, 0, 0, 5, 5, 5, 5])
+    server.close(1, served=19)
+    line.read()
+    line.commit()
+    line.close()
+    cores = [json.loads(record.core) for record in line.ledger.records]
+    assert [core["pack_sha256"] for core in cores] == [PACK, other]
+    assert cores[1]["start"] > 10
+    assert (line.account.scored, line.account.unaccounted) == (19, 0)
 
 
 def test_a_stalled_writer_stops_the_reading_and_loses_no_alert(line: Line, folder: Path) -> None:

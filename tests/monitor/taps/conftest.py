@@ -5,6 +5,7 @@ Random weights suffice here: these tests ask whether a row found its request, no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,15 +92,24 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)
     pack_folder = tmp_path_factory.mktemp("pack") / "core"
-    save_pack(_pack(model, folder), pack_folder)
+    save_pack(pack_of(model, folder), pack_folder)
     return Small(folder, pack_folder, load_pack(pack_folder))
 
 
-def _pack(model: LlamaForCausalLM, folder: Path) -> Pack:
-    rng = np.random.default_rng(0)
+BIASES = {"deception": 0.0, "scam": 1.5, "defection": -2.0}
+
+
+def pack_of(
+    model: LlamaForCausalLM,
+    folder: Path,
+    biases: Mapping[str, float] = BIASES,
+    seed: int = 0,
+    name: str = "small/core",
+) -> Pack:
+    rng = np.random.default_rng(seed)
     probes = tuple(
-        Probe(name, LAYERS, rng.standard_normal((2, 64)).astype(np.float32), float(bias))
-        for name, bias in (("deception", 0.0), ("scam", 1.5), ("defection", -2.0))
+        Probe(feature, LAYERS, rng.standard_normal((2, 64)).astype(np.float32), bias)
+        for feature, bias in biases.items()
     )
     ids = tuple(range(10, 26))
     hidden = hidden_of(model, list(ids))
@@ -108,7 +118,7 @@ def _pack(model: LlamaForCausalLM, folder: Path) -> Pack:
     ).astype(np.float32)
     note = ProbeNote("T0", 0.0, 1.0, 16)
     return Pack(
-        "small/core",
+        name,
         "random directions, for tests of attribution",
         ModelIdentity.from_folder(folder),
         probes,

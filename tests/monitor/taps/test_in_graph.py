@@ -32,11 +32,12 @@ class Model(nn.Module):
         return hidden
 
 
-def bank_of(seed: int) -> ProbeBank:
+def bank_of(seed: int, probes: int = 5, layers: tuple[int, ...] = TAPPED) -> ProbeBank:
     rng = np.random.default_rng(seed)
-    weights = rng.standard_normal((5, len(TAPPED), WIDTH)).astype(np.float32)
+    weights = rng.standard_normal((probes, len(layers), WIDTH)).astype(np.float32)
     return ProbeBank(
-        (Column(f"f{n}", "", ""), Probe(f"f{n}", TAPPED, weights[n], float(n))) for n in range(5)
+        (Column(f"f{n}", "", ""), Probe(f"f{n}", layers, weights[n], float(n)))
+        for n in range(probes)
     )
 
 
@@ -46,8 +47,8 @@ def exact(bank: ProbeBank, model: Model, hidden: torch.Tensor) -> np.ndarray:
     found = np.tile(bank.bias.astype(np.float64), (len(rows), 1))
     for layer, block in enumerate(model.blocks):
         rows = rows @ block.weight.detach().double().T + block.bias.detach().double()
-        if layer in TAPPED:
-            weights = bank.weights[TAPPED.index(layer)].astype(np.float64)
+        if layer in bank.layers:
+            weights = bank.weights[bank.layers.index(layer)].astype(np.float64)
             found += rows.numpy() @ weights.T
         rows = rows.relu()
     return found
@@ -111,14 +112,39 @@ def calls_of_ours(step: Callable[[], object]) -> list[str]:
     return found
 
 
-def test_other_weights_go_into_the_same_graph() -> None:
+@pytest.mark.parametrize(
+    "backend", ["eager", pytest.param("inductor", marks=pytest.mark.parts, id="inductor")]
+)
+def test_other_probes_change_what_is_in_the_graph_and_not_the_graph(backend: str) -> None:
+    """More of them, fewer, or on fewer blocks; each as if the op had been made for them."""
     model, _, op = tapped()
-    forward, hidden = compiled(model), torch.randn(1, 4, WIDTH)
+    forward, hidden = compiled(model, backend), torch.randn(1, 4, WIDTH)
     run(op, forward, hidden)
-    other = ProbeOp(bank_of(2), CPU)
-    op._side_by_side.copy_(other._side_by_side)
-    assert np.abs(run(op, forward, hidden) - exact(bank_of(2), model, hidden)).max() < 1e-5
+    banks = [bank_of(2), bank_of(3, probes=64), bank_of(4, probes=1), bank_of(5, layers=(0, 3))]
+    found = []
+    for bank in banks:
+        op.take_over(op.laid_out(bank))
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            found.append(run(op, forward, hidden))
+        assert found[-1].shape == (4, len(bank.columns))
+        assert np.abs(found[-1] - exact(bank, model, hidden)).max() < 1e-4
+        assert np.abs(run(op, model, hidden) - exact(bank, model, hidden)).max() < 1e-4
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    for bank, scores in zip(banks[:3], found, strict=False):
+        torch.compiler.reset()
+        model, _, fresh = Model(), bank, ProbeOp(bank, CPU)
+        fresh.install(model.blocks)
+        assert np.array_equal(run(fresh, compiled(model, backend), hidden), scores)
+
+
+def test_a_pack_larger_than_the_room_makes_its_own_at_the_start() -> None:
+    model, bank = Model(), bank_of(6, probes=70)
+    op = ProbeOp(bank, CPU)
+    op.install(model.blocks)
+    hidden = torch.randn(1, 4, WIDTH)
+    found = run(op, compiled(model), hidden)
+    assert np.abs(found - exact(bank, model, hidden)).max() < 1e-5
+    assert op.room == 70
 
 
 def test_compiled_and_plain_steps_alternate() -> None:

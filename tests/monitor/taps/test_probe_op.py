@@ -16,7 +16,7 @@ from torch import nn
 from dosimeter.detectors.bank import Column, Probe, ProbeBank, fold
 from dosimeter.detectors.frames import CODE_MAX, CODES_PER_SD, to_codes
 from dosimeter.monitor.taps import probe_op
-from dosimeter.monitor.taps.probe_op import Array, CaptureOp, HookError, ProbeOp
+from dosimeter.monitor.taps.probe_op import Array, CaptureOp, DoesNotFit, HookError, ProbeOp
 
 WIDTH, HOT = 1024, 11
 CPU = torch.device("cpu")
@@ -111,6 +111,30 @@ def test_steps_of_any_size_follow_each_other_without_a_trace(route: int) -> None
         found = scored(op, hidden)
         assert found.shape == (rows, 1)
         assert np.allclose(found, exact(probes, hidden), atol=1e-5)
+
+
+def test_other_probes_score_as_if_they_had_come_first_and_room_changes_no_bit(route: int) -> None:
+    rng = np.random.default_rng(16)
+    hidden = torch.from_numpy(rng.standard_normal((3, 9, WIDTH))).float()
+    op = ProbeOp(bank_of(planted(rng, [(0, 1, 2)] * 3)), CPU)
+    scored(op, hidden)
+    for probes in (planted(rng, [(0, 1, 2)] * 20), planted(rng, [(0, 2), (1,)])):
+        op.take_over(op.laid_out(bank_of(probes)))
+        found = scored(op, hidden)
+        assert np.array_equal(found, scored(ProbeOp(bank_of(probes), CPU, room=0), hidden))
+        assert np.allclose(found, exact(probes, hidden), atol=1e-5)
+
+
+def test_probes_without_a_place_in_the_servers_graphs_are_refused() -> None:
+    rng = np.random.default_rng(17)
+    op = ProbeOp(bank_of(planted(rng, [(0, 2)])), CPU)
+    with pytest.raises(DoesNotFit, match=r"read blocks \[1, 3\], the tap is on \[0, 2\]"):
+        op.laid_out(bank_of(planted(rng, [(0, 1), (3,)])))
+    with pytest.raises(DoesNotFit, match=r"65 columns, .* room for 64\n  hint: restart the server"):
+        op.laid_out(bank_of(planted(rng, [(0,)] * 65)))
+    narrow = Probe("narrow", (0,), np.ones((1, 8), np.float32), 0.0)
+    with pytest.raises(DoesNotFit, match="are 8 wide, the model 1024"):
+        op.laid_out(bank_of([narrow]))
 
 
 def test_what_was_read_stays_as_it_was(route: int) -> None:

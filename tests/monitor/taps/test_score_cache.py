@@ -152,6 +152,22 @@ def test_a_new_page_size_starts_over_and_a_sequence_under_way_goes_on() -> None:
     np.testing.assert_array_equal(runs[0][1], rows(tokens, 24, 48))
 
 
+def test_other_packs_begin_anew_and_no_score_of_the_old_is_given_to_a_sequence_under_way() -> None:
+    cache, tokens = ScoreCache(b"pack 1", F), [0, 1] * 24
+    chain = cache.chain(b"adapter")
+    cache.add(chain, 0, rows(tokens, 0, 20), known(tokens))
+    child = chain.fork()
+    cache.rebind(b"pack 2", 3)
+    wide = np.arange(28 * 3, dtype=np.int16).reshape(28, 3)
+    assert cache.prefix(child, 20, known(tokens)) == []
+    cache.add(chain, 20, wide, known(tokens))
+    ((start, found),) = cache.prefix(cache.chain(b"adapter"), 48, known(tokens))
+    assert start == 32
+    np.testing.assert_array_equal(found, wide[12:])
+    cache.rebind(b"pack 1", F)
+    assert cache.prefix(cache.chain(b"adapter"), 48, known(tokens)) == []
+
+
 def test_what_was_used_least_recently_goes_first_and_is_counted() -> None:
     cache = ScoreCache(b"m", F, limit_bytes=2 * (16 * F * 2 + ENTRY_BYTES))
     prompts = [[n % 3] * 8 + [n // 3] * 8 for n in (0, 1, 2)]

@@ -263,6 +263,25 @@ def test_a_greeting_that_changed_is_said_again_with_the_next_beat(listener: List
     assert messages[1].body["errors"] == 1
 
 
+def test_a_step_before_a_changed_greeting_leaves_before_it_and_later_ones_behind(
+    listener: Listener,
+) -> None:
+    """Even one that found the lock busy: its columns are those of the greeting before."""
+    hello = {"state": "live", "columns": 4}
+    sender = Sender(listener.path, 7, lambda: hello, list)
+    sender.tick()
+    with sender._lock:
+        late = threading.Thread(target=sender.step, args=(rows_of(1), codes_of(1), 0, 0))
+        late.start()
+        late.join()
+    sender.greet(lambda: hello.update(columns=6))
+    sender.step(rows_of(1, start=1), codes_of(1, 6), 0, 0)
+    found = listener.read()
+    assert kinds(found) == ["HELLO", "STEP", "HELLO", "STEP"]
+    assert [message.body["columns"] for message in found[::2]] == [4, 6]
+    assert [message.body.codes.shape[1] for message in found[1::2]] == [4, 6]
+
+
 def test_text_that_waits_gives_way_before_any_record_is_lost(tmp_path: Path) -> None:
     sender = Sender(tmp_path / "late.sock", 7, dict, list, queue_bytes=4000)
     for key in range(40):

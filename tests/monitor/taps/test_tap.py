@@ -9,7 +9,7 @@ import pytest
 from dosimeter.monitor.taps import tap as tap_module
 from dosimeter.monitor.taps.requests import Request, Requests
 from dosimeter.monitor.taps.rows import Rows
-from dosimeter.monitor.taps.tap import Breaker, Tap
+from dosimeter.monitor.taps.tap import Breaker, Replacement, Tap
 
 
 class Op:
@@ -272,3 +272,48 @@ def test_a_request_that_our_bookkeeping_fails_on_costs_the_others_nothing(
     assert (well.unscored, well.emitted) == ({}, 5)
     assert (fixture.tap.rows_error, fixture.states) == (10, [])
     assert fixture.requests.errors == 5  # and `/status` says what it was
+
+
+def test_other_packs_are_taken_over_between_two_steps_and_by_the_later_one() -> None:
+    fixture, taken = Fixture(), []
+    request = fixture.request()
+    new = Replacement(lambda: taken.append(len(fixture.frames)), lambda: None)
+    step = fixture.tap.begin(lambda: ([Rows(request, 0, 3)], None))
+    fixture.tap.load(new)
+    fixture.tap.end(step)
+    assert (taken, len(fixture.frames)) == ([], 1)
+    fixture.step((request, 3, 1))
+    fixture.step((request, 4, 1))
+    assert (taken, len(fixture.frames)) == ([1], 3)
+    assert request.unscored == {}
+
+
+def test_rows_that_waited_while_other_packs_came_are_not_given_to_them() -> None:
+    """Of a draft, whose request another thread's step has passed: its scores are of packs nobody says any more."""
+    fixture = Fixture()
+    drafted, other = fixture.request(), fixture.request()
+    held = fixture.tap.hold(fixture.tap.begin(lambda: ([Rows(drafted, 0, 3)], None)))
+    fixture.tap.load(Replacement(lambda: None, lambda: None))
+    fixture.step((other, 0, 2))
+    fixture.tap.release(held, 2)
+    assert (drafted.emitted, drafted.unscored) == (0, {"pack_changed": 2})
+    assert (other.emitted, other.unscored) == (2, {})
+
+
+def test_packs_that_cannot_be_taken_over_are_tried_again_and_nothing_is_read_meanwhile() -> None:
+    fixture, wrong, tested = Fixture(), [True], []
+
+    def take() -> None:
+        if wrong:
+            raise RuntimeError("half of it is in")
+
+    fixture.tap.load(Replacement(take, lambda: tested.append(1)))
+    request = fixture.request()
+    for position in range(3):
+        fixture.step((request, position, 1))
+    assert request.unscored == {"tap_error": 3}
+    assert "half of it is in" in str(fixture.states[-1])
+    wrong.clear()
+    fixture.step((request, 3, 1))
+    assert (request.emitted, fixture.states[-1]) == (1, None)
+    assert (tested, fixture.tested) == ([1], 0)  # by the self-test of the packs that are in

@@ -30,7 +30,7 @@ from dosimeter.detectors.frames import ROW_REUSED, StepFrame, to_codes
 from dosimeter.detectors.pack import load_pack, save_pack
 from dosimeter.monitor.taps import wire
 
-from .conftest import Small, _pack, hidden_of
+from .conftest import Small, hidden_of, pack_of
 from .test_serve import MESSAGES, Listener
 
 VENV = Path(__file__).resolve().parents[3] / ".venv-vllm" / "bin"
@@ -147,7 +147,7 @@ def eligible(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Small:
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)
     pack_folder = tmp_path_factory.mktemp("vllm-pack") / "core"
-    save_pack(_pack(model, folder), pack_folder)
+    save_pack(pack_of(model, folder), pack_folder)
     return Small(folder, pack_folder, load_pack(pack_folder))
 
 
