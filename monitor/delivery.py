@@ -15,25 +15,27 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.confirm.confirmer import Confirmer, build_confirmer
 from dosimeter.monitor.confirm.desk import Desk
+from dosimeter.monitor.delivery_status import record_delivery
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
-from dosimeter.monitor.history.verdicts import ConfirmerTotals
 from dosimeter.monitor.lane import Backoff, Lane
 from dosimeter.monitor.sinks.config import SinkConfig, build_sink
 from dosimeter.monitor.sinks.sink import Sink
 
-if TYPE_CHECKING:  # the line reads counts of delivery, and needs no OpenTelemetry for that
+if TYPE_CHECKING:  # without the extra there are no metrics, and delivery all the same
     from dosimeter.monitor.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 FORGET_S = 600.0
+ANSWER_S = 0.5
+"""After the drain, for what is with a sink to be answered. Then it is left: sent again after the next start."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,24 @@ def run_delivery(
         began = time.monotonic()
         forget_at = began + FORGET_S
         while not stop.wait(1.0):
-            record_delivery(config, telemetry, running_s=time.monotonic() - began)
+            _record(config, telemetry, began)
             if time.monotonic() >= forget_at:
                 forget_at += FORGET_S
                 _forget(config, ledger_id)
-        deadline = time.monotonic() + config.drain_s + 1.0
+        deadline = time.monotonic() + config.drain_s + ANSWER_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         desk.close()
-        asking.join(1.0)
-        record_delivery(config, telemetry, running_s=time.monotonic() - began)
+        asking.join(max(0.0, deadline - time.monotonic()))
+        _record(config, telemetry, began)
     finally:
         lock.close()
+
+
+def _record(config: DeliveryConfig, telemetry: Telemetry | None, began: float) -> None:
+    if telemetry is not None:
+        running_s = time.monotonic() - began
+        record_delivery(telemetry, config.ledger, config.store, running_s=running_s)
 
 
 def _forget(config: DeliveryConfig, ledger_id: str) -> None:
@@ -172,92 +180,3 @@ def _run_lane(
             log.warning("lane `%s`: %s", sink.name, error)
             if stop.wait(trouble.next_s()):
                 return
-
-
-def delivery_status(ledger: Path, store: Path, *, now_ns: int) -> dict[str, Any]:
-    """What `/status` and `dosimeter deliver --status` show; read from the two files by anyone.
-
-    `sinks` and `confirm` are empty as long as nothing was ever delivered. Raises LedgerMissing, StoreError.
-    """
-    with LedgerReader(ledger) as reader:
-        if not store.exists():
-            return {"sinks": {}, "confirm": {}}
-        with CursorStore(store, ledger_id=reader.ledger_id) as cursors:
-            return {
-                "sinks": {n: _sink_status(n, reader, cursors, now_ns) for n in cursors.sinks()},
-                "confirm": {one.name: _confirm_status(one) for one in cursors.verdicts.totals()},
-            }
-
-
-def _confirm_status(of: ConfirmerTotals) -> dict[str, Any]:
-    return {
-        "asked": of.asked,
-        "yes": of.yes,
-        "no": of.no,
-        "unanswered": of.unanswered,
-        "cost": of.cost,
-        "seconds": of.ms / 1000,
-    }
-
-
-def _sink_status(
-    name: str, reader: LedgerReader, cursors: CursorStore, now_ns: int
-) -> dict[str, Any]:
-    count = cursors.conservation(name, reader)
-    position, asked = cursors.position(name), cursors.asked_again(name)
-    restored = cursors.restored()
-    oldest_ns = reader.oldest_deliverable_ns(position.cursor)
-    canary_ns = _canary_ns(name, reader, cursors, position.cursor)
-    return {
-        "accepted": count.accepted,
-        "delivered": count.delivered,
-        "dead": count.dead,
-        "replaying": asked,
-        "withheld": count.withheld,
-        "queued": count.queued,
-        "missed": position.missed,
-        "ahead": max(0, position.cursor - reader.last_seq()),
-        "restored_ns": None if restored is None or name not in restored.sinks else restored.at_ns,
-        "conserved": count.holds,
-        "unaccounted": count.unaccounted,
-        "oldest_queued_s": 0.0 if oldest_ns is None else max(0, now_ns - oldest_ns) / 1e9,
-        "canary_s": None if canary_ns is None else max(0, now_ns - canary_ns) / 1e9,
-        "retries": position.retries,
-        "last_ack_ns": position.last_ack_ns,
-        "last_error": position.last_error,
-        "last_error_ns": position.last_error_ns,
-    }
-
-
-def _canary_ns(name: str, reader: LedgerReader, cursors: CursorStore, cursor: int) -> int | None:
-    """When the last canary that the sink acknowledged was committed, else the first there is; None: none."""
-    for seq, committed_ns in reader.canaries(cursor):
-        if not cursors.is_dead(name, seq):
-            return committed_ns
-    return reader.first_canary_ns()
-
-
-def record_delivery(
-    config: DeliveryConfig, telemetry: Telemetry | None, *, running_s: float = 0.0
-) -> None:
-    """Put the counts of every sink and confirmer into metrics. running_s: this process, so far."""
-    if telemetry is None:
-        return
-    try:
-        status = delivery_status(config.ledger, config.store, now_ns=time.time_ns())
-    except (sqlite3.Error, RuntimeError) as error:
-        log.warning("delivery counts not recorded: %s", error)
-        return
-    for name, sink in status["sinks"].items():
-        for outcome in ("accepted", "delivered", "dead", "withheld", "queued", "unaccounted"):
-            telemetry.record(f"dosimeter.delivery.{outcome}", sink[outcome], {"sink": name})
-        telemetry.record("dosimeter.delivery.oldest.age", sink["oldest_queued_s"], {"sink": name})
-        canary_s = running_s if sink["canary_s"] is None else sink["canary_s"]
-        telemetry.record("dosimeter.delivery.canary.age", canary_s, {"sink": name})
-    for name, one in status["confirm"].items():
-        for answer in ("yes", "no", "unanswered"):
-            carried = {"confirmer": name, "answer": answer}
-            telemetry.record("dosimeter.confirm.verdicts", one[answer], carried)
-        telemetry.record("dosimeter.confirm.asked", one["asked"], {"confirmer": name})
-        telemetry.record("dosimeter.confirm.cost", one["cost"], {"confirmer": name})
-        telemetry.record("dosimeter.confirm.time", one["seconds"], {"confirmer": name})

@@ -97,7 +97,7 @@ class Lane:
 
     def _replay(self) -> float:
         """Dead letters that somebody wants sent again go out when nothing else is there to send."""
-        letters = self._store.replays(self.sink.name, limit=self._window)
+        letters = self._store.letters.replays(self.sink.name, limit=self._window)
         if not letters:
             return self._poll_s
         # A dead letter keeps no time of commit; that of its refusal is the nearest there is.
@@ -109,7 +109,7 @@ class Lane:
             if outcome.result is not Result.RETRY
         ]
         if answers:
-            self._store.settle_replays(
+            self._store.letters.settle_replays(
                 self.sink.name,
                 delivered=[seq for seq, o in answers if o.result is Result.DELIVERED],
                 dead=[(seq, o.reason) for seq, o in answers if o.result is Result.DEAD],

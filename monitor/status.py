@@ -106,6 +106,21 @@ def alive(pipeline: Pipeline) -> bool:
     return (pipeline.monotonic_ns() - pipeline.turned_ns) / 1e9 < STUCK_S
 
 
+def unready(pipeline: Pipeline, *, socket: Standing, ledger: Standing) -> str | None:
+    """Why the line takes nothing in, in a line; None: it does. It asks no sink, and a pause is somebody's own will."""
+    rulebook = pipeline.rulebook
+    if not pipeline.turned_ns:
+        return "it is starting"
+    reasons = (
+        None if alive(pipeline) else f"the line has not turned for {STUCK_S:.0f} s",
+        socket.lost and f"socket: {socket.lost}",
+        ledger.lost and f"ledger: {ledger.lost}",
+        pipeline.writer.stalled and f"nothing is accepted: {pipeline.writer.stalled}",
+        None if rulebook.version else f"no rules: {rulebook.error or 'not read yet'}",
+    )
+    return next((one.splitlines()[0] for one in reasons if one), None)
+
+
 def coverage(pipeline: Pipeline) -> Account:
     """Totals over every server process this ledger has met."""
     total = Account()

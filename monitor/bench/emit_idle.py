@@ -73,7 +73,7 @@ def _start(folder: Path, idle_s: float) -> tuple[float, float, dict[str, tuple[f
         preexec_fn=ending_with_parent(signal.SIGTERM),
     )
     try:
-        while not _alive(port):
+        while not _ready(port):
             if process.poll() is not None or time.perf_counter() - began > PATIENCE_S:
                 raise BenchError("the sidecar did not become ready")
             time.sleep(0.005)
@@ -91,9 +91,10 @@ def _name(pid: int) -> str:
     return "line" if "--line-only" in command(pid) else "deliver"
 
 
-def _alive(port: int) -> bool:
+def _ready(port: int) -> bool:
+    """It takes frames in: its socket listens, its ledger is open, its rules are loaded."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=1) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as reply:
             return bool(reply.status == 200)
     except OSError:
         return False

@@ -17,7 +17,6 @@ from kafka import KafkaProducer
 
 from dosimeter.monitor.bench.emit_process import Peak, cpu_s
 from dosimeter.monitor.bench.emit_scene import (
-    SINKS,
     Scene,
     missing,
     out_of_order,
@@ -26,8 +25,9 @@ from dosimeter.monitor.bench.emit_scene import (
 )
 from dosimeter.monitor.bench.figures import Figure
 from dosimeter.monitor.chaos.kill_proxy import Mode
+from dosimeter.monitor.chaos.outward import SINKS
 from dosimeter.monitor.cli.kafka import init_topic
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.monitor.sinks.kafka_record import kafka_record
 
@@ -50,27 +50,27 @@ Marks = list[tuple[float, dict[str, int]]]
 def figures(alerts: int, rate_s: int = RATE_S, outage_s: float = OUTAGE_S) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="dosimeter-emit-") as name, staged(Path(name)) as scene:
         yield from _told_to_end(scene)
-        scene.start_deliver()
+        scene.out.start_deliver()
         yield from _at_a_rate(scene, rate_s)
         yield from outage(scene, alerts, outage_s)
-        scene.end_deliver()
+        scene.out.end_deliver()
         yield from read_back(scene)
         yield from _bare(scene, min(alerts, BARE))
 
 
 def _told_to_end(scene: Scene) -> Iterator[Figure]:
     """Once with sinks that take what is pending, once with sinks that are away."""
-    ledger, store = scene.folder / "ledger.db", scene.folder / "deliver.db"
+    ledger, store = scene.out.folder / "ledger.db", scene.out.folder / "deliver.db"
     for name, mode, goal in TOLD:
-        pid = scene.start_deliver()
+        pid = scene.out.start_deliver()
         scene.accept(FEW)
         scene.drain()
         os.kill(pid, signal.SIGSTOP)
         scene.accept(PENDING)
-        scene.set(mode)
+        scene.out.set(mode)
         os.kill(pid, signal.SIGCONT)
-        seconds = scene.end_deliver()
-        scene.set("ok")
+        seconds = scene.out.end_deliver()
+        scene.out.set("ok")
         sinks = delivery_status(ledger, store, now_ns=time.time_ns())["sinks"]
         queued = max(sinks[sink]["queued"] for sink in SINKS)
         unaccounted = sum(abs(sinks[sink]["unaccounted"]) for sink in SINKS)
@@ -80,8 +80,8 @@ def _told_to_end(scene: Scene) -> Iterator[Figure]:
 
 
 def _at_a_rate(scene: Scene, rate_s: int) -> Iterator[Figure]:
-    assert scene.deliver is not None
-    pid = scene.deliver.pid
+    assert scene.out.deliver is not None
+    pid = scene.out.deliver.pid
     scene.accept(RATE)  # libraries are loaded and producers made
     scene.drain()
     before, began = cpu_s(pid), time.perf_counter()
@@ -96,11 +96,11 @@ def _at_a_rate(scene: Scene, rate_s: int) -> Iterator[Figure]:
 
 
 def outage(scene: Scene, alerts: int, outage_s: float) -> Iterator[Figure]:
-    assert scene.deliver is not None
-    pid = scene.deliver.pid
+    assert scene.out.deliver is not None
+    pid = scene.out.deliver.pid
     marks: Marks = []
     with Peak({"line": scene.line_pid, "deliver": pid}) as peak:
-        scene.set("cut")
+        scene.out.set("cut")
         began = time.perf_counter()
         scene.accept(alerts)
         time.sleep(max(0.0, outage_s - (time.perf_counter() - began)))
@@ -108,7 +108,7 @@ def outage(scene: Scene, alerts: int, outage_s: float) -> Iterator[Figure]:
         came = scene.delivered()
         waiting = min(scene.accepted - count for count in came.values())
         in_outage = dict(peak.most)
-        scene.set("ok")
+        scene.out.set("ok")
         healed, before = time.perf_counter(), cpu_s(pid)
         scene.drain(lambda at, found: marks.append((at, found)))
         processor = cpu_s(pid) - before
@@ -135,19 +135,21 @@ def read_back(scene: Scene) -> Iterator[Figure]:
     yield Figure("read back: accepted in all", scene.accepted, "alerts")
     lost = missing((number for _, number in came), scene.accepted)
     yield Figure("read back: lost on the way to Kafka", lost, "alerts", "== 0")
-    lost = missing(scene.came_to_otlp(), scene.accepted)
+    lost = missing((int(one, 16) for one in scene.out.came_to_otlp()), scene.accepted)
     yield Figure("read back: lost on the way to OTLP", lost, "alerts", "== 0")
     yield Figure("read back: out of the order of their key", out_of_order(came), "alerts", "== 0")
 
 
 def _bare(scene: Scene, count: int) -> Iterator[Figure]:
     """The same records, made before, by a loop that only sends."""
-    init_topic([scene.broker.bootstrap], BARE_TOPIC)
+    init_topic([scene.out.kafka], BARE_TOPIC)
     made = [
         kafka_record(StoredAlert(n, one.event_id, one.core, True, 0))
         for n, one in enumerate(records(0, count), 1)
     ]
-    producer = KafkaProducer(bootstrap_servers=[scene.kafka], acks="all", enable_idempotence=True)
+    producer = KafkaProducer(
+        bootstrap_servers=[scene.out.kafka], acks="all", enable_idempotence=True
+    )
     began = time.perf_counter()
     for one in made:
         producer.send(BARE_TOPIC, **one)

@@ -16,8 +16,8 @@ from pathlib import Path
 from random import Random
 
 from dosimeter.monitor.audit.checks.anchored import read_anchors
+from dosimeter.monitor.audit.checks.differences import Difference
 from dosimeter.monitor.audit.checks.evidence_check import check_evidence
-from dosimeter.monitor.audit.checks.store_check import Difference
 from dosimeter.monitor.audit.checks.verdict import verdict_lines
 from dosimeter.monitor.audit.checks.verifying import Verified, verify_history
 from dosimeter.monitor.audit.store.folder import HistoryFolder

@@ -21,22 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.bench.figures import Figure, Result
-from dosimeter.monitor.chaos.kill_broker import Broker, serving
 from dosimeter.monitor.chaos.kill_line import record
-from dosimeter.monitor.chaos.kill_proxy import FaultProxy, Mode
+from dosimeter.monitor.chaos.kill_proxy import Mode
+from dosimeter.monitor.chaos.outward import PATIENCE_S, Outward, outward
 from dosimeter.monitor.cli.kafka import init_topic
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.lab.readback import read_back
-from dosimeter.monitor.lab.viewer import Viewer
 from dosimeter.monitor.service import ending_with_parent
 
 FAULTS = ("cut", "stall", "lost-ack", "restart")
 ELSEWHERE: tuple[Mode, ...] = ("ok", "cut", "stall", "lost-ack")
 """What happens to the OTLP receiver meanwhile."""
 VICTIMS = ("line", "deliver", "both")
-PATIENCE_S = 60.0  # in which something must have moved
 LOOK_S = 0.02
 PART = 5000
 NEAR = 100
@@ -54,13 +52,9 @@ class Stage:
     """Everything that runs, and what was promised so far."""
 
     folder: Path
-    broker: Broker
-    viewer: Viewer
-    kafka: FaultProxy
-    otlp: FaultProxy
+    out: Outward
     lives: int = 0
     line: subprocess.Popen[bytes] | None = None
-    deliver: subprocess.Popen[bytes] | None = None
     wire: Counter[str] = field(default_factory=Counter)  # read back from brokers that are gone
     values: dict[str, bytes] = field(default_factory=dict)  # of those, by id
     worst_unaccounted: int = 0
@@ -75,14 +69,6 @@ class Stage:
                  str(self.folder / "ledger.db"), str(self.lives)],
                 stdout=said, preexec_fn=ending_with_parent(signal.SIGKILL),
             )  # fmt: skip
-
-    def start_deliver(self) -> None:
-        self.deliver = subprocess.Popen(
-            [sys.executable, "-m", "dosimeter.monitor.cli.main", "deliver",
-             "--data-dir", str(self.folder), "--kafka", self.kafka.address,
-             "--otlp", f"http://{self.otlp.address}"],
-            stderr=subprocess.DEVNULL, preexec_fn=ending_with_parent(signal.SIGKILL),
-        )  # fmt: skip
 
     def said(self) -> set[str]:
         """Ids that a writer said it had accepted; a line that was cut off was not said."""
@@ -102,15 +88,14 @@ class Stage:
         return found
 
     def keep_what_kafka_has(self) -> None:
-        for one in read_back(self.kafka.address):
+        for one in read_back(self.out.kafka):
             self.wire[one.event_id] += 1
             self.values[one.event_id] = one.value
 
-    def kill(self, name: str) -> None:
-        process: subprocess.Popen[bytes] | None = getattr(self, name)
-        if process is not None:
-            process.kill()
-            process.wait()
+    def kill_line(self) -> None:
+        if self.line is not None:
+            self.line.kill()
+            self.line.wait()
 
     def left(self) -> list[int]:
         """Alerts that each sink has still to take."""
@@ -129,39 +114,35 @@ class Stage:
 
     def restart_broker(self) -> None:
         """Of one that forgets, delivery stands still meanwhile, its connections cut: it knows of no other answers."""
-        assert self.deliver is not None
-        if not self.broker.forgets:
-            self.broker.restart()
+        out = self.out
+        assert out.deliver is not None
+        if not out.broker.forgets:
+            out.broker.restart()
             return
-        self.kafka.set("cut")
-        self.deliver.send_signal(signal.SIGSTOP)
-        self.kafka.set("ok")
+        out.set("cut", "kafka")
+        out.deliver.send_signal(signal.SIGSTOP)
+        out.set("ok", "kafka")
         self.keep_what_kafka_has()
-        self.broker.restart()
-        init_topic([self.kafka.address])
-        self.deliver.send_signal(signal.SIGCONT)
+        out.broker.restart()
+        init_topic([out.kafka])
+        out.deliver.send_signal(signal.SIGCONT)
 
 
 @contextmanager
 def staged(folder: Path, jars: Path | None) -> Iterator[Stage]:
     with ExitStack() as stack:
-        kafka, otlp = FaultProxy().start(), FaultProxy().start()
-        stack.callback(kafka.stop)
-        stack.callback(otlp.stop)
-        broker = stack.enter_context(serving(jars, folder, kafka.port))
-        viewer = stack.enter_context(Viewer())
-        kafka.target, otlp.target = broker.port, int(viewer.endpoint.rpartition(":")[2])
-        init_topic([kafka.address])
-        stage = Stage(folder, broker, viewer, kafka, otlp)
-        stack.callback(stage.kill, "line")
-        stack.callback(stage.kill, "deliver")
+        stage = Stage(folder, stack.enter_context(outward(folder, jars)))
+        stack.callback(stage.kill_line)
         stage.start_line()
-        stage.start_deliver()
+        stage.out.start_deliver()
         yield stage
 
 
 def run(runs: int, seed: int, say: Callable[[str], None], jars: Path | None = None) -> Result:
-    """jars: of an Apache Kafka to take in the embedded broker's place. Raises KillError, BrokerError, OSError."""
+    """jars: of an Apache Kafka to take in the embedded broker's place.
+
+    Raises KillError, BenchError, BrokerError, OSError.
+    """
     began, rng = time.monotonic(), random.Random(seed)
     with (
         tempfile.TemporaryDirectory(prefix="dosimeter-kill-") as name,
@@ -174,12 +155,10 @@ def run(runs: int, seed: int, say: Callable[[str], None], jars: Path | None = No
             _once(stage, fault, elsewhere, victim, rng)
             kills[victim] += 1
             say(f"{number} of {runs}: {fault} of Kafka, OTLP {elsewhere}, killed: {victim}")
-        stage.kill("line")
+        stage.kill_line()
         stage.accept_one_more()
         _wait(lambda: _drained(stage), "not everything was delivered", stage.left)
-        assert stage.deliver is not None
-        stage.deliver.terminate()
-        stage.deliver.wait(PATIENCE_S)
+        stage.out.end_deliver()
         stage.keep_what_kafka_has()
         return _compare(stage, kills, time.monotonic() - began)
 
@@ -187,25 +166,27 @@ def run(runs: int, seed: int, say: Callable[[str], None], jars: Path | None = No
 def _once(stage: Stage, fault: str, elsewhere: Mode, victim: str, rng: random.Random) -> None:
     _wait(lambda: _keeps_up(stage), "delivery does not keep up", stage.left)
     time.sleep(rng.uniform(0, 1.0))
-    stage.otlp.set(elsewhere)
+    stage.out.set(elsewhere, "otlp")
     if fault == "restart":
         stage.restart_broker()
     else:
-        stage.kafka.set("cut" if fault == "cut" else "stall" if fault == "stall" else "lost-ack")
+        stage.out.set(
+            "cut" if fault == "cut" else "stall" if fault == "stall" else "lost-ack", "kafka"
+        )
     time.sleep(rng.uniform(0, 0.4))
     if rng.random() < HEALED:
-        stage.kafka.set("ok")
-        stage.otlp.set("ok")
+        stage.out.set("ok")
         time.sleep(rng.uniform(0, 1.0))
-    for name in ("line", "deliver") if victim == "both" else (victim,):
-        stage.kill(name)
+    if victim != "deliver":
+        stage.kill_line()
+    if victim != "line":
+        stage.out.kill_deliver()
     stage.sinks()  # conserved also now
-    stage.kafka.set("ok")
-    stage.otlp.set("ok")
+    stage.out.set("ok")
     if victim != "deliver":
         stage.start_line()
     if victim != "line":
-        stage.start_deliver()
+        stage.out.start_deliver()
 
 
 def _keeps_up(stage: Stage) -> bool:
@@ -244,7 +225,7 @@ def _compare(stage: Stage, kills: Counter[str], seconds: float) -> Result:
         while part := reader.deliverable_since(seq, limit=PART):
             ledger |= {alert.event_id: alert.core for alert in part}
             seq = part[-1].seq
-    events = Counter(event.event_id for event in stage.viewer.events())
+    events = Counter(stage.out.came_to_otlp())
     sent = {"Kafka": stage.wire, "OTLP": events}
     figures = [
         Figure("kill -9 of the line's writer", kills["line"] + kills["both"], "kill"),

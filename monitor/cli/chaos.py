@@ -41,6 +41,7 @@ def _runs(text: str) -> int:
 def run_kill(args: argparse.Namespace) -> int:
     """0: nothing was lost. 1: a goal was missed. 3: it could not be carried out here."""
     try:
+        from dosimeter.monitor.bench.child import BenchError
         from dosimeter.monitor.chaos.kill import KillError
         from dosimeter.monitor.chaos.kill import run as run_kills
         from dosimeter.monitor.lab.broker import BrokerError
@@ -49,7 +50,7 @@ def run_kill(args: argparse.Namespace) -> int:
         return 3
     try:
         result = run_kills(args.runs, args.seed, _say, args.apache_kafka)
-    except (KillError, BrokerError, OSError) as error:
+    except (KillError, BenchError, BrokerError, OSError) as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 3
     print(result.as_json() if args.json else result.as_table())

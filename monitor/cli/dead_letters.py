@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
-    from dosimeter.monitor.history.cursors import CursorStore, DeadLetter
+    from dosimeter.monitor.history.cursors import CursorStore
+    from dosimeter.monitor.history.dead_letters import DeadLetter
 
 NONE, USAGE, ENVIRONMENT, DATA = 1, 2, 3, 4
 SHORT = 160
@@ -97,7 +98,7 @@ def _opened(ledger: Path, path: Path) -> Iterator[CursorStore]:
 
 def _dead(store: CursorStore, args: argparse.Namespace) -> int:
     names = _sinks(store, args.sink)
-    found = [one for name in names for one in store.dead_letters(name, limit=args.limit)]
+    found = [one for name in names for one in store.letters.of(name, limit=args.limit)]
     for one in found:
         print(json.dumps(_as_json(one), sort_keys=True) if args.json else _as_line(one))
     kept = sum(store.position(name).dead for name in names)
@@ -139,7 +140,7 @@ def _as_json(one: DeadLetter) -> dict[str, Any]:
 def _replay(store: CursorStore, args: argparse.Namespace) -> int:
     _sinks(store, args.sink)
     ids = None if args.all else args.event_id
-    found = store.ask_replay(args.sink, ids, now_ns=time.time_ns(), dry=args.dry_run)
+    found = store.letters.ask_replay(args.sink, ids, now_ns=time.time_ns(), dry=args.dry_run)
     for sink, event_id in found:
         print(f"{sink}  {event_id}")
     unknown = sorted(set(ids or ()) - {event_id for _, event_id in found})

@@ -1,19 +1,19 @@
-"""Where each sink stands: cursor, counts and dead letters, in the dispatcher's own file.
+"""Where each sink stands: its cursor and its counts, in the dispatcher's own file.
 
 A cursor and the counts beside it move in one commit, so that delivered + dead + withheld + missed is
 always exactly the number of deliverable alerts at or before the cursor. It knows nothing of how anything
-is sent; what a second look said stands in the same file and is the subject of `verdicts`.
+is sent; what was refused and what a second look said stand in the same file: `dead_letters`, `verdicts`.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dosimeter.monitor.history.dead_letters import DeadLetters
 from dosimeter.monitor.history.ledger import PACKAGE
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.private import keep_from_others
@@ -26,6 +26,7 @@ from dosimeter.monitor.history.restored import (
     same_until,
     write_openings,
 )
+from dosimeter.monitor.history.sqlite_file import empty_log, transaction, write_anew
 from dosimeter.monitor.history.verdicts import Verdicts
 
 STORE_VERSION = 4
@@ -53,19 +54,6 @@ class SinkPosition:
     last_error_ns: int | None = None
     withheld: int = 0
     missed: int = 0  # pruned before it had a cursor
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """What a sink refused for what it is. Times are wall clock, ns."""
-
-    sink: str
-    seq: int
-    event_id: str
-    core: bytes  # the record whole; without what was personal in it, once it is erased
-    error: str  # the sink's own words
-    at_ns: int  # of the refusal
-    again_ns: int | None = None  # when somebody asked for it to be sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +99,7 @@ class CursorStore:
         except BaseException:
             self._db.close()
             raise
+        self.letters = DeadLetters(self._db)
         self.verdicts = Verdicts(self._db)
 
     def _prepare(self, ledger_id: str) -> None:
@@ -179,21 +168,12 @@ class CursorStore:
 
         wrote: who wrote the ledger when the alerts were read. Raises StoreError when it was put back since.
         """
-        with self._transaction():
+        with transaction(self._db):
             after = same_until(self._followed(), {one.name for one in wrote}) if wrote else None
             if after is not None and after < cursor:
                 raise StoreError(f"{self.path}: the ledger was put back meanwhile, to {after}")
             self._db.execute(SQL["add_sink"], {"sink": sink})
-            for alert, error in dead:
-                row = {
-                    "sink": sink,
-                    "seq": alert.seq,
-                    "event_id": alert.event_id,
-                    "core": alert.core,
-                    "error": error,
-                    "now_ns": now_ns,
-                }
-                self._db.execute(SQL["bury"], row)
+            self.letters.bury(sink, dead, now_ns)
             counts = {"delivered": delivered, "dead": len(dead), "withheld": withheld}
             counts |= {"cursor": cursor, "now_ns": now_ns}
             self._db.execute(SQL["settle"], {"sink": sink, **counts})
@@ -204,7 +184,7 @@ class CursorStore:
         None: all is as it was. Of what the ledger lost, dead letters stay, at positions below 0 and out of the counts.
         """
         openings = ledger.openings()
-        with self._transaction():
+        with transaction(self._db):
             after = same_until(openings, {one.name for one in self._followed()})
             if after is None:
                 return None
@@ -225,8 +205,7 @@ class CursorStore:
         """deliverable: alerts up to there. What was refused or withheld of them stays so, the rest was delivered."""
         position = self.position(sink)
         row = {"sink": sink, "after": after, "cursor": position.cursor}
-        self._db.execute(SQL["set_aside"], row)
-        dead = self._db.execute(SQL["count_dead"], row).fetchone()[0]
+        dead = self.letters.set_aside(sink, after)
         beyond = self._db.execute(SQL["withheld_beyond"], row).fetchone()[0]
         withheld = min(max(0, position.withheld - beyond), deliverable - dead)
         missed = min(position.missed, deliverable - dead - withheld)
@@ -264,78 +243,19 @@ class CursorStore:
         event_ids: also of alerts that are pruned, which have no position any more. False: a reader was in
         the way, and a copy may be left in the write-ahead log; call again.
         """
-        row = {"seqs": json.dumps(list(seqs)), "event_ids": json.dumps(list(event_ids))}
-        with self._transaction():
-            self._db.execute(SQL["add_erased"], {"seqs": row["seqs"]})
-            found = self._db.execute(SQL["erase_dead_letters"], row).rowcount
+        row = {"seqs": json.dumps(list(seqs))}
+        with transaction(self._db):
+            self._db.execute(SQL["add_erased"], row)
+            found = self.letters.erase(event_ids)
             found += self._db.execute(SQL["erase_verdicts"], row).rowcount
-        if found:  # written anew, since SQLite leaves copies in unused parts of pages
-            self._db.execute("VACUUM")
-        busy: int = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        return not busy
+        if found:
+            write_anew(self._db)
+        return empty_log(self._db)
 
     def fail(self, sink: str, error: str, *, now_ns: int) -> None:
         """Note that a batch has to be sent again, and why."""
         self._db.execute(SQL["add_sink"], {"sink": sink})
         self._db.execute(SQL["fail"], {"sink": sink, "error": error, "now_ns": now_ns})
-
-    def dead_letters(self, sink: str, *, limit: int = 100) -> list[DeadLetter]:
-        """The oldest first."""
-        rows = self._db.execute(SQL["dead_letters"], {"sink": sink, "limit": limit}).fetchall()
-        return [DeadLetter(*row) for row in rows]
-
-    def ask_replay(
-        self, sink: str | None, event_ids: Iterable[str] | None, *, now_ns: int, dry: bool = False
-    ) -> list[tuple[str, str]]:
-        """Mark dead letters to be sent again, by whoever delivers to their sink; returns (sink, event id) of each.
-
-        None: of every sink, every one. dry: say which it would be, and mark none.
-        """
-        ids = None if event_ids is None else json.dumps(list(event_ids))
-        with self._transaction():
-            chosen = {"sink": sink, "event_ids": ids}
-            found = self._db.execute(SQL["dead_letters_of"], chosen).fetchall()
-            for name, seq, _ in () if dry else found:
-                self._db.execute(SQL["ask_again"], {"sink": name, "seq": seq, "now_ns": now_ns})
-        return [(name, event_id) for name, _, event_id in found]
-
-    def asked_again(self, sink: str) -> int:
-        """How many of its dead letters are to be sent again."""
-        count: int = self._db.execute(SQL["count_replays"], {"sink": sink}).fetchone()[0]
-        return count
-
-    def is_dead(self, sink: str, seq: int) -> bool:
-        """Whether the sink refused it."""
-        row = self._db.execute(SQL["is_dead"], {"sink": sink, "seq": seq}).fetchone()
-        return bool(row[0])
-
-    def replays(self, sink: str, *, limit: int) -> list[DeadLetter]:
-        """Those that are to be sent again, the oldest first."""
-        rows = self._db.execute(SQL["replays"], {"sink": sink, "limit": limit}).fetchall()
-        return [DeadLetter(*row) for row in rows]
-
-    def settle_replays(
-        self,
-        sink: str,
-        *,
-        delivered: Sequence[int],
-        dead: Sequence[tuple[int, str]],
-        now_ns: int,
-    ) -> None:
-        """What became of dead letters that were sent again, by position, in one commit.
-
-        One that is acknowledged counts as delivered and no longer as dead; one that is refused again stays dead.
-        """
-        with self._transaction():
-            gone = 0
-            for seq in delivered:
-                found = self._db.execute(SQL["unbury"], {"sink": sink, "seq": seq}).rowcount
-                gone += found if seq > 0 else 0  # below, it is of a ledger that is no more
-            for seq, error in dead:
-                row = {"sink": sink, "seq": seq, "error": error, "now_ns": now_ns}
-                self._db.execute(SQL["bury_again"], row)
-            row = {"sink": sink, "delivered": gone, "now_ns": now_ns}
-            self._db.execute(SQL["settle_replays"], row)
 
     def forget_sink(self, sink: str, *, discard: bool = False) -> bool:
         """As if it had never been: nothing waits for it any more, and should it come back it is sent the whole ledger.
@@ -343,14 +263,14 @@ class CursorStore:
         No dispatcher may run meanwhile. discard: its dead letters go too. False: there is no such sink.
         Raises StoreError where it has dead letters that are not to go.
         """
-        with self._transaction():
-            kept = self._db.execute(SQL["count_letters"], {"sink": sink}).fetchone()[0]
+        with transaction(self._db):
+            kept = self.letters.count(sink)
             if kept and not discard:
                 raise StoreError(
                     f"{self.path}: {kept} dead letters of `{sink}` would go with it\n"
                     "  hint: `dosimeter deliver replay`, or `--discard-dead-letters`"
                 )
-            self._db.execute(SQL["forget_letters"], {"sink": sink})
+            self.letters.discard(sink)
             return self._db.execute(SQL["forget_sink"], {"sink": sink}).rowcount > 0
 
     def conservation(self, sink: str, ledger: LedgerReader) -> Conservation:
@@ -366,17 +286,6 @@ class CursorStore:
             missed = pruned.deliverable - position.delivered - position.dead - position.withheld
         accepted -= missed
         return Conservation(accepted, position.delivered, position.dead, queued, position.withheld)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def close(self) -> None:
         self._db.close()

@@ -22,6 +22,7 @@ from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.private import keep_from_others
 from dosimeter.monitor.history.records import Account, Committed, LedgerRecord
 from dosimeter.monitor.history.restored import OPENINGS, Opening, with_opening
+from dosimeter.monitor.history.sqlite_file import transaction
 from dosimeter.monitor.history.upkeep import SQL as UPKEEP
 from dosimeter.monitor.history.upkeep import Upkeep, id_list
 
@@ -163,17 +164,11 @@ class Ledger:
         now_ns = self._now_ns()
         try:
             self._keep_to_quota()
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self._db):
                 if records and not self._noted:
                     self._note_opening()
                 committed = self._write(records, blobs or {}, accounts, evidence or {}, now_ns)
-                self._db.execute("COMMIT")
-                self._noted = self._noted or bool(records)
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            self._noted = self._noted or bool(records)
         except sqlite3.Error as error:
             if "malformed JSON" in str(error) or isinstance(error, sqlite3.IntegrityError):
                 raise LedgerError(f"{self.path}: record refused: {error}") from error

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dosimeter.monitor.history.named_sql import load_sql
+from dosimeter.monitor.history.sqlite_file import empty_log, transaction, write_anew
 
 SQL = load_sql("dosimeter.monitor.history", "upkeep.sql")
 PART = 200
@@ -48,7 +48,7 @@ class Upkeep:
         Copies stay in the write-ahead log until `scrub`.
         """
         ids = {"event_ids": id_list(event_ids)}
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(SQL["erase_alerts"], {**ids, "now_ns": now_ns})
             self._db.execute(SQL["empty_evidence"], ids)
         return [seq for (seq,) in self._db.execute(SQL["positions"], ids).fetchall()]
@@ -72,15 +72,14 @@ class Upkeep:
             try:
                 if self._hurried:
                     raise sqlite3.OperationalError("interrupted")
-                self._db.execute("VACUUM")
+                write_anew(self._db)
             finally:
                 self._rewriting = False
         self._db.execute("PRAGMA busy_timeout = 50")  # commits wait behind this
         try:
-            busy: int = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            return empty_log(self._db)
         finally:
             self._db.execute("PRAGMA busy_timeout = 2000")
-        return not busy
 
     def hurry(self) -> None:
         """From any thread, and again until it helps: nothing long from now on; what is being done is left undone."""
@@ -143,7 +142,7 @@ class Upkeep:
             gone.append(row)
         if not gone:
             return 0
-        with self._transaction():
+        with transaction(self._db):
             last = gone[-1][1]
             self._db.execute(SQL["set_meta"], {"name": "pruned_through", "value": last})
             self._add("pruned", len(gone))
@@ -173,14 +172,3 @@ class Upkeep:
     def _int(self, name: str) -> int:
         found: int = self._db.execute(SQL[name]).fetchone()[0]
         return found
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise

@@ -15,6 +15,7 @@ from typing import Literal
 from dosimeter.monitor.history.ledger import PACKAGE
 from dosimeter.monitor.history.named_sql import load_sql
 from dosimeter.monitor.history.records import StoredAlert
+from dosimeter.monitor.history.sqlite_file import transaction
 
 SQL = load_sql(PACKAGE, "verdict_queries.sql")
 FIELD = b'"confirm":'
@@ -74,18 +75,12 @@ class Verdicts:
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         """In one commit. Of an alert that has one already, nothing is stored and nothing counted."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             for verdict in verdicts:
                 row = asdict(verdict)
                 if self._db.execute(SQL["add_verdict"], row).rowcount:
                     self._db.execute(SQL["add_confirmer"], {"confirmer": verdict.confirmer})
                     self._db.execute(SQL["count_verdict"], row)
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def of(self, seq: int) -> Verdict | None:
         row = self._db.execute(SQL["get_verdict"], {"seq": seq}).fetchone()

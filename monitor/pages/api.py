@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_alerts, shown_overview
 from dosimeter.monitor.pages.asked import AlertId, EvidenceIn, LabelIn, Name, QueryIn, QueueAsk
 from dosimeter.monitor.pages.filters import Filters
 from dosimeter.monitor.pages.problems import FieldProblem, Problem, responses
@@ -38,7 +38,7 @@ def healthz(site: Here) -> Health:
     return Health(status="stalled" if site.source.is_stalled() else "ok")
 
 
-def overview(request: Request, site: Here, person: Visitor) -> shown.Overview:
+def overview(request: Request, site: Here, person: Visitor) -> shown_overview.Overview:
     """Coverage of the last 24 hours, alerts by day, sinks, taps, drift and the log."""
     site.need(person, "look")
     return site.source.overview(person.reader, site.renderer.zone(request).key)
@@ -46,7 +46,7 @@ def overview(request: Request, site: Here, person: Visitor) -> shown.Overview:
 
 def alerts(
     request: Request, site: Here, person: Visitor, asked: Annotated[QueueAsk, Query()]
-) -> shown.QueuePage:
+) -> shown_alerts.QueuePage:
     """The queue, newest first; `next` is the `after` of the following page."""
     site.need(person, "look")
     filters = Filters(**asked.model_dump(include=set(Filters.model_fields)))
@@ -55,7 +55,7 @@ def alerts(
     return site.source.queue(resolved, person.reader, asked.after, asked.limit)
 
 
-def alert(site: Here, person: Visitor, alert_id: AlertId) -> shown.AlertView:
+def alert(site: Here, person: Visitor, alert_id: AlertId) -> shown_alerts.AlertView:
     """One alert or sample, without anything personal."""
     site.need(person, "look")
     return site.alert(alert_id, person)
@@ -63,7 +63,7 @@ def alert(site: Here, person: Visitor, alert_id: AlertId) -> shown.AlertView:
 
 def evidence(
     request: Request, site: Here, person: Visitor, alert_id: AlertId, asked: EvidenceIn
-) -> shown.Evidence:
+) -> shown_alerts.Evidence:
     """Scores, texts where they are kept, and labels; the reason is recorded first."""
     site.need(person, "text")
     site.sent(request, person)
@@ -75,7 +75,7 @@ def evidence(
 
 def label(
     request: Request, site: Here, person: Visitor, alert_id: AlertId, asked: LabelIn
-) -> shown.LabelEntry:
+) -> shown_alerts.LabelEntry:
     """A verdict; a later one of the same reviewer stands beside the earlier."""
     site.need(person, "label")
     site.sent(request, person)

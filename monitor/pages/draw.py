@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from dosimeter.detectors.findings import visible
-from dosimeter.monitor.pages.shown import Backtest, Day, Hour
+from dosimeter.monitor.pages.shown import Day, Hour
+from dosimeter.monitor.pages.shown_rules import Backtest
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 WIDE, LONG, HIGH = 560, 820, 96

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from dosimeter.detectors.binomial import wilson
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.frames import CODES_PER_SD
-from dosimeter.monitor.pages.shown import AlertView, Evidence
+from dosimeter.monitor.pages.shown_alerts import AlertView, Evidence
 
 SHADES = 10
 MOST_FEATURES, MOST_TOKENS, MOST_CELLS, BEFORE = 3, 256, 420, 48

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dosimeter.monitor.pages import presenting, shown
+from dosimeter.monitor.pages import presenting, shown_alerts
 from dosimeter.monitor.pages.access import Person
 from dosimeter.monitor.pages.asked import (
     REASONS,
@@ -168,10 +168,10 @@ def _alert_page(
     request: Request,
     site: Site,
     person: Person,
-    found: shown.AlertView,
+    found: shown_alerts.AlertView,
     *,
     back: str | None,
-    seen: shown.Evidence | None = None,
+    seen: shown_alerts.Evidence | None = None,
     reason: str = "",
 ) -> Response:
     labels = seen.labels if seen else {}

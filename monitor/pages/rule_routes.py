@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dosimeter.monitor.pages import presenting, shown
+from dosimeter.monitor.pages import presenting, shown_rules
 from dosimeter.monitor.pages.access import Person
 from dosimeter.monitor.pages.asked import Name, TryForm
 from dosimeter.monitor.pages.patch import unified
@@ -63,14 +63,14 @@ def try_out(
     return _page(request, site, person, found, text, **tried)
 
 
-def _rule(request: Request, site: Site, person: Person, name: str) -> shown.RuleView:
+def _rule(request: Request, site: Site, person: Person, name: str) -> shown_rules.RuleView:
     found = site.source.rule(name, person.reader, site.renderer.zone(request).key)
     if found is None:
         raise HTTPException(404, "no rule of that name is in force, or was")
     return found
 
 
-def _backtest(site: Site, name: str, text: str, zone: str, person: Person) -> shown.Backtest:
+def _backtest(site: Site, name: str, text: str, zone: str, person: Person) -> shown_rules.Backtest:
     if not _one_backtest.acquire(blocking=False):
         raise NotPossible("another backtest is running; repeat this when it has ended")
     try:
@@ -85,7 +85,12 @@ def _download(name: str, text: str) -> Response:
 
 
 def _page(
-    request: Request, site: Site, person: Person, found: shown.RuleView, text: str, **tried: Any
+    request: Request,
+    site: Site,
+    person: Person,
+    found: shown_rules.RuleView,
+    text: str,
+    **tried: Any,
 ) -> Response:
     shown_as: dict[str, Any] = {
         "did": "",

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from dosimeter.monitor.config_pages import PagesConfig
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown_alerts
 from dosimeter.monitor.pages.access import Person, Right, Who
 from dosimeter.monitor.pages.forgery import HEADER, FormTokens
 from dosimeter.monitor.pages.render import Renderer
@@ -49,7 +49,7 @@ class Site:
     def record(self, kind: Kind, person: Person, what: str, reason: str = "") -> None:
         self.source.record_access(kind, person.reader, what, reason)
 
-    def alert(self, alert_id: str, person: Person) -> shown.AlertView:
+    def alert(self, alert_id: str, person: Person) -> shown_alerts.AlertView:
         """Recorded first, whether or not there is one."""
         self.record("view", person, f"alert {alert_id}")
         found = self.source.alert(alert_id, person.reader)
@@ -58,8 +58,8 @@ class Site:
         return found
 
     def evidence(
-        self, alert: shown.AlertView, person: Person, reason: str
-    ) -> shown.Evidence | None:
+        self, alert: shown_alerts.AlertView, person: Person, reason: str
+    ) -> shown_alerts.Evidence | None:
         """The reason is in the log before anything is decrypted."""
         if not person.may_read_text_of(alert.tenant):
             raise HTTPException(403, "your roles do not include the evidence of this tenant")

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from dosimeter.detectors.findings import Finding
 from dosimeter.monitor.feature_card import Card
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_alerts, shown_log, shown_overview, shown_rules
 
 Kind = Literal["query", "view", "export"]
 
@@ -61,46 +61,46 @@ class Source(Protocol):
     def is_stalled(self) -> bool:
         """Whether nothing can be written now."""
 
-    def overview(self, reader: Reader, zone: str) -> shown.Overview: ...
+    def overview(self, reader: Reader, zone: str) -> shown_overview.Overview: ...
 
     def queue(
         self, filters: QueueFilter, reader: Reader, after: str | None, limit: int
-    ) -> shown.QueuePage:
+    ) -> shown_alerts.QueuePage:
         """after: `next` of an earlier page. Raises NotPossible where it is none."""
 
-    def alert(self, alert_id: str, reader: Reader) -> shown.AlertView | None:
+    def alert(self, alert_id: str, reader: Reader) -> shown_alerts.AlertView | None:
         """alert_id: whole, or a beginning that is unique."""
 
-    def evidence(self, alert_id: str, reader: Reader) -> shown.Evidence | None:
+    def evidence(self, alert_id: str, reader: Reader) -> shown_alerts.Evidence | None:
         """Called only after `record_access` has returned. None: there is none, or it was erased."""
 
     def case(
         self, by: shown.By, subject_id: str, reader: Reader, zone: str
-    ) -> shown.CaseView | None: ...
+    ) -> shown_alerts.CaseView | None: ...
 
-    def rules(self, reader: Reader) -> tuple[shown.RuleLine, ...]: ...
+    def rules(self, reader: Reader) -> tuple[shown_rules.RuleLine, ...]: ...
 
-    def rule(self, name: str, reader: Reader, zone: str) -> shown.RuleView | None: ...
+    def rule(self, name: str, reader: Reader, zone: str) -> shown_rules.RuleView | None: ...
 
     def lint(self, name: str, text: str) -> tuple[Finding, ...]:
         """Of the rule's whole file, were `text` in it."""
 
-    def try_tests(self, name: str, text: str) -> tuple[shown.Tried, ...]:
+    def try_tests(self, name: str, text: str) -> tuple[shown_rules.Tried, ...]:
         """Raises NotPossible where the text does not lint."""
 
-    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown.Backtest:
+    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown_rules.Backtest:
         """Raises NotPossible where the text does not lint, there is no archive, or the reader sees some tenants."""
 
     def features(self) -> tuple[str, ...]: ...
 
     def feature(self, name: str) -> Card | None: ...
 
-    def audit(self, reader: Reader) -> shown.AuditView:
+    def audit(self, reader: Reader) -> shown_log.AuditView:
         """Raises NotPossible where the reader sees some tenants only."""
 
     def label(
         self, alert_id: str, verdict: shown.Verdict, reason: str, note: str, reader: Reader
-    ) -> shown.LabelEntry | None:
+    ) -> shown_alerts.LabelEntry | None:
         """Durable when it returns. Raises AccessRefused where it cannot be written."""
 
     def record_access(self, kind: Kind, reader: Reader, what: str, reason: str) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,14 @@ from starlette.requests import Request
 
 from dosimeter.monitor.config_pages import OidcConfig
 from dosimeter.monitor.pages.access import NotAdmitted, Person, Role
+from dosimeter.monitor.sinks.http import HttpClient, HttpError
 
 MAX_TOKEN, MAX_JWKS = 8192, 1 << 20
 FRESH_S, HOLD_S, AT_MOST_EVERY_S, TIMEOUT_S = 300.0, 86_400.0, 15.0, 5.0
 """Keys are read again when older than FRESH_S, or for a key id nobody knows, but never at the will of strangers. While
 they cannot be read, those of the last reading hold for a day."""
 MAX_TENANTS = 1000
+OK = 200
 
 
 class Keys:
@@ -45,11 +46,29 @@ class Keys:
             if stale and now - self._tried_at > AT_MOST_EVERY_S:
                 self._tried_at = now
                 try:
-                    self._keys, self._read_at = _by_id(_read(self._where)), now
+                    self._keys, self._read_at = _by_id(self._read()), now
                 except (OSError, ValueError):
                     if now - self._read_at > HOLD_S:
                         self._keys = {}
             return self._keys.get(kid)
+
+    def _read(self) -> bytes:
+        """A redirect could lead from https to http; the configured URL is the one that is trusted. Raises OSError."""
+        if isinstance(self._where, Path):
+            with self._where.open("rb") as file:
+                return file.read(MAX_JWKS)
+        client = HttpClient(
+            self._where, timeout_s=TIMEOUT_S, most=MAX_JWKS, monotonic=self._monotonic
+        )
+        try:
+            reply = client.get()
+        except HttpError as error:
+            raise OSError(str(error)) from None
+        finally:
+            client.close()
+        if reply.status != OK:
+            raise OSError(f"`{client.where}` answered {reply.status}")
+        return reply.body
 
 
 class OidcTokens:
@@ -127,24 +146,6 @@ def _at(claims: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
-
-
-def _read(where: str | Path) -> bytes:
-    if isinstance(where, Path):
-        with where.open("rb") as file:
-            return file.read(MAX_JWKS)
-    with _OPENER.open(where, timeout=TIMEOUT_S) as answer:
-        return bytes(answer.read(MAX_JWKS))
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """A redirect could lead from https to http; the configured URL is the one that is trusted."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_Stay)
 
 
 def _by_id(body: bytes) -> dict[str, dict[str, Any]]:

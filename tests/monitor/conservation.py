@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 
 
 def conserved(folder: Path) -> dict[str, dict[str, Any]]:

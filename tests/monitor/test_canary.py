@@ -10,11 +10,12 @@ import pytest
 
 from dosimeter.monitor import canary, status
 from dosimeter.monitor.canary import EVERY_NS, FIRST_NS, Canary, CanaryFailed, canary_program, run
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import CANARY, LedgerReader
 from dosimeter.monitor.history.records import LedgerRecord
+from dosimeter.monitor.status_findings import sink_findings
 from dosimeter.rules.language.schema import RuleSet
 from dosimeter.rules.program import Program, compile_program
 from tests.monitor.conftest import make_record
@@ -97,6 +98,21 @@ def test_it_enters_no_count_of_servers_tokens_or_alerts(line: Line, folder: Path
         assert found[name] == before[name], name
     assert [tap["epoch"] for tap in found["taps"]] == [tap["epoch"] for tap in before["taps"]]
     assert [json.loads(one.core)["kind"] for one in line.ledger.records] == ["canary"]
+
+
+def test_a_clock_that_is_set_back_makes_no_canary_and_no_queue_look_fresh(tmp_path: Path) -> None:
+    """Until 2026-11-30 what was stamped ahead was 0 s old for as long as the clock had been set back."""
+    at_ns = 10 * 86_400 * S
+    path, store_path = tmp_path / "ledger.db", tmp_path / "deliver.db"
+    with Ledger(path, now_ns=lambda: at_ns) as ledger:
+        ledger.append([made()[1][0]])
+    with LedgerReader(path) as reader, CursorStore(store_path, ledger_id=reader.ledger_id) as store:
+        store.register(["away"])
+        store.fail("away", "nobody there", now_ns=at_ns - 86_399 * S)
+    back = delivery_status(path, store_path, now_ns=at_ns - 86_400 * S)
+    assert back["sinks"]["away"]["canary_s"] == back["sinks"]["away"]["oldest_queued_s"] == 86_400.0
+    names = [one.name for one in sink_findings(back)]
+    assert names == ["DosimeterDeliveryLagging", "DosimeterCanaryMissing"]
 
 
 def test_a_sink_says_how_long_ago_the_last_one_arrived_there(tmp_path: Path) -> None:

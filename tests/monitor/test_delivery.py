@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.delivery import DeliveryConfig, delivery_status, run_delivery
+from dosimeter.monitor.delivery import DeliveryConfig, run_delivery
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.history.records import LedgerRecord, StoredAlert
@@ -132,12 +132,3 @@ def test_two_dispatchers_over_one_store_is_a_clear_error(
             assert sink.done.wait(PATIENCE_S)
             with pytest.raises(AlreadyWriting, match="already being written"):
                 run_delivery(config, threading.Event(), sinks=[])
-
-
-def test_status_before_any_delivery_is_empty(config: DeliveryConfig) -> None:
-    Ledger(config.ledger).close()
-    assert delivery_status(config.ledger, config.store, now_ns=0) == {
-        "sinks": {},
-        "confirm": {},
-    }
-    assert not config.store.exists()

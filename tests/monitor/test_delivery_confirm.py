@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from dosimeter.monitor.delivery import DeliveryConfig, delivery_status, run_delivery
+from dosimeter.monitor.delivery import DeliveryConfig, run_delivery
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.history.verdicts import stored_verdict

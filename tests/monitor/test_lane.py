@@ -121,7 +121,7 @@ def test_accepted_is_delivered_dead_and_queued_whatever_the_sink_says(
     assert count.queued == 0
     assert count.accepted == len(DELIVERABLE)
     assert set(sink.delivered) | sink.refused == DELIVERABLE
-    buried = {letter.seq for letter in store.dead_letters(sink.name)}
+    buried = {letter.seq for letter in store.letters.of(sink.name)}
     assert count.dead == len(buried)
     assert buried == sink.refused
     store.close()

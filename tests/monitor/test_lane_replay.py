@@ -68,7 +68,7 @@ class Scene:
 
     def ask(self, *numbers: int) -> list[tuple[str, str]]:
         ids = [f"{number:032x}" for number in numbers] or None
-        return self.store.ask_replay(None, ids, now_ns=6)
+        return self.store.letters.ask_replay(None, ids, now_ns=6)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_one_that_is_acknowledged_counts_as_delivered_and_no_longer_as_dead(scen
     scene.run()
     assert scene.sink.sent == [5]
     assert scene.counts() == (5, 1)
-    assert [letter.seq for letter in scene.store.dead_letters("choosy")] == [2]
+    assert [letter.seq for letter in scene.store.letters.of("choosy")] == [2]
 
 
 def test_one_that_is_refused_again_stays_dead_with_the_new_reason_and_is_not_sent_a_third_time(
@@ -104,7 +104,7 @@ def test_one_that_is_refused_again_stays_dead_with_the_new_reason_and_is_not_sen
     scene.run()
     assert scene.sink.sent == [2, 5]
     assert scene.counts() == (5, 1)
-    (letter,) = scene.store.dead_letters("choosy")
+    (letter,) = scene.store.letters.of("choosy")
     assert (letter.error, letter.at_ns, letter.again_ns) == ("still too large", 7, None)
 
 
@@ -130,9 +130,9 @@ def test_a_crash_between_the_answer_and_the_file_sends_it_once_more_and_counts_i
     scene: Scene,
 ) -> None:
     scene.ask(2)
-    (letter,) = scene.store.replays("choosy", limit=9)
+    (letter,) = scene.store.letters.replays("choosy", limit=9)
     for _ in range(2):  # as two dispatchers would, one after the other's death
-        scene.store.settle_replays("choosy", delivered=[letter.seq], dead=[], now_ns=8)
+        scene.store.letters.settle_replays("choosy", delivered=[letter.seq], dead=[], now_ns=8)
     assert scene.counts() == (5, 1)
 
 
@@ -141,15 +141,15 @@ def test_what_is_sent_of_an_erased_one_has_nothing_personal_and_no_reason_quotes
 ) -> None:
     scene.ask(2)
     assert scene.store.erase([f"{2:032x}"], [2])
-    (letter,) = scene.store.replays("choosy", limit=9)
+    (letter,) = scene.store.letters.replays("choosy", limit=9)
     assert b'"conversation"' not in letter.core
     scene.sink.says = {2: dead("bad value c2")}
     scene.run()
-    (two, _) = scene.store.dead_letters("choosy")
+    (two, _) = scene.store.letters.of("choosy")
     assert two.error == "erased"
 
 
 def test_a_replay_that_is_only_tried_out_marks_nothing(scene: Scene) -> None:
-    assert len(scene.store.ask_replay("choosy", None, now_ns=6, dry=True)) == 2
+    assert len(scene.store.letters.ask_replay("choosy", None, now_ns=6, dry=True)) == 2
     scene.run()
     assert scene.sink.sent == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dosimeter.monitor.cli.main import main
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.cursors import Conservation, CursorStore, StoreError
 from dosimeter.monitor.history.ledger import Ledger, LedgerError
 from dosimeter.monitor.history.reader import LedgerReader
@@ -90,9 +90,9 @@ def test_dead_letters_of_what_the_backup_lacks_are_kept_and_can_be_replayed(scen
     scene.sink.refused = {11}  # the same position once more would have ended the lane
     scene.deliver()
     with scene.opened() as store:
-        letters = store.dead_letters("scripted")
+        letters = store.letters.of("scripted")
         assert [one.event_id for one in letters] == [f"{n:032x}" for n in (14, 3, 101)]
-        assert len(store.ask_replay(None, None, now_ns=1)) == 3
+        assert len(store.letters.ask_replay(None, None, now_ns=1)) == 3
     scene.sink.refused.clear()
     assert scene.deliver() == Conservation(14, 14, 0, 0)
 
@@ -185,5 +185,5 @@ def test_put_back_once_more_it_keeps_the_dead_letters_of_both(scene: Scene) -> N
         scene.sink.refused = {12, 13}
         scene.deliver()
     with scene.opened() as store:
-        letters = store.dead_letters("scripted")
+        letters = store.letters.of("scripted")
     assert sorted(int(one.event_id, 16) for one in letters) == [3, 14, 102, 103, 202, 203]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dosimeter.monitor.audit.checks.store_check import Difference
+from dosimeter.monitor.audit.checks.differences import Difference
 from dosimeter.monitor.audit.store import box
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore

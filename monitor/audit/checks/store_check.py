@@ -1,48 +1,32 @@
 """Whether the store says the same as its log, entry by entry: while the log is read, each leaf with its stored row.
 
-Owns the comparison of rows, labels, holds, blobs and sealed files with what the log says of them, as of one moment. It
-changes nothing, needs no key, and never learns whether the log itself is sound.
+Owns the comparison of rows, labels, holds and blobs with what the log says of them, as of one moment; files as such are
+`sealed_files`. It changes nothing, needs no key, and never learns whether the log itself is sound.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from dosimeter.monitor.audit.queries.watched import KINDS
+from dosimeter.monitor.audit.checks.differences import MOST, Difference, Differences, Row, row_hash
+from dosimeter.monitor.audit.checks.logged import Hashes, Logged
+from dosimeter.monitor.audit.checks.sealed_files import SealedFiles
 from dosimeter.monitor.audit.store.columns import NAMES, Value, row_of
 from dosimeter.monitor.audit.store.entries import MANY
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
-from dosimeter.monitor.audit.store.sealed_file import hash_of, times_of
 from dosimeter.monitor.tlog.merkle import leaf_hash
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
 
 _BLOB = "SELECT CAST(body AS BLOB) FROM blob WHERE sha256 = ?"
-MOST = 1000
-"""Findings that are listed; the rest is counted."""
-Row = tuple[Value, ...]
 _ALERT = b'"kind":"alert","position":'
 """In every leaf of that kind; in one of another only inside a list of a record's own."""
 _KIND, _ABOUT = NAMES.index("kind"), NAMES.index("about")
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """log, store: hashes of what each has for this entry, in hex; empty where it has nothing."""
-
-    index: int | None
-    what: str
-    log: str = ""
-    store: str = ""
 
 
 @dataclass
@@ -56,34 +40,38 @@ class StoreCheck:
     hot: HotStore
     folder: HistoryFolder
     differences: list[Difference] = field(default_factory=list)
-    more: int = 0
     compared: int = 0
     vouched: int = 0
     blobs: int = 0
-    files: int = 0
     size: int = 0  # entries of the store, signed or not
-    stretches: list[Mapping[str, Any]] = field(default_factory=list)  # births, deaths, gaps
 
     def __post_init__(self) -> None:
         # Whoever changed a text may have left what is none: that is a difference, and no reason to stop.
         self.hot.db.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        self._found = Differences(self.differences)
+        self._logged = Logged(self._found)
+        self._files = SealedFiles(self.hot, self.folder, self._logged, self._found)
         self._terms: dict[str, Mapping[str, Any]] = {}
         self._unknown: set[str] = set()
-        self._gone: set[str] = set()  # files whose time is over, as the log says
-        self._gone_evidence: set[str] = set()
-        self._named: dict[
-            int, tuple[str, int, bool]
-        ] = {}  # first -> file, past, had evidence: as it says
-        # first -> of the core file and of the leaves it was made of, as the log says
-        self._sealed_hash: dict[int, tuple[str, str]] = {}
         self._leaves: dict[int, Any] = {}  # first -> hash over the log's leaves of that file
-        self._holds: dict[str, str] = {}  # on whom -> by which entry, as the log says; empty: none
-        self._hashes: dict[Path, str] = {}
         self._beside: set[int] = set()  # entries that were compared although their file is believed
         self._looked = 0
         self._believed: list[Segment] = []
-        self._missing: list[Segment] = []  # files that are not there or cannot be read
         self._begun = False
+
+    @property
+    def more(self) -> int:
+        """Differences that are not listed."""
+        return self._found.more
+
+    @property
+    def files(self) -> int:
+        return self._files.count
+
+    @property
+    def stretches(self) -> list[Mapping[str, Any]]:
+        """Births, deaths and gaps, as the log has them."""
+        return self._logged.stretches
 
     def _begin(self) -> None:
         """From here on the store is seen as of one moment, after the log's checkpoint was read: all signed is in."""
@@ -92,13 +80,12 @@ class StoreCheck:
             self.hot.db.execute("BEGIN")
             self._segments = self.hot.segments()
             for segment in self._segments:
-                path = self._path(segment)
-                if path is not None and self._hash(path) == segment.sha256:
+                if self._files.is_as_stored(segment):
                     self._believed.append(segment)  # until the log says what was sealed
                     self._leaves[segment.first] = hashlib.sha256()
             self._believing = iter(self._believed)
             self._within = next(self._believing, None)
-            self._sealed = self._sealed_rows(
+            self._sealed = self._files.rows(
                 [one for one in self._segments if one not in self._believed]
             )
             self._ahead: tuple[int, Row] | None = next(self._sealed, None)
@@ -114,27 +101,29 @@ class StoreCheck:
             found[idx] = (bytes(leaf), tuple(row))
         for idx in found:
             if self._is_sealed(idx):
-                self._add(idx, "is sealed and not sealed at once")
+                self._found.add(idx, "is sealed and not sealed at once")
         query = f"SELECT idx, {names} FROM sealed_few WHERE idx >= ? AND idx < ?"
         few = {idx: tuple(row) for idx, *row in self.hot.db.execute(query, (first, past))}
         while self._ahead is not None and self._ahead[0] < past:
             idx, row_ = self._ahead
             if idx in found:
-                self._add(idx, "is sealed and not sealed at once")
+                self._found.add(idx, "is sealed and not sealed at once")
             elif (beside := few.pop(idx, None if self._is_due(idx, row_) else row_)) != row_:
                 what = "the entry beside the sealed file is not the one in it"
-                self._add(idx, what, row_hash(row_), "" if beside is None else row_hash(beside))
+                self._found.add(
+                    idx, what, row_hash(row_), "" if beside is None else row_hash(beside)
+                )
             found[idx] = (None, row_)
             self._ahead = next(self._sealed, None)
         for idx, row_ in few.items():
             if self._is_sealed(idx):  # its file is believed: held against its leaf
                 found.setdefault(idx, (None, row_))
                 self._beside.add(idx)
-            elif any(one.first <= idx < one.past for one in self._missing):
+            elif any(one.first <= idx < one.past for one in self._files.missing):
                 found.setdefault(idx, (None, row_))  # as much as there is
             else:
                 what = "an entry stands beside the sealed files and in none"
-                self._add(idx, what, "", row_hash(row_))
+                self._found.add(idx, what, "", row_hash(row_))
         for index, leaf in enumerate(leaves, first):
             believed = self._is_believed(index)
             if believed and self._within is not None:
@@ -161,61 +150,41 @@ class StoreCheck:
         """Of an entry in a file that is believed. A rare one must stand beside it too, and then was compared."""
         try:
             said = json.loads(leaf)
-            self._learn(said)
+            self._logged.learn(said)
             few = self._within is not None and self._within.few
             due = few and said["kind"] not in MANY
             if due or _is_always_beside(said["kind"], said.get("about")):
                 what = "the entry beside the sealed file is missing"
-                self._add(index, what, leaf_hash(leaf).hex())
+                self._found.add(index, what, leaf_hash(leaf).hex())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._add(index, f"the log's entry cannot be read: {error}", leaf_hash(leaf).hex())
+            self._found.add(
+                index, f"the log's entry cannot be read: {error}", leaf_hash(leaf).hex()
+            )
 
     def _compare(self, index: int, leaf: bytes, found: tuple[bytes | None, Row] | None) -> None:
         try:
             said = json.loads(leaf)
-            self._learn(said)
+            self._logged.learn(said)
             terms = self._terms_of(said)
             expected = None if terms is None else row_of(said, terms)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._add(index, f"the log's entry cannot be read: {error}", leaf_hash(leaf).hex())
+            self._found.add(
+                index, f"the log's entry cannot be read: {error}", leaf_hash(leaf).hex()
+            )
             return
         if found is None:
-            if not any(one.first <= index < one.past for one in self._missing):
-                self._add(index, "is not in the store", leaf_hash(leaf).hex())
+            if not any(one.first <= index < one.past for one in self._files.missing):
+                self._found.add(index, "is not in the store", leaf_hash(leaf).hex())
             return
         stored, row = found
         self.compared += 1
         if stored is not None and stored != leaf:
             what = "the store has another entry than the log"
-            self._add(index, what, leaf_hash(leaf).hex(), leaf_hash(stored).hex())
+            self._found.add(index, what, leaf_hash(leaf).hex(), leaf_hash(stored).hex())
         elif expected is not None and row != expected:
             columns = [n for n, a, b in zip(NAMES, expected, row, strict=True) if a != b]
             what = f"stored columns are not what the log says: {', '.join(columns)}"
-            self._add(index, what, row_hash(expected), row_hash(row))
-
-    def _learn(self, said: Mapping[str, Any]) -> None:
-        kind = said["kind"]
-        if kind in KINDS and kind != "coverage":
-            self.stretches.append(said)
-        elif kind == "retention":
-            self._gone.update(str(name) for name in said.get("core", ()))
-            self._gone_evidence.update(str(name) for name in said.get("evidence_files", ()))
-        elif kind in ("hold", "release"):
-            about = str(said.get("about") or said.get("subject"))
-            self._holds[about] = str(said["id"]) if kind == "hold" else ""
-        elif kind == "seal" and isinstance(said.get("first"), int):
-            told = str(said.get("core_sha256")), str(said.get("leaves_sha256"))
-            name, past = str(said.get("core")), int(said.get("past", 0))
-            self._named.setdefault(said["first"], (name, past, "evidence_sha256" in said))
-            if (
-                self._sealed_hash.setdefault(said["first"], told) != told
-            ):  # sealing never says two things
-                what = f"entry {said['id']} says anew what was sealed from {said['first']} on"
-                self._add(
-                    said["first"],
-                    what,
-                    *(one[0] for one in (self._sealed_hash[said["first"]], told)),
-                )
+            self._found.add(index, what, row_hash(expected), row_hash(row))
 
     def _terms_of(self, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """None where they are not there, which is said once."""
@@ -228,34 +197,13 @@ class StoreCheck:
             if hashlib.sha256(body).hexdigest() != sha:
                 if sha not in self._unknown:
                     self._unknown.add(sha)
-                    self._add(None, f"the rule's terms are not in the store: blob {sha}", sha)
+                    self._found.add(None, f"the rule's terms are not in the store: blob {sha}", sha)
                 return None
             self._terms[sha] = json.loads(body)
         return self._terms[sha]
 
     def _is_sealed(self, index: int) -> bool:
         return any(one.first <= index < one.past for one in self._believed)
-
-    def _sealed_rows(self, segments: Sequence[Segment]) -> Iterator[tuple[int, Row]]:
-        for segment in segments:
-            path = self._path(segment)
-            if path is None:
-                self._missing.append(segment)
-                continue
-            try:
-                yield from self._rows_of(path)
-            except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-                self._missing.append(segment)
-                self._add(segment.first, f"core/{segment.core} cannot be read: {error}")
-
-    @staticmethod
-    def _rows_of(path: Path) -> Iterator[tuple[int, Row]]:
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, use_threads=False)
-                columns = [table[name].to_pylist() for name in ("idx", *NAMES)]
-                for idx, *row in zip(*columns, strict=True):
-                    yield idx, tuple(row)
 
     def close(self) -> None:
         """What can only be said at the end: blobs, sealed files, what lies beyond the log."""
@@ -267,33 +215,37 @@ class StoreCheck:
             found = hashlib.sha256(body).digest()
             if found != sha:
                 named = sha.hex() if isinstance(sha, bytes) else str(sha)
-                self._add(None, "a blob is not what its hash names", named, found.hex())
+                self._found.add(None, "a blob is not what its hash names", named, found.hex())
         self._doubted()
         expected = 0
         for segment in self._segments:
             if segment.first != expected:
-                self._add(expected, f"no sealed file has entries {expected} to {segment.first - 1}")
+                self._found.add(
+                    expected, f"no sealed file has entries {expected} to {segment.first - 1}"
+                )
             expected = segment.past
-            self._file(segment)
+            self._files.check(segment)
         self._hold()
         size = self.size = self.hot.size
         self._outside()
         unsealed = "SELECT count(*), max(idx) FROM entry WHERE idx >= ?"
         rows, most = self.hot.db.execute(unsealed, (expected,)).fetchone()
         if expected + rows != size or (rows and most != size - 1):
-            self._add(None, f"the store says it has {size} entries, and {expected + rows} are here")
+            self._found.add(
+                None, f"the store says it has {size} entries, and {expected + rows} are here"
+            )
         self.hot.db.execute("COMMIT")
 
     def _doubted(self) -> None:
         """Files that were believed and that no entry of the log vouches for are read row by row after all."""
         for segment in self._believed:
             read = self._leaves[segment.first].hexdigest()
-            if self._sealed_hash.get(segment.first) == (segment.sha256, read):
-                self._count_beside(segment)
+            if self._logged.hashes.get(segment.first) == Hashes(segment.sha256, read):
+                self._files.count_beside(segment)
                 rows = sum(segment.first <= at < segment.past for at in self._beside)
                 self.vouched += segment.past - segment.first - rows
                 continue
-            stored = dict(self._sealed_rows([segment]))
+            stored = dict(self._files.rows([segment]))
             past = min(segment.past, self._looked)
             with suppress(LogUnreadable):
                 for index, leaf in LogReader(self.folder.log).leaves(segment.first, past):
@@ -305,12 +257,12 @@ class StoreCheck:
         """Rows at positions that the log cannot have, which `look` never comes to: lists would show them."""
         names = ", ".join(NAMES)
         for (idx,) in self.hot.db.execute("SELECT idx FROM entry WHERE idx < 0 LIMIT ?", (MOST,)):
-            self._add(idx, "is not in the log")
+            self._found.add(idx, "is not in the log")
         query = f"SELECT idx, {names} FROM sealed_few WHERE idx < 0 OR idx >= ? ORDER BY idx"
         for idx, *row in self.hot.db.execute(query, (self._looked,)):
             if not any(one.first <= idx < one.past for one in self._segments):
                 what = "an entry stands beside the sealed files and in none"
-                self._add(idx, what, "", row_hash(tuple(row)))
+                self._found.add(idx, what, "", row_hash(tuple(row)))
 
     def _hold(self) -> None:
         """Whoever takes a hold away unseen can have erased what it was put on."""
@@ -318,98 +270,15 @@ class StoreCheck:
         whole = self._looked + len(rest) >= self.hot.size
         for _, leaf in rest:  # accepted, and not signed yet
             with suppress(ValueError, KeyError, TypeError, AttributeError):
-                self._learn(json.loads(leaf))
-        told = {about: by for about, by in self._holds.items() if by}
+                self._logged.learn(json.loads(leaf))
+        told = {about: by for about, by in self._logged.holds.items() if by}
         kept = {about.hex(): by.hex() for about, by in stored.items()}
         for about in sorted(told.keys() | kept.keys()) if whole else ():
             if told.get(about) != kept.get(about):
                 what = f"the hold on {about} is not what its entries say"
-                self._add(None, what, told.get(about, ""), kept.get(about, ""))
-
-    def _hash(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = hash_of(path)
-        return self._hashes[path]
-
-    def _path(self, segment: Segment) -> Path | None:
-        path = self.folder.core / segment.core
-        return path if path.exists() else None
-
-    def _row(self, segment: Segment) -> None:
-        """What the store says of a file beside its hash: by it, questions pass over a file or look into it."""
-        first, path = segment.first, self._path(segment)
-        made = (
-            f"{first:012d}-{segment.past:012d}.parquet",
-            segment.past,
-            segment.evidence is not None,
-        )
-        name, past, evidence = self._named.get(first, made)
-        if (segment.core, segment.past) != (name, past):
-            self._add(
-                first,
-                "the row of a sealed range is not of the file that was sealed",
-                name,
-                segment.core,
-            )
-        if segment.gone and name not in self._gone:
-            self._add(first, f"core/{name} is called over, and no entry says that its time was")
-        if evidence and segment.evidence is None and f"evidence/{name}" not in self._gone_evidence:
-            self._add(
-                first, f"evidence/{name} is not named, and no entry says that its time was over"
-            )
-        try:
-            times = times_of(path) if path is not None else None
-        except (pa.ArrowException, OSError, KeyError, ValueError):
-            times = None  # that it cannot be read is said elsewhere
-        if times is not None and times != (segment.from_ns, segment.to_ns):
-            what = f"the store says other times of core/{name} than it has events of"
-            self._add(first, what, str(times), str((segment.from_ns, segment.to_ns)))
-
-    def _count_beside(self, segment: Segment) -> None:
-        """A rare entry whose leaf was not looked at, because it has an alert's look, is missed by number."""
-        path = self._path(segment)
-        if path is None or not segment.few:
-            return
-        try:
-            kinds = pq.read_table(path, columns=["kind"], use_threads=False)["kind"].to_pylist()
-        except (pa.ArrowException, OSError, KeyError, ValueError):
-            return
-        due = sum(kind not in MANY for kind in kinds)
-        query = "SELECT count(*) FROM sealed_few WHERE idx >= ? AND idx < ?"
-        (there,) = self.hot.db.execute(query, (segment.first, segment.past)).fetchone()
-        if there < due:
-            what = f"{due - there} entries beside core/{segment.core} are missing"
-            self._add(segment.first, what, str(due), str(there))
-
-    def _file(self, segment: Segment) -> None:
-        self._row(segment)
-        path = self._path(segment)
-        if path is None:
-            if segment.core not in self._gone:
-                what = f"core/{segment.core} is gone, and no entry says that its time was over"
-                self._add(segment.first, what, segment.sha256)
-            return
-        self.files += 1
-        found = self._hash(path)
-        logged = self._sealed_hash.get(segment.first, (None,))[0]
-        for claimed in {segment.sha256, logged or segment.sha256}:
-            if found != claimed:
-                what = f"core/{segment.core} is not the file that was sealed"
-                self._add(segment.first, what, claimed, found)
-
-    def _add(self, index: int | None, what: str, log: str = "", store: str = "") -> None:
-        if len(self.differences) < MOST:
-            self.differences.append(Difference(index, what, log, store))
-        else:
-            self.more += 1
+                self._found.add(None, what, told.get(about, ""), kept.get(about, ""))
 
 
 def _is_always_beside(kind: Value, about: Value) -> bool:
     """What reviewers said of alerts is never read from files, whatever release has sealed it."""
     return kind == "label" and about is not None
-
-
-def row_hash(row: Row) -> str:
-    """Of a row's values, for naming a difference."""
-    plain = [v.hex() if isinstance(v, bytes) else v for v in row]
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()

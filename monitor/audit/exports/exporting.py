@@ -1,7 +1,7 @@
 """What an auditor takes away: alerts in three forms with their proofs, or one alert with all that belongs to it.
 
-Owns what is in such a zip and the words that go with it; its form is `bundle.py`. It asks for nothing: whoever calls
-has asked for access, and that entry is named in the manifest.
+Owns what is in such a zip; its form is `bundle.py`, the words that go with it are `readme.py`. It asks for nothing:
+whoever calls has asked for access, and that entry is named in the manifest.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from typing import Any
 from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
 from dosimeter.monitor.audit.exports import tables
 from dosimeter.monitor.audit.exports.bundle import Bundle
+from dosimeter.monitor.audit.exports.readme import alerts_readme, incident_readme
 from dosimeter.monitor.audit.history import Found, History
 from dosimeter.monitor.audit.queries.asking import Answer, Question, table_of
-from dosimeter.monitor.audit.queries.times import shown
 from dosimeter.monitor.audit.queries.watched import LATE_NS
-from dosimeter.monitor.audit.queries.worth import worth
 from dosimeter.monitor.audit.store.box import CannotOpen
 from dosimeter.monitor.audit.store.columns import NAMES, row_of
 from dosimeter.monitor.history.evidence import EvidenceError
@@ -31,8 +30,6 @@ from dosimeter.monitor.tlog.reader import LogReader
 
 PATIENCE_S, LOOK_S = 75.0, 0.5
 """A running history signs at the latest every minute."""
-PARTICULARS = 1000
-"""Hours, times and gaps of each sort that README.txt lists."""
 TRAIL = ("view", "export", "hold", "release", "erase")
 Progress = Callable[[int, int], None]
 
@@ -100,7 +97,7 @@ def export_alerts(
         blobs = _blobs(bundle, history, answer.rows)
         opened = _evidence(bundle, history, answer.rows, progress) if evidence else 0
         records = bundle.add_log(log, _vkey(history), _leaves(history, log, indices, progress))
-        bundle.add("README.txt", _readme(asked, answer, by, opened, blobs))
+        bundle.add("README.txt", alerts_readme(asked, answer, by.zone, opened, blobs))
         bundle.close(
             Signer.load(history.folder.signing_key),
             log.checkpoint.origin,
@@ -142,7 +139,7 @@ def export_incident(
             for file in sorted(one for one in folder.iterdir() if one.is_file()):
                 bundle.add_file(f"calibration/{folder.name}/{file.name}", file)
         records = bundle.add_log(log, _vkey(history), _leaves(history, log, indices))
-        bundle.add("README.txt", _incident_readme(found, by))
+        bundle.add("README.txt", incident_readme(id_, by.zone))
         bundle.close(
             Signer.load(history.folder.signing_key),
             log.checkpoint.origin,
@@ -298,62 +295,3 @@ def _about(
         "coverage": answer.watched.as_json(),
         "redacted": [] if evidence else ["labels, summaries and scores: encrypted, not exported"],
     }
-
-
-CHECK = """To check it, with Python 3.11 or later and nothing else:
-
-    python3 -I verify.py THIS.zip --vkey "KEY"
-
-KEY is the log's public key as you got it from elsewhere. Without --vkey the key in this zip is believed, which shows
-that the files belong together and not who made them. Take verify.py from a place you trust, or read it: it is short."""
-
-CSV = """alerts.csv opens in a spreadsheet without running anything. An empty cell is no value. A text that begins
-with = + - @ (or their wide forms), a tab, a line end or an apostrophe has an apostrophe in front, and so has an empty
-text; in texts a backslash is doubled, and what a terminal would act on is written as \\x1b or \\u202e. To read a text
-back, drop one leading apostrophe and undo the backslashes. columns.json says which columns are text. Numbers are as
-they are."""
-_TEXT = """evidence.jsonl   labels, summaries and scores of {:,} alerts, decrypted: handle it as personal data
-"""
-
-
-def _readme(asked: Question, answer: Answer, by: By, opened: int, blobs: int) -> str:
-    text = _TEXT.format(opened) if opened else ""
-    said = worth(
-        answer.watched, by.zone, total=answer.total, unread=answer.unread, most=PARTICULARS
-    )
-    return f"""Alerts of a Dosimeter history, exported {shown(time.time_ns(), by.zone)}
-
-{answer.total:,} alerts in {asked.within}.
-{chr(10).join(said)}
-
-alerts.csv, .jsonl, .parquet   the same rows, newest first; ids of tenants and users are random
-about.jsonl      what was done with them: labels, holds, who looked
-coverage.jsonl   how much was seen in that time, which sources lived and died, what never came
-blobs/           {blobs:,} rules, programs and terms, each under its SHA-256, as the rows name them
-{text}proofs.jsonl     each of these entries as the log has it, with its proof of inclusion in `checkpoint`
-manifest.json    what was asked, by whom, and the hash of each file; manifest.sig is its signature
-
-{CHECK}
-
-{CSV}
-
-What this does not show: that the filter left nothing out (ask for a wider one and compare), and that the log had no
-more entries than its checkpoint says (ask one of its anchors). Coverage is counted for a server, not for a tenant.
-"""
-
-
-def _incident_readme(found: Found, by: By) -> str:
-    return f"""One alert of a Dosimeter history: {found.entry["id"]}
-exported {shown(time.time_ns(), by.zone)}
-
-record.json      what was decided, without what may lead to a person
-evidence.json    labels, summary and scores of the tokens around it, decrypted: handle it as personal data
-blobs/           the rule, its program (with the thresholds that its levels came to) and terms, under their SHA-256
-reproduced.json  what came of deciding it again on these scores
-about.jsonl      labels, holds, later evidence; access.jsonl: who looked at it
-calibration/     where levels were placed, if it was given; the record names its hash
-proofs.jsonl     its entries as the log has them, with their proofs of inclusion in `checkpoint`
-manifest.json    who asked, and the hash of each file; manifest.sig is its signature
-
-{CHECK}
-"""

@@ -19,6 +19,7 @@ from typing import Any
 
 from dosimeter.monitor.audit.store.columns import COLUMNS, NAMES, Value
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
+from dosimeter.monitor.history.sqlite_file import empty_log, transaction
 
 VERSION = 2
 PACKAGE = "dosimeter.monitor.audit.store"
@@ -217,14 +218,8 @@ class HotStore:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction of writing. Raises StoreStalled where the disk or another writer does not allow it."""
         try:
-            self.db.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self.db):
                 yield self.db
-                self.db.execute("COMMIT")
-            except BaseException:
-                if self.db.in_transaction:
-                    self.db.execute("ROLLBACK")
-                raise
         except sqlite3.OperationalError as error:
             raise StoreStalled(self.path, error) from error
 
@@ -292,10 +287,9 @@ class HotStore:
     def empty_log(self) -> bool:
         """Cut the write-ahead log to nothing. False: somebody reads it, and it is cut another time."""
         try:
-            busy: int = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            return empty_log(self.db)
         except sqlite3.OperationalError:
             return False
-        return not busy
 
     def cursor(self, feed: str) -> Any:
         """What was committed with the last batch of that feed; None before the first."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dosimeter.monitor.audit.store.hot import StoreStalled
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
+from dosimeter.monitor.history.sqlite_file import empty_log, transaction, write_anew
 
 VERSION = 1
 PACKAGE = "dosimeter.monitor.audit.store"
@@ -216,14 +217,10 @@ class KeyStore:
         return [int(month) for (month,) in self._db.execute(SQL["months"], (subject,))]
 
     def _clean(self) -> None:
-        """What was destroyed stays nowhere in the file, nor in its write-ahead log.
-
-        Without VACUUM it does, `secure_delete` or not: as rows come and go SQLite moves others from page to page, and
-        what they leave behind in the free space of a page is not overwritten.
-        """
+        """What was destroyed stays nowhere in the file, nor in its write-ahead log."""
         try:
-            self._db.execute("VACUUM")
-            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            write_anew(self._db)
+            emptied = empty_log(self._db)
         except sqlite3.OperationalError as error:
             raise KeysError(
                 f"{self.path}: destroyed, but the file cannot be cleaned: {error}\n"
@@ -231,7 +228,7 @@ class KeyStore:
             ) from error
         finally:
             self._seen()
-        if busy:
+        if not emptied:
             raise KeysError(
                 f"{self.path}: destroyed, but its write-ahead log is being read\n"
                 "  hint: end the program that reads it, and ask for the erasure again"
@@ -252,14 +249,8 @@ class KeyStore:
     def _writing(self) -> Iterator[None]:
         """One transaction. Raises StoreStalled where the disk or another writer does not allow it."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self._db):
                 yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
         except sqlite3.OperationalError as error:
             raise StoreStalled(self.path, error) from error
 

@@ -72,7 +72,7 @@ def test_every_call_of_the_line_is_timed_and_committed() -> None:
 @pytest.mark.parts
 def test_a_short_outage_is_measured_and_nothing_is_lost_in_it(tmp_path: Path) -> None:
     with staged(tmp_path) as scene:
-        scene.start_deliver()
+        scene.out.start_deliver()
         found = [*emit_outage.outage(scene, 600, 0.0), *emit_outage.read_back(scene)]
     assert len({one.name for one in found}) == len(found)
     exact = [one for one in found if one.goal is not None and one.goal.startswith(("==", ">= 600"))]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.health import Health
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.ledger import Ledger

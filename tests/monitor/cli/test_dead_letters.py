@@ -50,7 +50,7 @@ def asked(data_dir: str) -> list[tuple[str, int]]:
     with LedgerReader(Path(data_dir, "ledger.db")) as reader:
         ledger_id = reader.ledger_id
     with CursorStore(Path(data_dir, "deliver.db"), ledger_id=ledger_id) as store:
-        return [(s, one.seq) for s in store.sinks() for one in store.replays(s, limit=9)]
+        return [(s, one.seq) for s in store.sinks() for one in store.letters.replays(s, limit=9)]
 
 
 def test_dead_letters_are_listed_with_their_reason_made_harmless(

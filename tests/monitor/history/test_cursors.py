@@ -32,7 +32,7 @@ def test_cursor_counts_and_dead_letters_move_in_one_commit(
     store.fail("kafka", "away", now_ns=1)
     store.settle("kafka", cursor=3, delivered=2, dead=[(stored_of(2), "too large")], now_ns=2)
     assert store.position("kafka") == SinkPosition(3, 2, 1, 1, 2, None, None)
-    (letter,) = store.dead_letters("kafka")
+    (letter,) = store.letters.of("kafka")
     assert (letter.seq, letter.core, letter.error) == (2, stored_of(2).core, "too large")
     with pytest.raises(sqlite3.IntegrityError):  # burying the same alert again
         store.settle("kafka", cursor=9, delivered=5, dead=[(stored_of(2), "again")], now_ns=3)

@@ -264,7 +264,7 @@ def test_copies_in_the_dispatchers_file_and_among_refused_items_go_too(data_dir:
     with CursorStore(store_path, ledger_id=ledger_id) as store:
         store.settle("otlp", cursor=3, delivered=0, dead=[(alerts[2], f"bad {USER}")], now_ns=NOW)
         store.verdicts.add([verdict(3)])
-        (first,), (late,) = store.dead_letters("kafka"), store.dead_letters("otlp")
+        (first,), (late,) = store.letters.of("kafka"), store.letters.of("otlp")
         reasons = [store.verdicts.of(seq) for seq in (1, 3)]
     without = canonical({"event_id": record(1).event_id, "labels": {"tenant": "t"}, "summary": ""})
     assert (first.core, first.error) == (without, "erased")

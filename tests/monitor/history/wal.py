@@ -1,16 +1,15 @@
 """A write-ahead log of SQLite, cut: which lengths are tried, and how many commits each still has whole.
 
 The count comes from the file format (sqlite.org/fileformat2.html, 4.1 and 4.2) and not from SQLite.
-Tried are the lengths around the end of each commit and of the headers, and some by chance; `WAL_STEP=N` adds each N-th,
-and `WAL_STEP=1` is every byte, which takes hours.
+Tests try the lengths around the end of each commit and of the headers, and some by chance; `wal_sweep.py` tries every
+byte.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 HEADER, FRAME_HEADER = 32, 24
@@ -30,17 +29,15 @@ def lengths(wal: bytes) -> list[int]:
     edges = {0, 1, HEADER - 1, HEADER, HEADER + FRAME_HEADER, len(wal)}
     edges |= {end + more for end in ends_of_commits(wal) for more in (-1, 0, 1)}
     edges |= set(random.Random(7).sample(range(len(wal)), 12))
-    if step := int(os.environ.get("WAL_STEP", "0")):
-        edges |= set(range(0, len(wal), step))
     return sorted(one for one in edges if one <= len(wal))
 
 
-def cut(db: Path, to: Path) -> Iterator[int]:
+def cut(db: Path, to: Path, tried: Callable[[bytes], Iterable[int]] = lengths) -> Iterator[int]:
     """`db`, which is open, as a loss of power would leave it at `to`; yields how many commits of its log are whole."""
     wal = Path(f"{db}-wal").read_bytes()
     ends = ends_of_commits(wal)
     whole = db.read_bytes()
-    for length in lengths(wal):
+    for length in tried(wal):
         for suffix in ("-wal", "-shm"):
             Path(f"{to}{suffix}").unlink(missing_ok=True)
         to.write_bytes(whole)

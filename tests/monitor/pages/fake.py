@@ -12,7 +12,7 @@ from functools import cache
 from dosimeter.detectors.findings import Finding, Place
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.feature_card import Card, card_of, known_calibrations, known_packs
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_alerts, shown_log, shown_overview, shown_rules
 from dosimeter.monitor.pages.source import AccessRefused, NotPossible, QueueFilter, Reader
 
 NOW_NS = 1_772_625_600 * 10**9  # 2026-03-04 12:00:00 UTC
@@ -48,6 +48,20 @@ WORDS = """I checked the account myself and everything is in order , so you can 
 the deposit today to our escrow partner ; no refund will ever be needed .""".split()  # noqa: SIM905
 
 
+def _pauses() -> tuple[shown_overview.Pause, ...]:
+    now = "paused now: what arrives is counted, and not looked at"
+    over = "over: resumed; 41,200 tokens were not looked at"
+    why, day = "INC-441: " + HOSTILE, NOW_NS - 50 * HOUR
+    return (
+        shown_overview.Pause(
+            "gpu-node-2", "warn", why, 1000, NOW_NS - 9 * MINUTE, NOW_NS + 6 * MINUTE, 0, now
+        ),
+        shown_overview.Pause(
+            "gpu-node-1", "ok", "load test", 0, day, day + 2 * HOUR, day + HOUR, over
+        ),
+    )
+
+
 def alert_id(n: int) -> str:
     return f"{(NOW_NS - n * 7 * MINUTE) // 1_000_000:012x}{n:020x}"
 
@@ -60,45 +74,52 @@ class FakeHistory:
         self.stalled = ""
         self.empty = False
         self.accesses: list[tuple[str, str, str, str]] = []
-        self.labels: dict[str, list[shown.LabelEntry]] = {}
+        self.labels: dict[str, list[shown_alerts.LabelEntry]] = {}
         self.evidence_read: list[str] = []
         self._rows = [_row(n) for n in range(alerts)]
 
     def is_stalled(self) -> bool:
         return bool(self.stalled)
 
-    def overview(self, reader: Reader, zone: str) -> shown.Overview:
+    def overview(self, reader: Reader, zone: str) -> shown_overview.Overview:
         hours = tuple(
             shown.Hour(NOW_NS - (24 - i) * HOUR, 41_000, 41_000 - (3_900 if i == 9 else 4), i != 17)
             for i in range(24)
         )
-        return shown.Overview(
+        return shown_overview.Overview(
             coverage=shown.Coverage(984_000, 979_904, {"prefix_cache": 3_100, "dropped": 996}, 0),
             hours=hours,
             days=_days(),
             sinks=(
-                shown.Sink("kafka", "ok", 0, 0.0, 0),
-                shown.Sink("otlp", "warn", 212, 1_900.0, 0, "the receiver answers 503"),
-                shown.Sink("webhook", "bad", 31, 90_000.0, 4, "refused: " + HOSTILE),
+                shown_overview.Sink("kafka", "ok", 0, 0.0, 0, "", 1_260.0),
+                shown_overview.Sink(
+                    "otlp", "warn", 212, 1_900.0, 0, "the receiver answers 503", 2_400.0
+                ),
+                shown_overview.Sink(
+                    "webhook", "bad", 31, 90_000.0, 4, "refused: " + HOSTILE, 90_100.0
+                ),
+                shown_overview.Sink("stdout", "ok", 0, 0.0, 0),
             ),
             taps=(
-                shown.Tap("gpu-node-1/vllm", "ok"),
-                shown.Tap("gpu-node-2/vllm", "bad", "blind: it has never been fed"),
+                shown_overview.Tap("gpu-node-1/vllm", "ok"),
+                shown_overview.Tap("gpu-node-2/vllm", "bad", "blind: it has never been fed"),
             ),
             drift=(
-                shown.Drift("deception", "ok", "steady"),
-                shown.Drift("scam", "warn", "higher than calibrated since 3 h"),
+                shown_overview.Drift("deception", "ok", "steady"),
+                shown_overview.Drift("scam", "warn", "higher than calibrated since 3 h"),
             ),
             log=_log(self.stalled),
             unlabelled=sum(row.verdict is None for row in self._rows),
             reviewed_today=38,
             reviews_a_day=120,
             worth=WORTH,
+            pauses=_pauses(),
+            canary_ns=NOW_NS - 21 * MINUTE,
         )
 
     def queue(
         self, filters: QueueFilter, reader: Reader, after: str | None, limit: int
-    ) -> shown.QueuePage:
+    ) -> shown_alerts.QueuePage:
         if after is not None and not after.isdigit():
             raise NotPossible(
                 "`after` is no cursor of this queue\n  hint: take `next` of a page before"
@@ -110,7 +131,7 @@ class FakeHistory:
         more = str(start + limit) if start + limit < len(rows) else None
         weak = (shown.Hour(NOW_NS - 15 * HOUR, 41_000, 37_100),)
         coverage = shown.Coverage(0, 0) if self.empty else shown.Coverage(984_000, 979_904)
-        return shown.QueuePage(
+        return shown_alerts.QueuePage(
             tuple(part),
             more,
             len(rows),
@@ -121,7 +142,7 @@ class FakeHistory:
             WORTH_NOTHING if self.empty else WORTH,
         )
 
-    def alert(self, alert_id: str, reader: Reader) -> shown.AlertView | None:
+    def alert(self, alert_id: str, reader: Reader) -> shown_alerts.AlertView | None:
         found = [row for row in self._rows if row.id.startswith(alert_id)]
         if len(found) != 1:
             return None
@@ -130,7 +151,7 @@ class FakeHistory:
             return None
         return _alert(row, tuple(self.labels.get(row.id, ())))
 
-    def evidence(self, alert_id: str, reader: Reader) -> shown.Evidence | None:
+    def evidence(self, alert_id: str, reader: Reader) -> shown_alerts.Evidence | None:
         self.evidence_read.append(alert_id)
         n = int(alert_id[12:], 16)
         if n == 3:
@@ -144,7 +165,7 @@ class FakeHistory:
             )
             for i in range(len(tokens))
         ]
-        return shown.Evidence(
+        return shown_alerts.Evidence(
             summary=f"Deception in an answer of lab to {row_tenant(n)}",
             labels={
                 "tenant": row_tenant(n),
@@ -160,11 +181,11 @@ class FakeHistory:
 
     def case(
         self, by: shown.By, subject_id: str, reader: Reader, zone: str
-    ) -> shown.CaseView | None:
+    ) -> shown_alerts.CaseView | None:
         if subject_id not in ("5" * 32, "6" * 32):
             return None
         rows = tuple(self._now(row) for row in self._rows[:12])
-        return shown.CaseView(
+        return shown_alerts.CaseView(
             by=by,
             id=subject_id,
             name=HOSTILE,
@@ -179,9 +200,9 @@ class FakeHistory:
             rows=rows,
         )
 
-    def rules(self, reader: Reader) -> tuple[shown.RuleLine, ...]:
+    def rules(self, reader: Reader) -> tuple[shown_rules.RuleLine, ...]:
         return tuple(
-            shown.RuleLine(
+            shown_rules.RuleLine(
                 name,
                 "live" if i else "shadow",
                 "high",
@@ -193,10 +214,10 @@ class FakeHistory:
             for i, name in enumerate(RULES)
         )
 
-    def rule(self, name: str, reader: Reader, zone: str) -> shown.RuleView | None:
+    def rule(self, name: str, reader: Reader, zone: str) -> shown_rules.RuleView | None:
         if name not in RULES:
             return None
-        return shown.RuleView(
+        return shown_rules.RuleView(
             name=name,
             path="rules/packs/lab.yaml",
             text=TEXT,
@@ -210,8 +231,10 @@ class FakeHistory:
             disagreed=1,
             days=_days(),
             versions=(
-                shown.Version("7f" * 32, NOW_NS - 200 * HOUR, NOW_NS - HOUR, "live", 412),
-                shown.Version("1c" * 32, NOW_NS - 900 * HOUR, NOW_NS - 200 * HOUR, "shadow", 1_120),
+                shown_rules.Version("7f" * 32, NOW_NS - 200 * HOUR, NOW_NS - HOUR, "live", 412),
+                shown_rules.Version(
+                    "1c" * 32, NOW_NS - 900 * HOUR, NOW_NS - 200 * HOUR, "shadow", 1_120
+                ),
             ),
             features=("deception",),
         )
@@ -223,18 +246,20 @@ class FakeHistory:
             return (Finding("feature", "error", place, said, "did you mean `deception`?"),)
         return ()
 
-    def try_tests(self, name: str, text: str) -> tuple[shown.Tried, ...]:
-        failed = shown.Tried("a peak that is too short", False, "fired at token 31 (3.10 > 2.88)")
-        return (shown.Tried("8 tokens above the level", True), failed)
+    def try_tests(self, name: str, text: str) -> tuple[shown_rules.Tried, ...]:
+        failed = shown_rules.Tried(
+            "a peak that is too short", False, "fired at token 31 (3.10 > 2.88)"
+        )
+        return (shown_rules.Tried("8 tokens above the level", True), failed)
 
-    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown.Backtest:
+    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown_rules.Backtest:
         if "no-archive" in text:
             raise NotPossible("there is no archive here")
         bins = tuple(
             (i / 4 - 3, int(40_000 * 2.0 ** (-((i - 10) ** 2) / 24)) + (3 if i > 20 else 0))
             for i in range(36)
         )
-        return shown.Backtest(
+        return shown_rules.Backtest(
             rule=name,
             requests=1_904_233,
             kept=212_004,
@@ -255,13 +280,13 @@ class FakeHistory:
     def feature(self, name: str) -> Card | None:
         return _card(name)
 
-    def audit(self, reader: Reader) -> shown.AuditView:
+    def audit(self, reader: Reader) -> shown_log.AuditView:
         said = "append-only since 2026-01-01, complete up to one gap of 40 s, unanchored: 40 s"
-        return shown.AuditView(
+        return shown_log.AuditView(
             log=_log(self.stalled),
-            verified=shown.Verified("warn", said, NOW_NS - 40 * MINUTE, 41_208, 0.3),
+            verified=shown_log.Verified("warn", said, NOW_NS - 40 * MINUTE, 41_208, 0.3),
             checkpoints=tuple(
-                shown.Checkpoint(
+                shown_log.Checkpoint(
                     41_208 - 60 * i,
                     NOW_NS - i * MINUTE,
                     "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=",
@@ -271,10 +296,10 @@ class FakeHistory:
                 for i in range(20)
             ),
             tombstones=(
-                shown.Tombstone(40_001, NOW_NS - 30 * HOUR, "9" * 32, "request 77", "m.okafor"),
+                shown_log.Tombstone(40_001, NOW_NS - 30 * HOUR, "9" * 32, "request 77", "m.okafor"),
             ),
             access=tuple(
-                shown.Access(41_200 - i, NOW_NS - i * MINUTE, "j.reviewer", "view", what, why)
+                shown_log.Access(41_200 - i, NOW_NS - i * MINUTE, "j.reviewer", "view", what, why)
                 for i, (what, why) in enumerate(
                     [
                         (f"evidence {alert_id(1)}", "triage"),
@@ -288,12 +313,12 @@ class FakeHistory:
 
     def label(
         self, alert_id: str, verdict: shown.Verdict, reason: str, note: str, reader: Reader
-    ) -> shown.LabelEntry | None:
+    ) -> shown_alerts.LabelEntry | None:
         if self.refuse:
             raise AccessRefused("the disk is full")
         if (found := self.alert(alert_id, reader)) is None:
             return None
-        entry = shown.LabelEntry(NOW_NS, reader.name, verdict, reason, note)
+        entry = shown_alerts.LabelEntry(NOW_NS, reader.name, verdict, reason, note)
         self.labels.setdefault(found.id, []).append(replace(entry, note=None))
         return entry
 
@@ -323,7 +348,7 @@ class FakeHistory:
         }
         return files.get(path)
 
-    def _now(self, row: shown.Row) -> shown.Row:
+    def _now(self, row: shown_alerts.Row) -> shown_alerts.Row:
         given = self.labels.get(row.id)
         if not given:
             return row
@@ -345,11 +370,11 @@ def row_tenant(n: int) -> str:
     return NAMES[n % 3]
 
 
-def _row(n: int) -> shown.Row:
+def _row(n: int) -> shown_alerts.Row:
     when = NOW_NS - n * 7 * MINUTE
     if n % 11 == 5:
-        return shown.Row(alert_id(n), "sample", when, row_tenant(n))
-    return shown.Row(
+        return shown_alerts.Row(alert_id(n), "sample", when, row_tenant(n))
+    return shown_alerts.Row(
         id=alert_id(n),
         kind="alert",
         time_ns=when,
@@ -368,7 +393,7 @@ def _row(n: int) -> shown.Row:
     )
 
 
-def _match(row: shown.Row, f: QueueFilter) -> bool:
+def _match(row: shown_alerts.Row, f: QueueFilter) -> bool:
     return (
         (not f.tenant or row.tenant == f.tenant)
         and (not f.rule or row.rule == f.rule)
@@ -383,10 +408,12 @@ def _match(row: shown.Row, f: QueueFilter) -> bool:
     )
 
 
-def _alert(row: shown.Row, labels: tuple[shown.LabelEntry, ...]) -> shown.AlertView:
+def _alert(
+    row: shown_alerts.Row, labels: tuple[shown_alerts.LabelEntry, ...]
+) -> shown_alerts.AlertView:
     n = int(row.id[12:], 16)
     sample = row.kind == "sample"
-    clause = shown.Clause(
+    clause = shown_alerts.Clause(
         row.feature,
         "answer",
         "average of 8 tokens",
@@ -404,7 +431,7 @@ def _alert(row: shown.Row, labels: tuple[shown.LabelEntry, ...]) -> shown.AlertV
     )
     second = replace(clause, feature="scam", value="1.90 sd", threshold="1.85 sd", value_sd=1.9,
                      threshold_sd=1.85, rarity="1 in 90")  # fmt: skip
-    return shown.AlertView(
+    return shown_alerts.AlertView(
         id=row.id,
         kind=row.kind,
         time_ns=row.time_ns,
@@ -429,10 +456,12 @@ def _alert(row: shown.Row, labels: tuple[shown.LabelEntry, ...]) -> shown.AlertV
         nearest=()
         if sample
         else (
-            shown.Neighbour("1204", "/v1/chat/completions", 0.93, {"deception": 2.1, "scam": -0.2}),
+            shown_alerts.Neighbour(
+                "1204", "/v1/chat/completions", 0.93, {"deception": 2.1, "scam": -0.2}
+            ),
         ),
         hashes={} if sample else {"rule": "7f" * 32, "program": "3a" * 32, "pack": "c4" * 32},
-        proof=shown.Proof(
+        proof=shown_alerts.Proof(
             41_000 - n, "0e" * 32, 41_208, "CsUYapGG", NOW_NS - MINUTE, ("kafka", "file")
         ),
         labels=labels,
@@ -448,8 +477,8 @@ def _days() -> tuple[shown.Day, ...]:
     )  # fmt: skip
 
 
-def _log(stalled: str) -> shown.LogState:
-    return shown.LogState(
+def _log(stalled: str) -> shown_log.LogState:
+    return shown_log.LogState(
         stalled=stalled,
         stalled_ns=NOW_NS - MINUTE,
         size=41_208,
@@ -457,11 +486,11 @@ def _log(stalled: str) -> shown.LogState:
         unanchored_entries=3,
         unanchored_s=40.0,
         anchors=(
-            shown.Anchor("kafka", False, NOW_NS - MINUTE, 41_205),
-            shown.Anchor("rfc3161 tsa.example", True, NOW_NS - 50 * MINUTE, 40_900),
+            shown_log.Anchor("kafka", False, NOW_NS - MINUTE, 41_205),
+            shown_log.Anchor("rfc3161 tsa.example", True, NOW_NS - 50 * MINUTE, 40_900),
         ),
         gaps=(
-            shown.Gap(
+            shown_log.Gap(
                 "gpu-node-2", NOW_NS - 5 * HOUR, NOW_NS - 5 * HOUR + 40 * 10**9, "killed, resumed"
             ),
         ),

@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown_alerts
 from dosimeter.monitor.pages.app import make_app
 from dosimeter.monitor.pages.source import Reader
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.parts
 class AnyId(FakeHistory):
     """Whatever id is asked for, there is an alert: else nothing behind it would be reached."""
 
-    def alert(self, alert_id: str, reader: Reader) -> shown.AlertView | None:
+    def alert(self, alert_id: str, reader: Reader) -> shown_alerts.AlertView | None:
         n = int(alert_id, 16) % 120
         return super().alert(make_id(n - n % 3), reader)  # each third is of the reader's tenant
 

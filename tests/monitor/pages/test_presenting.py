@@ -18,7 +18,7 @@ from dosimeter.monitor.pages.presenting import (
     trace_link,
     transcript_link,
 )
-from dosimeter.monitor.pages.shown import AlertView, Evidence
+from dosimeter.monitor.pages.shown_alerts import AlertView, Evidence
 from dosimeter.monitor.pages.source import Reader
 
 from .fake import FakeHistory, alert_id

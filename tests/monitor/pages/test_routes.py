@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown_log
 from dosimeter.monitor.pages.source import Reader
 
 from .conftest import Visit
@@ -291,6 +291,20 @@ def test_overview_says_what_was_not_seen(visit_as: Callable[[str], Visit]) -> No
         assert said in page, said
 
 
+def test_overview_says_who_had_it_look_away_and_when_a_canary_last_arrived(local: Visit) -> None:
+    page = " ".join(Tags(local.client.get("/").text).texts)
+    for said in (
+        "gpu-node-2 is paused",
+        "uid 1000",
+        "INC-441",
+        "over: resumed; 41,200 tokens were not looked at",
+        "21 min ago",
+        "none yet",
+    ):
+        assert said in page, said
+    assert "gpu-node-1 is paused" not in page
+
+
 @pytest.mark.parametrize("path", ["/", "/audit"])
 def test_that_nothing_can_be_written_is_said_first(local: Visit, path: str) -> None:
     assert "nothing can be written" not in local.client.get(path).text
@@ -323,8 +337,8 @@ def test_a_gap_of_positions_has_no_time_and_one_of_all_no_source(
 ) -> None:
     found = local.history.overview(Reader("me"), "UTC")
     gaps = (
-        shown.Gap("pod-7", 0, 0, "positions 5 to 9 never came"),
-        shown.Gap("", NOW_NS - 7200 * 10**9, NOW_NS, "not known to be watched"),
+        shown_log.Gap("pod-7", 0, 0, "positions 5 to 9 never came"),
+        shown_log.Gap("", NOW_NS - 7200 * 10**9, NOW_NS, "not known to be watched"),
     )
     changed = replace(found, log=replace(found.log, gaps=gaps), taps=(), unasked="not known: why")
     monkeypatch.setattr(local.history, "overview", lambda *_: changed)

@@ -19,9 +19,11 @@ from starlette.testclient import TestClient
 
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.config_pages import OidcConfig, PagesConfig
+from dosimeter.monitor.pages import tokens
 from dosimeter.monitor.pages.access import NotAdmitted, Role
 from dosimeter.monitor.pages.app import make_app
 from dosimeter.monitor.pages.tokens import AT_MOST_EVERY_S, FRESH_S, HOLD_S, Keys, OidcTokens
+from tests.monitor.sinks.dripping import Dripping
 
 from .conftest import ORIGIN
 from .fake import FakeHistory
@@ -199,6 +201,19 @@ def test_while_keys_cannot_be_read_the_last_ones_hold_for_a_day(
     clock.now += HOLD_S
     with pytest.raises(NotAdmitted):
         tokens.admit(signed(claims()))
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_a_provider_is_read_over_http_and_left_when_its_whole_answer_has_taken_its_time(
+    in_time: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a page waits for it: until 2026-11-30 each byte had a time-out of its own."""
+    body = json.dumps({"keys": [jwk(RSA, "one")]}).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    monkeypatch.setattr(tokens, "TIMEOUT_S", (10 if in_time else 0.5) * len(answer))
+    with Dripping(answer) as provider:
+        found = Keys(provider.url, provider.look).get("one")
+    assert found == (jwk(RSA, "one") if in_time else None)
 
 
 def test_a_shared_secret_in_the_key_set_is_passed_over(config: OidcConfig, jwks: Path) -> None:

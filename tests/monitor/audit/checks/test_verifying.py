@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dosimeter.monitor.audit.checks.anchored import Anchored
-from dosimeter.monitor.audit.checks.store_check import row_hash
+from dosimeter.monitor.audit.checks.differences import row_hash
 from dosimeter.monitor.audit.checks.verdict import as_json, verdict_lines
 from dosimeter.monitor.audit.checks.verifying import Verified, verify_history
 from dosimeter.monitor.audit.history import History
