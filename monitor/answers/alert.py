@@ -1,49 +1,38 @@
-"""One alert whole, its evidence, and what is said of it: labels, the case it belongs to.
+"""One alert whole, its evidence, and a label put on it.
 
-Owns the way from an entry to what the page of an alert shows. Lists are `queue.py`'s.
+Owns the way from an entry to what the page of an alert shows. Lists are `queue.py`'s, and
+what reviewers said is `said.py`'s.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD
 from dosimeter.monitor.answers.asking import Asked, actor, refused
-from dosimeter.monitor.answers.blind import counted, is_blind
-from dosimeter.monitor.answers.queue import drawn, reviewer, row_of, severity
+from dosimeter.monitor.answers.queue import drawn, severity
+from dosimeter.monitor.answers.said import UNSTATED, labels_of, notes_of
 from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
-from dosimeter.monitor.audit.history import Found, NoSuchEntry, dicts
+from dosimeter.monitor.audit.history import Found, NoSuchEntry
 from dosimeter.monitor.audit.people import labels
 from dosimeter.monitor.audit.people.sample import Sampled
-from dosimeter.monitor.audit.queries.beside import LISTED
 from dosimeter.monitor.audit.store.box import CannotOpen
 from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.explaining import explain
 from dosimeter.monitor.history.evidence import Evidence, EvidenceError
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_alerts
 from dosimeter.monitor.pages.source import Reader
 from dosimeter.monitor.tlog.reader import LogUnreadable
 
-COLUMNS = {"user": "subject", "tenant": "tenant", "conversation": "conversation"}
-ROWS = 50
-MOST_DAYS = 62
-COUNTED = ("kind", "time_ns", "tenant", "subject", "conversation", "rule", "severity")
-"""What the counts of a case need."""
 DECIDED = ("alert", "digest", "count", "absent", "shift")
 HASHES = ("terms", "rule_sha256", "program_sha256", "pack_sha256", "calibration_sha256", "evidence")
-UNSTATED = "unstated"
-"""The reason code of a label without one."""
 
 
-def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None:
+def alert(asked: Asked, alert_id: str, reader: Reader) -> shown_alerts.AlertView | None:
     found = find(asked, alert_id, reader)
     if found is None:
         sampled = find_sample(asked, alert_id, reader)
@@ -59,8 +48,8 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None
         proof = _proof(asked, found)
         facts = _facts(asked, found, kept) if entry["kind"] == "alert" else {}
     model = record.get("model") or {}
-    said, blind = _labels(asked, reader, str(entry["id"]), None)
-    return shown.AlertView(
+    said, blind = labels_of(asked, reader, str(entry["id"]), None)
+    return shown_alerts.AlertView(
         id=str(entry["id"]),
         kind="alert",
         time_ns=int(entry["time_ns"]),
@@ -83,7 +72,9 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown.AlertView | None
         model=str(model.get("name", "") if isinstance(model, dict) else model),
         clauses=_clauses(record, facts),
         nearest=tuple(
-            shown.Neighbour(str(one["request"]), one["route"], one["distance"], dict(one["scores"]))
+            shown_alerts.Neighbour(
+                str(one["request"]), one["route"], one["distance"], dict(one["scores"])
+            )
             for one in facts.get("lookalikes", ())
         ),
         hashes={name: str(record[name]) for name in HASHES if record.get(name)},
@@ -119,12 +110,12 @@ def find_sample(asked: Asked, alert_id: str, reader: Reader) -> Sampled | None:
     return None
 
 
-def _sample_view(asked: Asked, one: Sampled, reader: Reader) -> shown.AlertView:
-    said, blind = _labels(asked, reader, None, one.request)
+def _sample_view(asked: Asked, one: Sampled, reader: Reader) -> shown_alerts.AlertView:
+    said, blind = labels_of(asked, reader, None, one.request)
     nothing = dict.fromkeys(
         ("tenant_id", "subject", "conversation", "rule", "rule_sha256", "status", "decision"), ""
     )
-    return shown.AlertView(
+    return shown_alerts.AlertView(
         id=one.request.replace("/", ""),
         kind="sample",
         time_ns=one.time_ns,
@@ -141,7 +132,7 @@ def _sample_view(asked: Asked, one: Sampled, reader: Reader) -> shown.AlertView:
         clauses=(),
         nearest=(),
         hashes={},
-        proof=shown.Proof(None, ""),
+        proof=shown_alerts.Proof(None, ""),
         labels=said,
         blind=blind,
         evidence="none",
@@ -149,20 +140,22 @@ def _sample_view(asked: Asked, one: Sampled, reader: Reader) -> shown.AlertView:
     )
 
 
-def _proof(asked: Asked, found: Found) -> shown.Proof:
+def _proof(asked: Asked, found: Found) -> shown_alerts.Proof:
     history = asked.history
     leaf = hashlib.sha256(b"\0" + history.leaf(found.idx)).hexdigest()
     try:
         history.log.refresh()
         checkpoint = history.log.checkpoint
     except LogUnreadable:
-        return shown.Proof(found.idx, leaf)
+        return shown_alerts.Proof(found.idx, leaf)
     if found.idx >= checkpoint.size:
-        return shown.Proof(found.idx, leaf)
+        return shown_alerts.Proof(found.idx, leaf)
     anchors = asked.status().get("log", {}).get("anchors", {})
     holding = tuple(name for name, one in anchors.items() if one["entries"] > found.idx)
     signed = signed_ns(checkpoint) or 0
-    return shown.Proof(found.idx, leaf, checkpoint.size, checkpoint.root.hex(), signed, holding)
+    return shown_alerts.Proof(
+        found.idx, leaf, checkpoint.size, checkpoint.root.hex(), signed, holding
+    )
 
 
 def _facts(asked: Asked, found: Found, body: Body | None) -> dict[str, Any]:
@@ -174,13 +167,15 @@ def _facts(asked: Asked, found: Found, body: Body | None) -> dict[str, Any]:
     return explain(record, evidence, asked.history.hot.blob, folders)
 
 
-def _clauses(record: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[shown.Clause, ...]:
+def _clauses(
+    record: Mapping[str, Any], facts: Mapping[str, Any]
+) -> tuple[shown_alerts.Clause, ...]:
     each = [record, *record.get("also", ())]
     each = [one for one in each if "value_sum" in one and "feature" in one]
     each.sort(key=lambda one: int(one["clause"]))
     said = facts.get("conditions", [{}] * len(each))
     return tuple(
-        shown.Clause(
+        shown_alerts.Clause(
             feature=str(one["feature"]),
             scope=str(one["scope"]),
             shape=str(words.get("condition", one["shape"])).rpartition(", ")[2],
@@ -200,33 +195,7 @@ def _clauses(record: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[shown
     )
 
 
-def _labels(
-    asked: Asked, reader: Reader, alert_id: str | None, request: str | None
-) -> tuple[tuple[shown.LabelEntry, ...], bool]:
-    """In order of time, or none and True where they are kept from the reader; notes are shown with the evidence."""
-    if alert_id is not None:
-        rows = asked.rows("labels_of", about=alert_id)
-    else:
-        rows = [
-            row
-            for row in asked.rows("sample_labels")
-            if json.loads(row["more"] or "{}").get("request") == request
-        ]
-    if is_blind(asked, reader, [row["actor"] for row in rows]):
-        return (), True
-    each = (
-        shown.LabelEntry(
-            row["time_ns"],
-            reviewer(asked, row["actor"]),
-            row["verdict"],
-            json.loads(row["more"] or "{}").get("reason_code", "").replace(UNSTATED, ""),
-        )
-        for row in rows
-    )
-    return tuple(each), False
-
-
-def evidence(asked: Asked, alert_id: str, reader: Reader) -> shown.Evidence | None:
+def evidence(asked: Asked, alert_id: str, reader: Reader) -> shown_alerts.Evidence | None:
     """Its access was recorded by whoever asks. None: none was stored, or it was erased."""
     found = find(asked, alert_id, reader)
     if found is None:
@@ -243,40 +212,20 @@ def evidence(asked: Asked, alert_id: str, reader: Reader) -> shown.Evidence | No
         tuple(None if code == CODE_UNSCORED else int(code) for code in row)
         for row in np.asarray(body.codes)
     )
-    return shown.Evidence(
+    return shown_alerts.Evidence(
         body.summary,
         dict(body.labels),
         body.first,
         body.columns,
         codes,
         body.tokens,
-        _notes(asked, reader, str(found.entry["id"])),
+        notes_of(asked, reader, str(found.entry["id"])),
     )
-
-
-def _notes(asked: Asked, reader: Reader, alert_id: str) -> tuple[shown.LabelEntry, ...]:
-    """What reviewers wrote, as far as it was not erased."""
-    found: list[shown.LabelEntry] = []
-    rows = asked.rows("labels_of", about=alert_id)
-    if is_blind(asked, reader, [row["actor"] for row in rows]):
-        return ()
-    for row in rows:
-        with asked.alone() as history:
-            try:
-                plain = history.plaintext(history.whole(row))
-            except CannotOpen:
-                continue
-            if isinstance(plain, str):
-                continue
-            note = decode_body(plain).summary
-        who = reviewer(asked, row["actor"])
-        found.append(shown.LabelEntry(row["time_ns"], who, row["verdict"], "", note))
-    return tuple(found)
 
 
 def label(
     asked: Asked, alert_id: str, verdict: shown.Verdict, reason: str, note: str, reader: Reader
-) -> shown.LabelEntry | None:
+) -> shown_alerts.LabelEntry | None:
     """Durable when it returns. Raises AccessRefused. None: there is no such alert for this reader."""
     found = find(asked, alert_id, reader)
     sampled = None if found is not None else find_sample(asked, alert_id, reader)
@@ -305,73 +254,4 @@ def label(
             origin="queue" if found is not None else "sample",
             now_ns=now_ns,
         )
-    return shown.LabelEntry(now_ns, reader.name, verdict, reason)
-
-
-def case(
-    asked: Asked, by: shown.By, subject_id: str, reader: Reader, zone: str
-) -> shown.CaseView | None:
-    """By the random id of a user, tenant or conversation."""
-    params = {"kind": "alert", COLUMNS[by]: subject_id, **asked.own(reader)}
-    # The alerts of a tenant are many: its newest, and those that were judged, are found fast otherwise.
-    columns = COUNTED if by == "tenant" else LISTED
-    with asked.history.queries.narrowed(columns, **params) as of:
-        (total,) = dicts(of.run("people"))
-        if not total["n"]:
-            return None
-        by_rule = dicts(of.run("count_by_rule"))
-        by_day = dicts(of.by_day("per_day", ZoneInfo(zone)))
-        if by != "tenant":
-            listed, by_verdict = (
-                dicts(of.run("alerts", limit=ROWS)),
-                dicts(of.run("count_by_verdict")),
-            )
-    if by == "tenant":
-        listed = asked.rows("alerts", **params, limit=ROWS)
-        by_verdict = asked.rows("count_by_verdict", **params)
-    by_severity: Counter[str] = Counter()
-    for row in by_day:
-        by_severity[row["severity"] or ""] += row["n"]
-    return shown.CaseView(
-        by=by,
-        id=subject_id,
-        name=asked.name(subject_id),
-        alerts=total["n"],
-        first_ns=total["first_ns"],
-        last_ns=total["last_ns"],
-        conversations=total["conversations"],
-        by_rule={r["rule"] or "": r["n"] for r in by_rule},
-        by_severity=dict(by_severity.most_common()),
-        verdicts=counted({r["verdict"] or "none": r["n"] for r in by_verdict}, reader),
-        days=_days(by_day),
-        weeks=_weeks(by_day),
-        rows=tuple(row_of(asked, row, reader) for row in listed),
-    )
-
-
-def _weeks(rows: Sequence[Mapping[str, Any]]) -> tuple[shown.Day, ...]:
-    """The same by week, each under its Monday, where there are more days than a page can hold; else none."""
-    if len({row["day"] for row in rows}) <= MOST_DAYS:
-        return ()
-    monday = [row["day"] - (row["day"] + 3) % 7 for row in rows]  # 1970 began on a Thursday
-    return _days({**row, "day": day} for row, day in zip(rows, monday, strict=True))
-
-
-def days(asked: Asked, zone: str, **params: Any) -> tuple[shown.Day, ...]:
-    """Counts by severity and day of the zone; without days on which there was none."""
-    given = {name: value for name, value in params.items() if value is not None}
-    return _days(dicts(asked.history.queries.by_day("per_day", ZoneInfo(zone), **given)))
-
-
-def _days(rows: Iterable[Mapping[str, Any]]) -> tuple[shown.Day, ...]:
-    """rows: of the query `per_day`."""
-    counts: dict[int, Counter[str]] = {}
-    for row in rows:
-        counts.setdefault(row["day"], Counter())[row["severity"] or "info"] += row["n"]
-    return tuple(shown.Day(_date(day), dict(counts[day])) for day in sorted(counts))
-
-
-@lru_cache(maxsize=4096)
-def _date(day: int) -> str:
-    """Of days since 1970."""
-    return str(np.datetime64(day, "D"))
+    return shown_alerts.LabelEntry(now_ns, reader.name, verdict, reason)

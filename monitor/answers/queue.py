@@ -22,7 +22,7 @@ from dosimeter.monitor.audit.people.access import UNKNOWN, actor_id, resolved
 from dosimeter.monitor.audit.people.sample import Sampled, queue_sample
 from dosimeter.monitor.audit.queries.names import UnknownName, check
 from dosimeter.monitor.audit.queries.worth import worth
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_alerts
 from dosimeter.monitor.pages.source import NotPossible, QueueFilter, Reader
 from dosimeter.rules.alert import in_sd, value_text
 
@@ -35,12 +35,12 @@ DAY_OF_COVERAGE = DAY_NS
 
 def queue(
     asked: Asked, filters: QueueFilter, reader: Reader, after: str | None, limit: int
-) -> shown.QueuePage:
+) -> shown_alerts.QueuePage:
     """Raises NotPossible for an `after` that is none."""
     params = parameters(asked, filters, reader)
     today = reviewed_today(asked, reader)
     if params is None:
-        return shown.QueuePage(
+        return shown_alerts.QueuePage(
             (), None, 0, reviewed_today=today, **_watched(asked, filters, reader, 0)
         )
     rows = asked.rows("alerts", **params, **_from(after), limit=limit + 1)
@@ -54,7 +54,7 @@ def queue(
         )
     last = rows[limit - 1] if more else None
     total = _total(asked, params)
-    return shown.QueuePage(
+    return shown_alerts.QueuePage(
         tuple(found),
         f"{last['time_ns']}-{last['idx']}" if last else None,
         total,
@@ -107,13 +107,13 @@ def _from(after: str | None) -> dict[str, int]:
     return {"before_ns": int(time_ns), "before_idx": int(idx)}
 
 
-def row_of(asked: Asked, row: Mapping[str, Any], reader: Reader) -> shown.Row:
+def row_of(asked: Asked, row: Mapping[str, Any], reader: Reader) -> shown_alerts.Row:
     """row: of the query `alerts`."""
     blind = False
     if row["judged"] and not row["disagreed"] and may_be_blind(reader):
         judges = [one["actor"] for one in asked.rows("labels_of", about=row["id"])]
         blind = is_blind(asked, reader, judges)
-    return shown.Row(
+    return shown_alerts.Row(
         id=row["id"],
         kind="alert",
         time_ns=row["time_ns"],
@@ -192,7 +192,7 @@ def samples(
     from_ns: int | None,
     to_ns: int | None,
     filters: QueueFilter,
-) -> Iterator[shown.Row]:
+) -> Iterator[shown_alerts.Row]:
     """Of the days in that range, the last DAYS at most."""
     each = said_of_samples(asked)
     for one in drawn(asked):
@@ -208,7 +208,7 @@ def samples(
             continue
         blind = is_blind(asked, reader, [who for who, _ in said])
         last = said[-1] if said and not blind else None
-        yield shown.Row(
+        yield shown_alerts.Row(
             id=one.request.replace("/", ""),
             kind="sample",
             time_ns=one.time_ns,

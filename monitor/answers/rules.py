@@ -19,10 +19,10 @@ from zoneinfo import ZoneInfo
 
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.findings import Finding, InputError
-from dosimeter.monitor.answers.alert import days
 from dosimeter.monitor.answers.asking import Asked
+from dosimeter.monitor.answers.days import days
 from dosimeter.monitor.answers.queue import DAY_NS, severity
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_rules
 from dosimeter.monitor.pages.source import NotPossible, Reader
 from dosimeter.rules.language.schema import Rule, RuleSet, load_rules
 from dosimeter.rules.testing.cases import features_of
@@ -60,7 +60,7 @@ def find(asked: Asked, name: str) -> File | None:
     return None
 
 
-def rules(asked: Asked, reader: Reader) -> tuple[shown.RuleLine, ...]:
+def rules(asked: Asked, reader: Reader) -> tuple[shown_rules.RuleLine, ...]:
     """Those in the files, and those that have decided something before."""
     since = asked.now_ns() - WEEK_NS
     own = asked.own(reader)
@@ -69,10 +69,10 @@ def rules(asked: Asked, reader: Reader) -> tuple[shown.RuleLine, ...]:
         for row in asked.rows("count_by_rule", from_ns=since, kind="alert", **own)
     }
     said = _verdicts(asked, reader)
-    lines: dict[str, shown.RuleLine] = {}
+    lines: dict[str, shown_rules.RuleLine] = {}
     for row in asked.rows("rules_seen", kind="alert", **own):
         terms = _terms(asked, row["terms"])
-        lines[row["rule"]] = shown.RuleLine(
+        lines[row["rule"]] = shown_rules.RuleLine(
             row["rule"],
             str(terms.get("status", "")),
             severity(terms.get("severity")),
@@ -87,11 +87,11 @@ def rules(asked: Asked, reader: Reader) -> tuple[shown.RuleLine, ...]:
         except (InputError, OSError):
             continue
         for rule in ruleset.rules:
-            lines[rule.id] = shown.RuleLine(
+            lines[rule.id] = shown_rules.RuleLine(
                 rule.id, rule.status, severity(rule.severity), rule.owner, 0, 0, 0
             )
     return tuple(
-        shown.RuleLine(
+        shown_rules.RuleLine(
             one.name,
             one.status,
             one.severity,
@@ -113,7 +113,7 @@ def _verdicts(asked: Asked, reader: Reader) -> dict[str, dict[str, int]]:
     return found
 
 
-def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown.RuleView | None:
+def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown_rules.RuleView | None:
     file = find(asked, name)
     own = asked.own(reader)
     each = asked.rows("rules_seen", kind="alert", **own)  # of all: that is counted once
@@ -125,7 +125,7 @@ def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown.RuleView |
     last = _terms(asked, newest["terms"]) if newest else {}
     now = file.rule if file is not None else None
     since = asked.now_ns() - 4 * WEEK_NS
-    return shown.RuleView(
+    return shown_rules.RuleView(
         name=name,
         path=_path(file.path) if file is not None else "",
         text=file.text if file is not None else "",
@@ -143,9 +143,9 @@ def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown.RuleView |
     )
 
 
-def _versions(asked: Asked, seen: Sequence[dict[str, Any]]) -> Iterator[shown.Version]:
+def _versions(asked: Asked, seen: Sequence[dict[str, Any]]) -> Iterator[shown_rules.Version]:
     """By the text of the rule: levels placed anew are no new text."""
-    found: dict[str, shown.Version] = {}
+    found: dict[str, shown_rules.Version] = {}
     for row in seen:
         terms = _terms(asked, row["terms"])
         sha = str(terms.get("rule_sha256", ""))
@@ -153,7 +153,7 @@ def _versions(asked: Asked, seen: Sequence[dict[str, Any]]) -> Iterator[shown.Ve
         first = min(row["first_ns"], before.first_ns if before else row["first_ns"])
         last = max(row["last_ns"], before.last_ns if before else row["last_ns"])
         n = row["n"] + (before.alerts if before else 0)
-        found[sha] = shown.Version(sha, first, last, str(terms.get("status", "")), n)
+        found[sha] = shown_rules.Version(sha, first, last, str(terms.get("status", "")), n)
     yield from sorted(found.values(), key=lambda one: -one.last_ns)
 
 
@@ -199,7 +199,7 @@ def lint(asked: Asked, name: str, text: str) -> tuple[Finding, ...]:
         )
 
 
-def try_tests(asked: Asked, name: str, text: str) -> tuple[shown.Tried, ...]:
+def try_tests(asked: Asked, name: str, text: str) -> tuple[shown_rules.Tried, ...]:
     """Of the rules in the edited file."""
     from dosimeter.rules.testing.tested import explained, run_tests
 
@@ -209,17 +209,19 @@ def try_tests(asked: Asked, name: str, text: str) -> tuple[shown.Tried, ...]:
         except InputError as error:
             raise NotPossible(str(error)) from error
         return tuple(
-            shown.Tried(
+            shown_rules.Tried(
                 f"{one.rule.id}: {verdict.test.name}",
                 verdict.passed,
                 "" if verdict.passed else "; ".join(explained(one, verdict)) or "it did not",
             )
             for one in tested
             for verdict in one.verdicts
-        ) + tuple(shown.Tried(one.rule.id, False, one.unplaced) for one in tested if one.unplaced)
+        ) + tuple(
+            shown_rules.Tried(one.rule.id, False, one.unplaced) for one in tested if one.unplaced
+        )
 
 
-def backtest(asked: Asked, name: str, text: str, zone: str, reader: Reader) -> shown.Backtest:
+def backtest(asked: Asked, name: str, text: str, zone: str, reader: Reader) -> shown_rules.Backtest:
     """Over the last four weeks of the archive, which is of all tenants."""
     from dosimeter.monitor.backtest import Wanted
     from dosimeter.monitor.backtest import backtest as run
@@ -250,7 +252,7 @@ def backtest(asked: Asked, name: str, text: str, zone: str, reader: Reader) -> s
         raise NotPossible(body["inactive"].get(name, "it could not be run on this archive"))
     values = answer.values.get(name)
     a_day = of["alerts_a_day"] or {"value": 0.0, "low": 0.0, "high": 0.0}
-    return shown.Backtest(
+    return shown_rules.Backtest(
         rule=name,
         requests=int(body["archive"]["requests"]),
         kept=int(body["archive"]["requests_kept"]),

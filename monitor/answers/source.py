@@ -14,12 +14,12 @@ from urllib.parse import parse_qsl
 
 from dosimeter.detectors.findings import Finding
 from dosimeter.detectors.registry import UnknownFeature, load_features
-from dosimeter.monitor.answers import alert, queue, rules, summaries
+from dosimeter.monitor.answers import alert, case, queue, rules, summaries
 from dosimeter.monitor.answers.asking import Asked, actor, refused
 from dosimeter.monitor.audit.people.access import resolved
 from dosimeter.monitor.audit.queries.named_queries import QUERIES, QueryError
 from dosimeter.monitor.feature_card import Card, card_of, known_calibrations, known_packs
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_alerts, shown_log, shown_overview, shown_rules
 from dosimeter.monitor.pages.source import Kind, NotPossible, QueueFilter, Reader
 from dosimeter.monitor.roles import Right
 
@@ -36,38 +36,38 @@ class HistorySource:
     def is_stalled(self) -> bool:
         return bool(self._asked.status().get("stalled"))
 
-    def overview(self, reader: Reader, zone: str) -> shown.Overview:
+    def overview(self, reader: Reader, zone: str) -> shown_overview.Overview:
         return summaries.overview(self._asked, reader, zone)
 
     def queue(
         self, filters: QueueFilter, reader: Reader, after: str | None, limit: int
-    ) -> shown.QueuePage:
+    ) -> shown_alerts.QueuePage:
         return queue.queue(self._asked, filters, reader, after, limit)
 
-    def alert(self, alert_id: str, reader: Reader) -> shown.AlertView | None:
+    def alert(self, alert_id: str, reader: Reader) -> shown_alerts.AlertView | None:
         return alert.alert(self._asked, alert_id, reader)
 
-    def evidence(self, alert_id: str, reader: Reader) -> shown.Evidence | None:
+    def evidence(self, alert_id: str, reader: Reader) -> shown_alerts.Evidence | None:
         return alert.evidence(self._asked, alert_id, reader)
 
     def case(
         self, by: shown.By, subject_id: str, reader: Reader, zone: str
-    ) -> shown.CaseView | None:
-        return alert.case(self._asked, by, subject_id, reader, zone)
+    ) -> shown_alerts.CaseView | None:
+        return case.case(self._asked, by, subject_id, reader, zone)
 
-    def rules(self, reader: Reader) -> tuple[shown.RuleLine, ...]:
+    def rules(self, reader: Reader) -> tuple[shown_rules.RuleLine, ...]:
         return rules.rules(self._asked, reader)
 
-    def rule(self, name: str, reader: Reader, zone: str) -> shown.RuleView | None:
+    def rule(self, name: str, reader: Reader, zone: str) -> shown_rules.RuleView | None:
         return rules.rule(self._asked, name, reader, zone)
 
     def lint(self, name: str, text: str) -> tuple[Finding, ...]:
         return rules.lint(self._asked, name, text)
 
-    def try_tests(self, name: str, text: str) -> tuple[shown.Tried, ...]:
+    def try_tests(self, name: str, text: str) -> tuple[shown_rules.Tried, ...]:
         return rules.try_tests(self._asked, name, text)
 
-    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown.Backtest:
+    def backtest(self, name: str, text: str, zone: str, reader: Reader) -> shown_rules.Backtest:
         return rules.backtest(self._asked, name, text, zone, reader)
 
     def features(self) -> tuple[str, ...]:
@@ -76,12 +76,12 @@ class HistorySource:
     def feature(self, name: str) -> Card | None:
         return _card(name)
 
-    def audit(self, reader: Reader) -> shown.AuditView:
+    def audit(self, reader: Reader) -> shown_log.AuditView:
         return summaries.audit(self._asked, reader)
 
     def label(
         self, alert_id: str, verdict: shown.Verdict, reason: str, note: str, reader: Reader
-    ) -> shown.LabelEntry | None:
+    ) -> shown_alerts.LabelEntry | None:
         return alert.label(self._asked, alert_id, verdict, reason, note, reader)
 
     def record_access(self, kind: Kind, reader: Reader, what: str, reason: str) -> None:

@@ -1,8 +1,7 @@
 """What the first reader would have to wait for, done as soon as the pages are open.
 
-It owns which questions those are: the ones over all of history, whose answers are kept. Neither the start nor most
-questions wait for it, but learning which entries have labels keeps other questions waiting, as it does for the first
-reader who has to: under a second at 10^6 entries, 3 s at 10^7. What it cannot do is done when somebody asks.
+It owns which questions those are: the ones over all of history, whose answers are kept. Neither the start nor other
+questions wait for it. What it cannot do is done when somebody asks.
 """
 
 from __future__ import annotations

@@ -26,9 +26,8 @@ _COUNTED = (
     "rule, feature, status, severity, shape, level, threshold_code"
 )
 """What counts and lists need of the rows of SQLite: reading them is most of the time of a first question."""
-_LABELLED = "idx, id, kind, time_ns, source, tenant, subject, conversation, decision, rule, feature, status, severity"
+OF_LABELLED = "idx, id, kind, time_ns, source, tenant, subject, conversation, decision, rule, feature, status, severity"
 """What counts of verdicts and their filters need."""
-LISTED = tuple(_COUNTED.split(", "))
 _JUDGING = "idx, about, actor, verdict"
 ENTRY = f"SELECT {_COLUMNS} FROM main.entry"  # without the leaf
 LABEL = (
@@ -45,7 +44,6 @@ _NEW_ENTRIES = f"SELECT {_COUNTED} FROM main.entry WHERE idx >= ?1"
 FEW = f"{ENTRY} UNION ALL SELECT {_COLUMNS} FROM main.sealed_few"
 """All entries but sealed alerts and evidence."""
 _ROWS = 20_000
-_AT_ONCE = 500
 
 SETTINGS = (
     "SET python_enable_replacements = false",
@@ -79,7 +77,7 @@ class Beside:
         self._db.register("none", CORE.empty_table())
         self._db.execute(f"CREATE TABLE hot AS SELECT {_COUNTED} FROM none")
         self._db.execute(f"CREATE TABLE label AS SELECT {_JUDGING} FROM none")
-        self._db.execute(f"CREATE TABLE labelled AS SELECT {_LABELLED} FROM none")
+        self._db.execute(f"CREATE TABLE labelled AS SELECT {OF_LABELLED} FROM none")
         self._db.execute("CREATE TABLE unfound (id BLOB)")
         self._db.execute(f"CREATE VIEW judged AS {JUDGED}")
         self._next, self._next_label, self._past = 0, 0, 0
@@ -115,38 +113,6 @@ class Beside:
         )
         return [row[0] for row in self._db.execute(text).fetchall()]
 
-    def learn(self, hot: HotStore, ids: Sequence[bytes], paths: Sequence[str]) -> list[bytes]:
-        """These entries, from SQLite or else from these files: an entry never changes, so each once.
-
-        Returns the ids of which none is there.
-        """
-        left = set(ids)
-        names = _LABELLED.split(", ")
-        for at in range(0, len(ids), _AT_ONCE):
-            some = ids[at : at + _AT_ONCE]
-            among = ", ".join("?" * len(some))
-            query = f"SELECT {_LABELLED} FROM main.entry WHERE id IN ({among})"
-            if rows := hot.db.execute(query, some).fetchall():
-                self._db.register("batch", core_batch(rows, names))
-                self._db.execute("INSERT INTO labelled FROM batch")
-                self._db.unregister("batch")
-                left -= {row[1] for row in rows}
-        if left and paths:
-            self._db.register("wanted", pa.table({"id": pa.array(sorted(left), pa.binary())}))
-            self._db.execute(
-                f"INSERT INTO labelled SELECT {_LABELLED} FROM read_parquet({list(paths)!r}) "
-                "WHERE id IN (SELECT id FROM wanted)"
-            )
-            known = self._db.execute("SELECT id FROM labelled WHERE id IN (SELECT id FROM wanted)")
-            left -= {row[0] for row in known.fetchall()}
-            self._db.unregister("wanted")
-        return sorted(left)
-
-    def give_up(self, ids: Sequence[bytes]) -> None:
-        """Of these there is no entry, or no longer: `unknown` does not name them again."""
-        if ids:
-            self._db.executemany("INSERT INTO unfound VALUES (?)", [(id_,) for id_ in ids])
-
     def _read(self, hot: HotStore, new: str, at: int, names: str, *, into: str) -> int:
         """The position after the last row read."""
         cursor = hot.db.execute(f"{new} ORDER BY idx", (at,))
@@ -177,25 +143,31 @@ class Snapshot:
         self.beside = beside
         self._cursor = of.cursor()
         self._cursor.execute("BEGIN")
-        self._cursor.execute("SELECT idx FROM hot LIMIT 1")
+        self._cursor.execute("SELECT idx FROM hot LIMIT 1").fetchall()
 
     def run(self, asked: Asked, paths: Sequence[str]) -> Rows:
         """Over these files, and the rows of SQLite where they were asked for."""
-        return self._over(asked, self._entries(paths))
+        return self._over(asked, f"({self._entries(paths)})")
 
     def run_labelled(self, asked: Asked) -> Rows:
         """Over the entries alone that have labels."""
-        return self._over(asked, "FROM labelled")
+        return self._over(asked, "labelled")
 
-    def narrow(self, asked: Asked, paths: Sequence[str], columns: Sequence[str]) -> None:
+    def narrow(self, asked: Asked, paths: Sequence[str]) -> None:
         """Keep what is asked for, for `run_narrowed`: one look at the files for several questions."""
-        self._cursor.execute(f"CREATE OR REPLACE TEMP VIEW entry AS {self._entries(paths)}")
-        text, values = asked.duckdb()
-        narrowed = text.replace("SELECT *", f"SELECT {', '.join(columns)}", 1)
+        text, values = asked.duckdb(f"({self._entries(paths)})")
+        narrowed = text.replace("SELECT *", f"SELECT {_COUNTED}", 1)
         self._cursor.execute(f"CREATE OR REPLACE TEMP TABLE narrowed AS {narrowed}", values)
 
     def run_narrowed(self, asked: Asked) -> Rows:
-        return self._over(asked, "FROM narrowed")
+        return self._over(asked, "narrowed")
+
+    def ids(self, asked: Asked, paths: Sequence[str], column: str) -> pa.ChunkedArray:
+        """asked: of the query `entries`. The values of the column, in no order."""
+        text, values = asked.duckdb(f"({self._entries(paths)})")
+        each = text.replace("SELECT *", f"SELECT {column}", 1).replace("ORDER BY idx", "")
+        found = self._cursor.sql(f"FROM ({each}) WHERE {column} IS NOT NULL", params=values)
+        return found.to_arrow_table()[column]
 
     def _entries(self, paths: Sequence[str]) -> str:
         names = _COUNTED if self.beside else _COLUMNS
@@ -205,8 +177,7 @@ class Snapshot:
         return " UNION ALL ".join(each)
 
     def _over(self, asked: Asked, entries: str) -> Rows:
-        self._cursor.execute(f"CREATE OR REPLACE TEMP VIEW entry AS {entries}")
-        text, values = asked.duckdb()
+        text, values = asked.duckdb(entries)
         self._cursor.execute(text, values)
         description = self._cursor.description or []
         return Rows(tuple(column[0] for column in description), self._cursor.fetchall())

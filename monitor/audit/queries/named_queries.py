@@ -37,6 +37,7 @@ _JUDGED_PAGE, _OF_PAGE = "/* judged, of page alone */", "/* of page */"
 _OPTIONAL = re.compile(r"^(.*?)\s+-- if (\w+)$")
 _PARAMETER = re.compile(r":([a-z_]\w*)")
 _ENTRY = re.compile(r"\b(FROM|JOIN) entry\b")
+_ENTRY_AS = re.compile(rf"{_ENTRY.pattern}( AS \w+)?")
 _BETWEEN = ("low", "high")
 Value = int | str | bytes
 
@@ -63,13 +64,21 @@ class Asked:
         text, values = self._text()
         return _ENTRY.sub(rf"\1 {entries}", text.replace(" // ", " / ")), values
 
-    def duckdb(self) -> tuple[str, dict[str, Value]]:
+    def duckdb(self, entries: str) -> tuple[str, dict[str, Value]]:
+        """entries: a table, or a query in brackets, to ask in the place of all of them."""
         text, values = self._text()
-        return _PARAMETER.sub(r"$\1", text), values
+        # A function, as paths may have backslashes.
+        over = _ENTRY_AS.sub(lambda m: f"{m[1]} {entries}{m[2] or ' AS entry'}", text)
+        return _PARAMETER.sub(r"$\1", over), values
 
     def reads(self, *relations: str) -> bool:
         """Whether it stands on one of these: entry, label, judged."""
         return re.search(rf"\b(FROM|JOIN) ({'|'.join(relations)})\b", self._text()[0]) is not None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The same of the same question."""
+        return self.query.name, *sorted((n, repr(v)) for n, v in self.values.items())
 
     def but(self, **values: Any) -> Asked:
         """None takes a value away."""

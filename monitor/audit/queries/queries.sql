@@ -1,7 +1,7 @@
 -- What people ask of history, by name: one text for both halves, equal rows from both.
 --
 -- SQLite runs it on what is not sealed yet, DuckDB on all. So: `//` divides whole numbers (SQLite writes it `/`), and
--- is only given what divides without rest; every order ends in `idx` or in the group; what may be NULL says where it
+-- is given nothing negative that leaves a rest; every order ends in `idx` or in the group; what may be NULL says where it
 -- stands; booleans are cast to 0 or 1. A line that ends in `-- if x` is left out where x is not asked for, `/* only */`
 -- stands for the lines of `only` at the end. `:tenants` may be several values.
 --
@@ -61,6 +61,12 @@ SELECT rule, count(*) AS n FROM entry WHERE kind = :kind
   /* only */
 GROUP BY rule ORDER BY n DESC, rule NULLS FIRST
 
+-- name: count_by_tenant
+-- about: how many of each rule and tenant, from when to when
+SELECT rule, tenant, count(*) AS n, min(time_ns) AS first_ns, max(time_ns) AS last_ns FROM entry WHERE kind = :kind
+  /* only */
+GROUP BY rule, tenant ORDER BY rule NULLS FIRST, tenant NULLS FIRST
+
 -- name: count_by_severity
 -- about: how many of each severity
 SELECT severity, count(*) AS n FROM entry WHERE kind = :kind
@@ -84,7 +90,7 @@ GROUP BY rule ORDER BY n DESC, rule NULLS FIRST LIMIT :limit
 
 -- name: per_day
 -- about: how many of each severity a day; days since 1970 of a zone offset_ns ahead of UTC
-SELECT (time_ns + :offset_ns - (time_ns + :offset_ns) % 86400000000000) // 86400000000000 AS day, severity, count(*) AS n
+SELECT (time_ns + :offset_ns) // 86400000000000 AS day, severity, count(*) AS n
 FROM entry WHERE kind = :kind
   /* only */
 GROUP BY day, severity ORDER BY day, severity NULLS FIRST
@@ -92,7 +98,7 @@ GROUP BY day, severity ORDER BY day, severity NULLS FIRST
 -- name: values_per_day
 -- about: how the values of alerts are distributed a day: the mean code of the span, in bins of `width` codes
 SELECT day, bin, count(*) AS n FROM (
-  SELECT (time_ns + :offset_ns - (time_ns + :offset_ns) % 86400000000000) // 86400000000000 AS day,
+  SELECT (time_ns + :offset_ns) // 86400000000000 AS day,
     (mean - ((mean % :width) + :width) % :width) // :width AS bin
   FROM (
     SELECT time_ns, (value_sum - value_sum % value_n) // value_n AS mean FROM entry

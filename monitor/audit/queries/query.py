@@ -8,10 +8,9 @@ may hold it and the rows of SQLite kept beside them in memory. It never writes, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -20,12 +19,15 @@ from dosimeter.monitor.audit.queries.beside import (
     ENTRY,
     FEW,
     LABEL,
-    LISTED,
     Beside,
     Rows,
     Snapshot,
 )
+from dosimeter.monitor.audit.queries.bounds import MAX, Bounds
 from dosimeter.monitor.audit.queries.by_day import by_day
+from dosimeter.monitor.audit.queries.different import Different, Known, both, ids_of, more
+from dosimeter.monitor.audit.queries.folded import base_of, folded
+from dosimeter.monitor.audit.queries.labelled import Labelled
 from dosimeter.monitor.audit.queries.named_queries import JUDGED, Asked, query_named
 from dosimeter.monitor.audit.queries.narrowed import Narrowed
 from dosimeter.monitor.audit.queries.remembered import Part, Remembered, added
@@ -63,30 +65,6 @@ _OF_FEW = frozenset({"coverage", "gaps", "watched", "access", "sample_labels"})
 _OF_LABELLED = frozenset({"count_by_verdict", "labels_by_rule"})
 """Queries whose answer has entries with labels alone."""
 _WIDER = (2, 8, 32)
-_MAX = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    """Where what is asked for can be: times [from_ns, to_ns), positions [first, past)."""
-
-    from_ns: int = -_MAX
-    to_ns: int = _MAX
-    first: int = 0
-    past: int = _MAX
-
-    @staticmethod
-    def of(values: Mapping[str, Any]) -> _Bounds:
-        return _Bounds(
-            values.get("from_ns", -_MAX),
-            min(values.get("to_ns", _MAX), values.get("before_ns", _MAX - 1) + 1),
-            values.get("first", 0),
-            values.get("past", _MAX),
-        )
-
-    def may_hold(self, s: Segment) -> bool:
-        in_time = s.to_ns >= self.from_ns and s.from_ns < self.to_ns
-        return in_time and s.past > self.first and s.first < self.past
 
 
 class Queries:
@@ -101,13 +79,21 @@ class Queries:
         for view, text in views.items():
             self._hot.db.execute(f"CREATE TEMP VIEW {view} AS {text}")
         self._beside = Beside()
-        self._remembered = Remembered()
+        self._labelled, self._learning = Labelled(self._beside), threading.Lock()
+        self._remembered, self._ids = Remembered(), Different()
         self._asks_of_labels = False
 
     def run(self, name: str, **given: Any) -> Rows:
         """Raises QueryError for what there is not. Ids may be bytes or hex; None is as good as not given."""
+        return self._run(name, given)
+
+    def _run(self, name: str, given: Mapping[str, Any], *, steady: bool = False) -> Rows:
+        """steady: its bounds are those of every such question, so that what it counts is remembered."""
         asked = query_named(name).asked(given)
-        found = self._found(asked)
+        base = base_of(asked)
+        if base is not None and self._remembered.fits(base):
+            return folded(asked, self._found(base))
+        found = self._found(asked, steady)
         if name == "alert_by_id" and not found.rows:
             # Its time is not in its id, which only some entry of another release can do: look everywhere.
             found = self._found(asked.but(from_ns=None, to_ns=None))
@@ -116,26 +102,55 @@ class Queries:
     def by_day(self, name: str, zone: ZoneInfo, **given: Any) -> Rows:
         """One of the queries that count by day, by days of a zone: their clocks may change on the way."""
         columns = self._columns_of(name, given)
-        return by_day(self.run, self._times(), columns, name, zone, given)
+        whole = given.get("from_ns") is None and given.get("to_ns") is None
+
+        def run(name: str, **part: Any) -> Rows:
+            return self._run(name, part, steady=whole)
+
+        return by_day(run, self._times(), columns, name, zone, given)
+
+    def different(self, column: Literal["subject", "conversation"], **given: Any) -> int:
+        """How many different ones the entries have: `kind`, and what else `entries` takes but bounds and labels."""
+        try:
+            return self._different(column, query_named("entries").asked(given))
+        except duckdb.IOException:
+            return self._different(column, query_named("entries").asked(given))  # as in `_found`
+
+    def _different(self, column: str, asked: Asked) -> int:
+        with self._lock:
+            with self._reading():
+                segments = self._hot.segments()
+                self._beside.follow(self._hot, segments, entries=True, labels=False)
+            gone, key = self._gone(segments), (column, asked.key)
+            known = self._ids.of(key, gone)
+            sealed, rest = (Snapshot(self._beside, beside=beside) for beside in (False, True))
+        try:
+            new = [s for s in segments if not s.gone and s.first >= known.past]
+            if new:
+                ids = ids_of(sealed.ids(asked, self._paths(new), column))
+                known = Known(new[-1].past, both(known.ids, ids))
+                with self._lock:
+                    self._ids.keep(key, known, gone)
+            return len(known.ids) + more(known.ids, ids_of(rest.ids(asked, (), column)))
+        finally:
+            sealed.close()
+            rest.close()
 
     @contextmanager
-    def narrowed(self, columns: Sequence[str] = LISTED, /, **given: Any) -> Iterator[Narrowed]:
-        """Many questions about the same entries: `kind` and what else `entries` takes, looked for once.
-
-        columns: that these questions need; by default all that counts and lists do.
-        """
+    def narrowed(self, **given: Any) -> Iterator[Narrowed]:
+        """Many questions about the same entries: `kind` and what else `entries` takes, looked for once."""
         try:
-            snapshot = self._narrow(columns, given)
+            snapshot = self._narrow(given)
         except duckdb.IOException:
-            snapshot = self._narrow(columns, given)  # as in `_found`
+            snapshot = self._narrow(given)  # as in `_found`
         try:
             yield Narrowed(snapshot, given, self._times(), self._columns_of("per_day", given))
         finally:
             snapshot.close()
 
-    def _narrow(self, columns: Sequence[str], given: Mapping[str, Any]) -> Snapshot:
+    def _narrow(self, given: Mapping[str, Any]) -> Snapshot:
         asked = query_named("entries").asked(given)
-        bounds = _Bounds.of(asked.values)
+        bounds = Bounds.of(asked.values)
         with self._lock:
             with self._reading():
                 segments = self._hot.segments()
@@ -143,41 +158,44 @@ class Queries:
                 self._beside.follow(self._hot, segments, entries=True, labels=True)
             snapshot = Snapshot(self._beside, beside=True)
         try:
-            snapshot.narrow(asked, self._paths(files), columns)
+            snapshot.narrow(asked, self._paths(files))
         except BaseException:
             snapshot.close()
             raise
         return snapshot
 
     def learn(self) -> None:
-        """The entries that have labels: counts of verdicts need no file for them from now on."""
-        self._asks_of_labels = True
-        self.run("labels_by_rule", kind="alert")
+        """The entries that have labels: counts of verdicts need no file for them from now on.
 
-    def sealed_ids(self, ids: Collection[bytes]) -> set[bytes]:
-        """Which of these ids are entries that are sealed already: SQLite no longer knows them."""
-        if not ids:
-            return set()
-        times = [int.from_bytes(one[:6], "big") * 1_000_000 for one in ids]
-        bounds = [_Bounds(t, t + 1_000_000) for t in times]
-        with self._lock, self._reading():
-            files = [s for s in self._sealed() if any(b.may_hold(s) for b in bounds)]
-        if not files:
-            return set()
-        cursor = self._beside.cursor()
-        try:
-            among = ", ".join("?" * len(ids))
-            text = (
-                f"SELECT id FROM read_parquet({self._paths(files)!r}) WHERE id IN ({among}) "
-                f"AND time_ns >= {min(times)} AND time_ns < {max(times) + 1_000_000}"
-            )
-            return {row[0] for row in cursor.execute(text, list(ids)).fetchall()}
-        finally:
-            cursor.close()
+        Files are looked into without the lock: other threads are answered meanwhile.
+        """
+        self._asks_of_labels = True
+        with self._learning:
+            with self._lock, self._reading():
+                segments = self._hot.segments()
+                there = [s for s in segments if not s.gone]
+                if not there:
+                    return
+                self._beside.follow(self._hot, segments, entries=False, labels=True)
+                ids = self._beside.unknown()
+                if not ids:
+                    return
+                left = self._labelled.find(self._hot, ids)
+            times = [int.from_bytes(one[:6], "big") * 1_000_000 for one in ids]
+            bounds = Bounds(min(times), max(times) + 1_000_000)
+            near = [s for s in there if bounds.may_hold(s)]
+            left = self._labelled.find_sealed(left, self._paths(near))
+            # As of `alert_by_id`: an id may not tell its time.
+            far = [s for s in there if not bounds.may_hold(s)]
+            left = self._labelled.find_sealed(left, self._paths(far))
+            with self._lock, self._reading():
+                if self._gone(self._hot.segments()) == self._gone(segments):
+                    self._labelled.keep(left)
 
     def close(self) -> None:
         with self._lock:
             self._hot.close()
+            self._labelled.close()
             self._beside.close()
 
     def __enter__(self) -> Queries:
@@ -186,17 +204,17 @@ class Queries:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _found(self, asked: Asked) -> Rows:
+    def _found(self, asked: Asked, steady: bool = False) -> Rows:
         try:
-            return self._once(asked)
+            return self._once(asked, steady)
         except duckdb.IOException:
-            return self._once(asked)  # retention has removed a file after it was listed
+            return self._once(asked, steady)  # retention has removed a file after it was listed
 
-    def _once(self, asked: Asked) -> Rows:
-        bounds, query = _Bounds.of(asked.values), asked.query
+    def _once(self, asked: Asked, steady: bool) -> Rows:
+        bounds, query = Bounds.of(asked.values), asked.query
         order = _APART.get(query.name)
         here = None
-        labelled = query.name in _OF_LABELLED
+        labelled = query.name in _OF_LABELLED and self._learnt(bounds)
         with self._lock:
             with self._reading():
                 segments = self._hot.segments()
@@ -211,12 +229,12 @@ class Queries:
                 beside = not order and self._any_hot(bounds)
                 labels = asked.reads("label", "judged")
                 self._beside.follow(self._hot, segments, entries=False, labels=labels)
-                labelled = labelled and self._learnt(segments, bounds)
+                labelled = labelled and not self._beside.unknown()
                 if beside and not labelled:
                     self._beside.follow(self._hot, segments, entries=True, labels=False)
             snapshot = Snapshot(self._beside, beside=beside)
             gone = self._gone(segments)
-            known = self._remembered.of(asked, gone)
+            known = self._remembered.of(asked, gone, steady)
         try:
             if labelled:
                 return snapshot.run_labelled(asked)
@@ -251,39 +269,23 @@ class Queries:
                 self._remembered.keep(asked, known, gone)
         return added(asked, known.rows, snapshot.run(asked, ())) if snapshot.beside else known.rows
 
-    def _learnt(self, segments: Sequence[Segment], bounds: _Bounds) -> bool:
-        """Whether all entries with labels are known.
+    def _learnt(self, bounds: Bounds) -> bool:
+        """Whether the entries with labels were learnt; those may be unknown whose labels came since.
 
         To learn them costs more than an answer out of the files, so it is done for who asks over all of history again.
         """
-        whole, again = bounds == _Bounds(), self._asks_of_labels
+        whole, again = bounds == Bounds(), self._asks_of_labels
         self._asks_of_labels = again or whole
-        if not again:
-            return False
-        ids = self._beside.unknown()
-        if ids and whole:
-            self._learn(segments, ids)
-        return whole or not ids
-
-    def _learn(self, segments: Sequence[Segment], ids: Sequence[bytes]) -> None:
-        times = [int.from_bytes(one[:6], "big") * 1_000_000 for one in ids]
-        low, high = min(times), max(times) + 1_000_000
-        bounds = _Bounds(low, high)
-        there = [s for s in segments if not s.gone]
-        near = [s for s in there if bounds.may_hold(s)]
-        left = self._beside.learn(self._hot, ids, self._paths(near))
-        if left:  # as of `alert_by_id`: an id may not tell its time
-            left = self._beside.learn(
-                self._hot, left, self._paths([s for s in there if s not in near])
-            )
-        self._beside.give_up(left)
+        if whole and again:
+            self.learn()
+        return again
 
     @staticmethod
     def _gone(segments: Sequence[Segment]) -> frozenset[int]:
         """By their first positions."""
         return frozenset(one.first for one in segments if one.gone)
 
-    def _any_hot(self, bounds: _Bounds) -> bool:
+    def _any_hot(self, bounds: Bounds) -> bool:
         """So that a question about last March reads nothing of today's rows."""
         found = self._hot.db.execute(
             "SELECT 1 FROM entry WHERE time_ns >= ? AND time_ns < ? LIMIT 1",
@@ -295,7 +297,7 @@ class Queries:
         self, snapshot: Snapshot, asked: Asked, files: Sequence[Segment], here: Rows
     ) -> Rows:
         """Of the files with the newest events first, as long as an older one may hold a newer row."""
-        limit, floor = asked.values["limit"], asked.values.get("from_ns", -_MAX)
+        limit, floor = asked.values["limit"], asked.values.get("from_ns", -MAX)
         if len(here.rows) >= limit > 0:
             floor = max(floor, here.dicts()[-1]["time_ns"])
         newest = sorted((s for s in files if s.to_ns >= floor), key=lambda s: -s.to_ns)
@@ -317,7 +319,7 @@ class Queries:
 
     def _columns_of(self, name: str, given: Mapping[str, Any]) -> tuple[str, ...]:
         with self._lock, self._reading():
-            return self._in_sqlite(query_named(name).asked({**given, "to_ns": -_MAX})).columns
+            return self._in_sqlite(query_named(name).asked({**given, "to_ns": -MAX})).columns
 
     def _times(self) -> tuple[int, int]:
         """The first and the last event of all; (0, 0) of none."""

@@ -15,6 +15,8 @@ from dosimeter.monitor.audit.queries.named_queries import Asked
 
 MOST = 64
 """Questions that are remembered, the latest."""
+MOST_ROWS = 100_000
+"""Of one answer: a larger one is counted anew each time."""
 _BOUNDS = frozenset({"from_ns", "to_ns"})
 _CHANGING = frozenset({"verdict", "disagreed", "reviewer", "labelled"})
 """What is said of an alert may change when the alert does not."""
@@ -28,6 +30,7 @@ def _nulls_first(value: Any) -> tuple[bool, Any]:
 _ORDER: dict[str, Callable[[dict[str, Any]], Any]] = {
     "count": lambda row: 0,
     "count_by_rule": lambda row: (-row["n"], _nulls_first(row["rule"])),
+    "count_by_tenant": lambda row: (_nulls_first(row["rule"]), _nulls_first(row["tenant"])),
     "per_day": lambda row: (row["day"], _nulls_first(row["severity"])),
     "values_per_day": lambda row: (row["day"], row["bin"]),
     "count_by_severity": lambda row: (-row["n"], _nulls_first(row["severity"])),
@@ -49,17 +52,21 @@ class Remembered:
 
     def __init__(self) -> None:
         self._parts: OrderedDict[tuple[Any, ...], Part] = OrderedDict()
+        self._large: set[tuple[Any, ...]] = set()
         self._gone: frozenset[int] = frozenset()
 
-    def of(self, asked: Asked, gone: frozenset[int]) -> Part | None:
-        """None where this question cannot be added up; past 0 where nothing of it is known."""
-        values = asked.values.keys()
-        if asked.query.name not in _ORDER or values & _BOUNDS or values & _CHANGING:
+    def of(self, asked: Asked, gone: frozenset[int], steady: bool = False) -> Part | None:
+        """None where this question cannot be added up; past 0 where nothing of it is known.
+
+        steady: it will be asked with these very bounds again, if it has any.
+        """
+        if not adds_up(asked) or (asked.values.keys() & _BOUNDS and not steady):
             return None
         if gone != self._gone:
             self._parts.clear()
+            self._large.clear()
             self._gone = gone
-        key = _key(asked)
+        key = asked.key
         if key in self._parts:
             self._parts.move_to_end(key)
             return self._parts[key]
@@ -69,9 +76,21 @@ class Remembered:
         """gone: as it was when this was counted; a file that went meanwhile is in the part."""
         if gone != self._gone:
             return
-        self._parts[_key(asked)] = part
+        if len(part.rows.rows) > MOST_ROWS:
+            self._large.add(asked.key)
+            return
+        self._parts[asked.key] = part
         while len(self._parts) > MOST:
             self._parts.popitem(last=False)
+
+    def fits(self, asked: Asked) -> bool:
+        """Whether its answer was not too large to be kept."""
+        return asked.key not in self._large
+
+
+def adds_up(asked: Asked) -> bool:
+    """Whether what two halves of the entries answer is the answer of both when added."""
+    return asked.query.name in _ORDER and not asked.values.keys() & _CHANGING
 
 
 def added(asked: Asked, *parts: Rows) -> Rows:
@@ -92,7 +111,3 @@ def added(asked: Asked, *parts: Rows) -> Rows:
     ]
     order = _ORDER[asked.query.name]
     return Rows(columns, sorted(rows, key=lambda r: order(dict(zip(columns, r, strict=True)))))
-
-
-def _key(asked: Asked) -> tuple[Any, ...]:
-    return asked.query.name, *sorted((n, repr(v)) for n, v in asked.values.items())

@@ -61,8 +61,6 @@ about: the entry that this one is about. actor: who did it, as `role:id`. more: 
 
 NAMES = tuple(column.name for column in COLUMNS)
 Value = int | str | bytes | None
-_IN_LEAF = frozenset(c.field for c in COLUMNS if not c.of_terms) - {"more"} | {"v"}
-_KNOWN = _IN_LEAF | {c.field for c in COLUMNS if c.of_terms}
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode
 
 
@@ -74,14 +72,19 @@ def row_of(
     constant: `constant_of` the terms, where it is known. Raises ValueError for an id or hash that is not hex of its
     length, and for a number that is none.
     """
-    known = _IN_LEAF if terms else _KNOWN
-    row: list[Value] = []
-    for name, read in _OWN:
-        found = leaf.get(name)
-        row.append(None if found is None else read(found))
-    row[_PLACE:_PLACE] = constant_of(terms or leaf) if constant is None else constant
-    more = leaf.keys() - known
-    row[-1] = _ENCODE({name: leaf[name] for name in more}) if more else None
+    places = _PLACES if terms else _ALL_PLACES
+    row: list[Value] = [None] * len(COLUMNS)
+    more: dict[str, Any] = {}
+    for field, found in leaf.items():
+        if (place := places.get(field)) is None:
+            if field != "v":
+                more[field] = found
+        elif found is not None:
+            at, read = place
+            row[at] = read(found)
+    if terms or constant is not None:
+        row[_OF_TERMS] = constant_of(terms) if constant is None else constant
+    row[-1] = _ENCODE(more) if more else None
     return tuple(row)
 
 
@@ -123,7 +126,11 @@ _READ: Mapping[Kind, Callable[[Any], Value]] = {
     "id": _bytes(16),
     "hash": _bytes(32),
 }
-_OWN = [(c.field, _READ[c.kind]) for c in COLUMNS if not c.of_terms]
 _CONSTANT = [(c.field, _READ[c.kind]) for c in COLUMNS if c.of_terms]
-_PLACE = next(place for place, c in enumerate(COLUMNS) if c.of_terms)
-"""Columns of terms stand next to each other."""
+_ALL_PLACES = {c.field: (at, _READ[c.kind]) for at, c in enumerate(COLUMNS[:-1])}
+_PLACES = {c.field: _ALL_PLACES[c.field] for c in COLUMNS[:-1] if not c.of_terms}
+_OF_TERMS = slice(
+    min(at for at, c in enumerate(COLUMNS) if c.of_terms),
+    1 + max(at for at, c in enumerate(COLUMNS) if c.of_terms),
+)
+"""Columns of terms stand next to each other; `more` is the last."""

@@ -18,7 +18,7 @@ from dosimeter.monitor.cli.audit import arguments
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
-    from dosimeter.monitor.audit.checks.store_check import Difference
+    from dosimeter.monitor.audit.checks.differences import Difference
     from dosimeter.monitor.audit.store.folder import HistoryFolder
     from dosimeter.monitor.audit.store.hot import HotStore
     from dosimeter.monitor.tlog.note import Checkpoint, Opens, Verifier

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from dosimeter.monitor.answers.alert import _weeks
+from dosimeter.monitor.answers.days import weeks_of
 from dosimeter.monitor.audit.erasure.erase import Eraser
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.people.access import Actor
@@ -177,8 +177,8 @@ def test_an_entry_that_is_no_alert_is_not_shown_as_one(scene: Answers) -> None:
 def test_many_days_are_shown_by_week_and_few_are_not() -> None:
     """Monday 5 January 2026 is day 20,458 since 1970; the Sunday before belongs to the week of 29 December."""
     few = [{"day": 20_457 + n, "severity": "high", "n": 1} for n in range(62)]
-    assert _weeks(few) == ()
-    weeks = _weeks(
+    assert weeks_of(few) == ()
+    weeks = weeks_of(
         [
             *few,
             {"day": 20_457, "severity": "low", "n": 4},

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from dosimeter.monitor.config_pages import PagesConfig
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown_alerts
 from dosimeter.monitor.pages.app import make_app
 from dosimeter.monitor.pages.source import Reader
 from tests.monitor.answers.answers_scene import NOW_NS, Answers, answers, with_quiet_requests
@@ -54,12 +54,12 @@ class AnyId:
         assert self.scene is not None
         return getattr(self.scene.source, name)
 
-    def alert(self, alert_id: str, reader: Reader) -> shown.AlertView | None:
+    def alert(self, alert_id: str, reader: Reader) -> shown_alerts.AlertView | None:
         assert self.scene is not None
         found = self.scene.source.alert(alert_id, reader)
         return found or self.scene.source.alert(self._known(alert_id), reader)
 
-    def label(self, alert_id: str, *rest: Any) -> shown.LabelEntry | None:
+    def label(self, alert_id: str, *rest: Any) -> shown_alerts.LabelEntry | None:
         assert self.scene is not None
         return self.scene.source.label(self._known(alert_id), *rest)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_alerts
 from dosimeter.monitor.pages.source import NotPossible, QueueFilter, Reader
 from tests.monitor.answers.answers_scene import (
     ALL,
@@ -29,7 +29,7 @@ def scene(tmp_path: Path) -> Iterator[Answers]:
         yield found
 
 
-def pages(scene: Answers, filters: QueueFilter, limit: int) -> Iterator[shown.QueuePage]:
+def pages(scene: Answers, filters: QueueFilter, limit: int) -> Iterator[shown_alerts.QueuePage]:
     after = None
     while True:
         page = scene.source.queue(filters, ALL, after, limit)
@@ -125,7 +125,7 @@ def test_labels_are_in_the_rows_and_can_be_filtered_by(scene: Answers) -> None:
     scene.source.label(three, "true", "", "", ALL)
     scene.source.label(three, "false", "", "", raul)
 
-    def rows(filters: QueueFilter, reader: Reader = ALL) -> dict[str, shown.Row]:
+    def rows(filters: QueueFilter, reader: Reader = ALL) -> dict[str, shown_alerts.Row]:
         return {row.id: row for row in scene.source.queue(filters, reader, None, 50).rows}
 
     labelled = rows(QueueFilter(labelled=True))

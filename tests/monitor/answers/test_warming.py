@@ -19,18 +19,23 @@ def test_what_the_pages_count_over_all_of_history_is_counted(
 ) -> None:
     render._environment.cache_clear()
     asked: list[str] = []
-    run = Queries.run
+    run, learn = Queries.run, Queries.learn
 
     def noted(self: Queries, name: str, **given: Any) -> Any:
         asked.append(name)
         return run(self, name, **given)
 
+    def learnt(self: Queries) -> None:
+        asked.append("learn")
+        learn(self)
+
     monkeypatch.setattr(Queries, "run", noted)
+    monkeypatch.setattr(Queries, "learn", learnt)
     with Queries(whole(tmp_path / "data").folder) as queries:
         warming = Warming(queries)
         warming._thread.join()
         warming.stop()
-    assert asked == [*WHOLE, "labels_by_rule"]
+    assert asked == [*WHOLE, "learn"]
     templates = render._environment()
     assert templates.cache is not None
     assert len(templates.cache) == len(templates.list_templates(["html"]))

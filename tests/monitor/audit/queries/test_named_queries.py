@@ -22,7 +22,7 @@ def test_every_query_says_what_it_is_about_and_takes_only_known_parameters() -> 
 def test_a_line_is_there_only_with_its_parameter() -> None:
     alerts = query_named("alerts")
     assert "severity =" not in alerts.asked({}).sqlite()[0]
-    text, values = alerts.asked({"severity": "high", "limit": "5"}).duckdb()
+    text, values = alerts.asked({"severity": "high", "limit": "5"}).duckdb("entry")
     assert "severity = $severity" in text
     assert values == {"kind": "alert", "limit": 5, "severity": "high"}
 

@@ -257,16 +257,6 @@ def test_days_of_an_empty_history_are_none(store: Store) -> None:
         assert ask.by_day("per_day", ZoneInfo("UTC")) == Rows(("day", "severity", "n"), [])
 
 
-def test_sealed_ids_are_known_and_others_are_not(store: Store) -> None:
-    entries = some(random.Random(3), 20)
-    store.put(entries)
-    store.seal_to(12, max_rows=5)
-    with Queries(store.folder) as ask:
-        ids = [one.id for one in entries]
-        assert ask.sealed_ids([*ids, id_of(1)]) == set(ids[:12])
-        assert ask.sealed_ids([]) == set()
-
-
 def test_a_range_of_time_reads_only_files_that_may_hold_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,13 +14,15 @@ from dosimeter.monitor.audit.queries.named_queries import Asked, query_named
 from dosimeter.monitor.audit.queries.query import Queries
 from dosimeter.monitor.audit.queries.remembered import Part, Remembered
 from dosimeter.monitor.audit.store.sealing import SQL
-from tests.monitor.audit.store_scene import SECOND, id_of, made, some, store_in
+from tests.monitor.audit.store_scene import BEGIN, DAY, SECOND, id_of, made, some, store_in
 
 ASKED = [
     ("count", {"kind": "alert"}),
     ("count", {"kind": "alert", "tenant": id_of(1)}),
     ("count_by_rule", {"kind": "alert"}),
     ("count_by_severity", {"kind": "alert", "subject": id_of(11)}),
+    ("top_rules", {"kind": "alert"}),
+    ("totals", {"kind": "alert", "tenant": id_of(1)}),
     ("rules_seen", {"kind": "alert"}),
     ("rules_seen", {}),
     ("per_day", {"kind": "alert"}),
@@ -88,10 +90,11 @@ def test_an_alert_that_gets_a_label_is_in_the_counts_of_labels_wherever_it_lies(
             assert queries.run("count_by_verdict", kind="alert").rows == [("true", 2), ("false", 1)]
 
 
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "Europe/Berlin"])
 def test_days_that_were_counted_are_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
 ) -> None:
-    """Of a zone whose clocks do not change on the way: a stretch between two changes is read each time."""
+    """January to June: the clocks of Berlin change on the way, and each stretch is remembered by itself."""
     read: list[int] = []
 
     def run(self: Snapshot, asked: Asked, paths: Sequence[str]) -> Rows:
@@ -101,13 +104,13 @@ def test_days_that_were_counted_are_not_read_again(
     found = Snapshot.run
     monkeypatch.setattr(Snapshot, "run", run)
     with store_in(tmp_path) as store:
-        store.put([made(n, severity="low") for n in range(6)])
+        store.put([made(n, time_ns=BEGIN + 30 * n * DAY, severity="low") for n in range(6)])
         store.seal_to(4, max_rows=2)
         with Queries(store.folder) as queries:
-            first = queries.by_day("per_day", ZoneInfo("Asia/Tokyo"), kind="alert")
+            first = queries.by_day("per_day", ZoneInfo(zone), kind="alert")
             assert max(read) == 2
             read.clear()
-            assert queries.by_day("per_day", ZoneInfo("Asia/Tokyo"), kind="alert") == first
+            assert queries.by_day("per_day", ZoneInfo(zone), kind="alert") == first
             assert max(read) == 0
 
 
