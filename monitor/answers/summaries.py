@@ -16,14 +16,16 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dosimeter.monitor.answers.alert import days
 from dosimeter.monitor.answers.asking import Asked
+from dosimeter.monitor.answers.days import days
+from dosimeter.monitor.answers.pauses import pauses
 from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
 from dosimeter.monitor.audit.queries.watched import Watched
 from dosimeter.monitor.audit.queries.worth import worth
 from dosimeter.monitor.audit.store.keeper import signed_ns
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_log, shown_overview
 from dosimeter.monitor.pages.source import NotPossible, Reader
+from dosimeter.monitor.status_findings import CANARY_S
 from dosimeter.monitor.tlog.note import Checkpoint, Note, NoteError
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
 
@@ -34,7 +36,7 @@ MOST = 50
 STATUS_S = 1.0
 
 
-def overview(asked: Asked, reader: Reader, zone: str) -> shown.Overview:
+def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview:
     now_ns = asked.now_ns()
     with asked.alone() as history:
         found = history.watched(now_ns - DAY_NS, now_ns, now_ns=now_ns)
@@ -48,7 +50,8 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown.Overview:
     status, unasked = _sidecar(asked)
     own = asked.own(reader)
     unlabelled = asked.rows("count", kind="alert", labelled=0, from_ns=now_ns - 7 * DAY_NS, **own)
-    return shown.Overview(
+    canaries = asked.rows("totals", kind="canary", from_ns=now_ns - DAY_NS)
+    return shown_overview.Overview(
         coverage=shown.Coverage(
             found.served, found.scored, dict(found.unscored), found.unaccounted
         ),
@@ -65,6 +68,8 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown.Overview:
         reviewed_today=reviewed_today(asked, reader),
         unasked=unasked,
         worth=tuple(worth(found, ZoneInfo(zone), total=1)),
+        pauses=pauses(asked, _weeks(asked, now_ns).names),
+        canary_ns=canaries[0]["last_ns"] or 0,
     )
 
 
@@ -87,36 +92,44 @@ def _sinks(status: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _sink(name: str, one: Mapping[str, Any]) -> shown.Sink:
+def _sink(name: str, one: Mapping[str, Any]) -> shown_overview.Sink:
     state: shown.State = "ok"
     if one["dead"] or one["last_error"]:
         state = "warn"
     if not one["conserved"] or one["oldest_queued_s"] > 300:
         state = "bad"
     said = str(one["last_error"] or "")
-    return shown.Sink(name, state, one["queued"], one["oldest_queued_s"], one["dead"], said)
+    canary_s = one["canary_s"]
+    if (canary_s or 0) > CANARY_S:
+        state = "bad"
+        said = said or "canaries do not arrive: alerts may not either"
+    return shown_overview.Sink(
+        name, state, one["queued"], one["oldest_queued_s"], one["dead"], said, canary_s
+    )
 
 
-def _tap(tap: Mapping[str, Any]) -> shown.Tap:
+def _tap(tap: Mapping[str, Any]) -> shown_overview.Tap:
     state: shown.State = {"live": "ok", "no-pack": "warn"}.get(str(tap["state"]), "bad")  # type: ignore[assignment]
     said = str(tap["reason"] or tap["state"])
     model = tap.get("model") or {}
     name = str(model.get("name", "") if isinstance(model, dict) else model)
-    return shown.Tap(name or "model server", state, said)
+    return shown_overview.Tap(name or "model server", state, said)
 
 
-def _drift(asked: Asked, reader: Reader) -> list[shown.Drift]:
+def _drift(asked: Asked, reader: Reader) -> list[shown_overview.Drift]:
     """Alerts of rules that watch for a shift, in the last week."""
     since = asked.now_ns() - 7 * DAY_NS
     rows = asked.rows("alerts", kind="shift", from_ns=since, limit=MOST, **asked.own(reader))
-    seen: dict[str, shown.Drift] = {}
+    seen: dict[str, shown_overview.Drift] = {}
     for row in rows:
         name = row["feature"] or row["rule"] or ""
-        seen.setdefault(name, shown.Drift(name, "warn", f"shifted, says rule {row['rule']}"))
+        seen.setdefault(
+            name, shown_overview.Drift(name, "warn", f"shifted, says rule {row['rule']}")
+        )
     return list(seen.values())
 
 
-def log_state(asked: Asked) -> shown.LogState:
+def log_state(asked: Asked) -> shown_log.LogState:
     now_ns = asked.now_ns()
     with asked.alone() as history:
         size = history.hot.size
@@ -129,17 +142,17 @@ def log_state(asked: Asked) -> shown.LogState:
     status = asked.status()
     anchors = status.get("log", {}).get("anchors", {})
     covered = max([one["entries"] for one in anchors.values()], default=0)
-    return shown.LogState(
+    return shown_log.LogState(
         size=size,
         checkpoint_ns=(signed_ns(checkpoint) or 0) if checkpoint else 0,
         unanchored_entries=size - covered,
         unanchored_s=_age_of(asked, covered, now_ns) if covered < size else 0.0,
         anchors=tuple(
-            shown.Anchor(name, one["outside"], one["at_ns"], one["entries"])
+            shown_log.Anchor(name, one["outside"], one["at_ns"], one["entries"])
             for name, one in anchors.items()
         ),
         gaps=tuple(
-            shown.Gap(
+            shown_log.Gap(
                 gaps.names.get(one.source, one.source),
                 0,
                 0,
@@ -147,9 +160,9 @@ def log_state(asked: Asked) -> shown.LogState:
             )
             for one in gaps.gaps
         )
-        + tuple(shown.Gap("", *span, "not known to be watched") for span in gaps.unwatched)
+        + tuple(shown_log.Gap("", *span, "not known to be watched") for span in gaps.unwatched)
         + tuple(
-            shown.Gap(
+            shown_log.Gap(
                 gaps.names.get(source, source), *span, "no sign of life, while others watched"
             )
             for source, span in gaps.silent
@@ -176,13 +189,13 @@ def _age_of(asked: Asked, idx: int, now_ns: int) -> float:
     return max(0.0, (now_ns - rows[0]["ingested_ns"]) / 1e9) if rows else 0.0
 
 
-def audit(asked: Asked, reader: Reader) -> shown.AuditView:
+def audit(asked: Asked, reader: Reader) -> shown_log.AuditView:
     """Raises NotPossible for who sees some tenants only: holds, erasures and accesses are of all."""
     if reader.tenants is not None:
         raise NotPossible("this is over all tenants, and you see some; ask an auditor")
     with asked.alone() as history:
         holds = tuple(sorted(about.hex() for about in history.hot.holds()))
-    return shown.AuditView(
+    return shown_log.AuditView(
         log=log_state(asked),
         verified=_verified(asked),
         checkpoints=_checkpoints(asked),
@@ -192,17 +205,17 @@ def audit(asked: Asked, reader: Reader) -> shown.AuditView:
     )
 
 
-def _verified(asked: Asked) -> shown.Verified | None:
+def _verified(asked: Asked) -> shown_log.Verified | None:
     """The last time that history verified itself; None: not since it started."""
     one = asked.status().get("verified")
     if not one:
         return None
     said = "\n".join(one["said"])
     state: shown.State = "ok" if one["ok"] else "bad"
-    return shown.Verified(state, said, one["at_ns"], one["entries"], one["took_s"])
+    return shown_log.Verified(state, said, one["at_ns"], one["entries"], one["took_s"])
 
 
-def _checkpoints(asked: Asked) -> tuple[shown.Checkpoint, ...]:
+def _checkpoints(asked: Asked) -> tuple[shown_log.Checkpoint, ...]:
     try:
         reader = LogReader(asked.history.folder.log)
     except LogUnreadable:
@@ -214,7 +227,7 @@ def _checkpoints(asked: Asked) -> tuple[shown.Checkpoint, ...]:
             one = _opened(note)
             holding = tuple(name for name, a in anchors.items() if a["entries"] >= one.size)
             at_ns = signed_ns(one) or 0
-            found.append(shown.Checkpoint(one.size, at_ns, one.root.hex(), one.origin, holding))
+            found.append(shown_log.Checkpoint(one.size, at_ns, one.root.hex(), one.origin, holding))
     return tuple(reversed(found))
 
 
@@ -223,7 +236,7 @@ def _opened(note: str) -> Checkpoint:
     return Checkpoint.parse(Note.parse(note).text)
 
 
-def _tombstones(asked: Asked) -> list[shown.Tombstone]:
+def _tombstones(asked: Asked) -> list[shown_log.Tombstone]:
     rows = asked.rows("alerts", kind="erase", limit=MOST)
     found = []
     for row in rows:
@@ -233,14 +246,14 @@ def _tombstones(asked: Asked) -> list[shown.Tombstone]:
         approver = reviewer(asked, more.get("approver"))
         subject = row["subject"] or row["tenant"] or ""
         found.append(
-            shown.Tombstone(row["idx"], row["time_ns"], subject, row["reason"] or "", approver)
+            shown_log.Tombstone(row["idx"], row["time_ns"], subject, row["reason"] or "", approver)
         )
     return found
 
 
-def _accesses(asked: Asked) -> list[shown.Access]:
+def _accesses(asked: Asked) -> list[shown_log.Access]:
     return [
-        shown.Access(
+        shown_log.Access(
             row["idx"],
             row["time_ns"],
             f"{reviewer(asked, row['actor'])} ({(row['actor'] or '').partition(':')[0]})",

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from dosimeter.monitor.feed.items import Batch, FeedAway, Item, Refused
@@ -21,7 +21,7 @@ from dosimeter.monitor.feed.lag import Lag
 from dosimeter.monitor.feed.topic import item_at
 from dosimeter.monitor.feed.wire import MAX_WIRE
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka_client import ClientRecorder
+from dosimeter.monitor.sinks.kafka_consumer import connected_consumer
 
 QUIET_S = 10.0
 """After so long a partition that gave nothing is asked where it ends: that it answers, and that we are not past it."""
@@ -29,29 +29,13 @@ MADE_ANEW = "it was made anew, or lost its end"
 
 
 def build_consumer(config: KafkaConfig, group: str | None) -> Any:
-    """A connected consumer that commits nothing by itself. Raises KafkaError.
+    """One that has a group does not poll while the group's coordinator is away: what reads has none.
 
-    One that has a group does not poll while the group's coordinator is away: what reads has none.
+    Raises KafkaError.
     """
-    recorder = ClientRecorder()
-    try:
-        return KafkaConsumer(
-            bootstrap_servers=list(config.bootstrap),
-            client_id="dosimeter-history",
-            group_id=group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            allow_auto_create_topics=False,
-            max_partition_fetch_bytes=MAX_WIRE,
-            bootstrap_timeout_ms=int(config.connect_timeout_s * 1000),
-            reconnect_backoff_max_ms=1000,
-            metadata_max_age_ms=30_000,  # by then a partition that was added is seen
-            kafka_client=recorder,
-            **config.security,
-        )
-    except BaseException:
-        recorder.close()
-        raise
+    return connected_consumer(
+        config, group, client_id="dosimeter-history", max_partition_fetch_bytes=MAX_WIRE
+    )
 
 
 class KafkaFeed:

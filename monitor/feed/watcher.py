@@ -137,6 +137,12 @@ class Watcher:
         self._changed.clear()
         return found
 
+    def forget(self, sources: Iterable[str]) -> None:
+        """What comes of these again begins anew: nothing before it is missed."""
+        for source in sources:
+            self._sources.pop(source, None)
+            self._changed.discard(source)
+
     def has(self, source: str, seq: int) -> bool:
         """Whether this position of a source has come."""
         one = self._sources.get(source)

@@ -81,6 +81,7 @@ class FleetCounter:
             self._lost.forget()
             self._lose(frozenset())
             self._member.close()
+            self.told = self._status()
             raise
 
     def _step(self, timeout_s: float) -> int:
@@ -122,6 +123,7 @@ class FleetCounter:
         return {
             "partitions": sorted(at.partition for at, part in parts if part.live),
             "reading_again": sorted(at.partition for at, part in parts if not part.live),
+            "topic_partitions": self._member.topic_partitions,
             "hits": seen["counted"],
             "of_no_rule": seen["unknown"],
             "late": seen["late"],

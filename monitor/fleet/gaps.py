@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 NAMED = 20
 """The latest gaps in words; of all there is the number."""
+KEPT_NS = 7 * 86_400 * 10**9
+"""So long a sidecar that is not heard of is known. Every step looks at each that is, and every new pod is one more."""
+LOOK_NS = 3600 * 10**9
+"""How often those are looked for that are not heard of any more."""
 
 
 class Lost:
@@ -52,6 +56,14 @@ class Lost:
 
 
 @dataclass(slots=True)
+class _Heard:
+    """Of one source. hello: the latest; at_ns: when something came of it last."""
+
+    at_ns: int
+    hello: Hello | None = None
+
+
+@dataclass(slots=True)
 class _Part:
     """due: the offset that is next. sources: those of which an alert came, so that their positions are known."""
 
@@ -65,7 +77,8 @@ class FeedGaps:
 
     def __init__(self) -> None:
         self._parts: dict[TopicPartition, _Part] = {}
-        self._hellos: dict[str, Hello] = {}  # the latest of each source
+        self._heard: dict[str, _Heard] = {}
+        self._looked_ns = 0
         self._lost = Lost()
         self._positions = 0
         self._named: deque[str] = deque(maxlen=NAMED)
@@ -91,14 +104,15 @@ class FeedGaps:
         for offset, item in came:
             self._lost.see(at, part.due, offset)
             part.due = offset + 1
-            items += self._known(part, item)
+            items += self._known(part, item, now_ns)
         self._lost.settle()
+        if now_ns - self._looked_ns >= LOOK_NS:
+            self._forget(now_ns)
         for finding in part.watcher.see(items, now_ns):
             if isinstance(finding, Gap):
                 self._positions += finding.last - finding.first + 1
-                hello = self._hellos.get(finding.source)
-                who = f"{hello.name} ({finding.source[:8]})" if hello else finding.source[:8]
-                words = f"{who} positions {finding.first}-{finding.last}: not sent, or not yet"
+                where = f"{self._who(finding.source)} positions {finding.first}-{finding.last}"
+                words = f"{where}: not sent, or not yet"
                 self._named.append(words)
                 log.warning("not counted, for it never came: %s", words)
             elif isinstance(finding, GapClosed):
@@ -111,17 +125,35 @@ class FeedGaps:
             "gaps": [*self._lost.named, *self._named],
         }
 
-    def _known(self, part: _Part, item: Item) -> list[Item]:
+    def _who(self, source: str) -> str:
+        heard = self._heard.get(source)
+        name = heard.hello.name if heard is not None and heard.hello is not None else ""
+        return f"{name} ({source[:8]})" if name else source[:8]
+
+    def _forget(self, now_ns: int) -> None:
+        """One that comes back after KEPT_NS begins anew here; what it lost until then is in history's gaps."""
+        self._looked_ns = now_ns
+        gone = {name for name, of in self._heard.items() if now_ns - of.at_ns >= KEPT_NS}
+        for name in gone:
+            del self._heard[name]
+        for part in self._parts.values():
+            part.sources -= gone
+            part.watcher.forget(gone)
+
+    def _known(self, part: _Part, item: Item, now_ns: int) -> list[Item]:
         """What the watcher may be told: of a source nothing before its first alert here, for it was there before us,
         and what it sent others is not ours to miss."""
         source = getattr(item, "source", None)
+        if source is None:
+            return [item]
+        heard = self._heard.setdefault(source, _Heard(now_ns))
+        heard.at_ns = now_ns
         if isinstance(item, Hello):
-            self._hellos[item.source] = item
-        if source is None or source in part.sources:
+            heard.hello = item
+        if source in part.sources:
             return [item]
         if not isinstance(item, Alert):
             return []
         part.sources.add(item.source)
-        hello = self._hellos.get(item.source)
-        exact = hello.exact_after if hello is not None else 0
+        exact = heard.hello.exact_after if heard.hello is not None else 0
         return [Hello(item.source, "", 0, item.seq, exact, 0), item]

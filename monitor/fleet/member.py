@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka_client import ClientRecorder, keep_joining
+from dosimeter.monitor.sinks.kafka_client import keep_joining, known_partitions
+from dosimeter.monitor.sinks.kafka_consumer import connected_consumer
 
 log = logging.getLogger(__name__)
 
@@ -30,34 +31,27 @@ class FleetAway(RuntimeError):
 
 def build_member(config: KafkaConfig, group: str, *, session_s: float = SESSION_S) -> Any:
     """A connected consumer that has joined nothing yet. Raises KafkaError."""
-    recorder = ClientRecorder()
-    try:
-        return KafkaConsumer(
-            bootstrap_servers=list(config.bootstrap),
-            client_id="dosimeter-fleet",
-            group_id=group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            allow_auto_create_topics=False,
-            session_timeout_ms=int(session_s * 1000),
-            heartbeat_interval_ms=int(session_s * 200),
-            bootstrap_timeout_ms=int(config.connect_timeout_s * 1000),
-            reconnect_backoff_max_ms=1000,
-            kafka_client=recorder,
-            **config.security,
-        )
-    except BaseException:
-        recorder.close()
-        raise
+    return connected_consumer(
+        config,
+        group,
+        client_id="dosimeter-fleet",
+        session_timeout_ms=int(session_s * 1000),
+        heartbeat_interval_ms=int(session_s * 200),
+    )
 
 
 class Member:
-    """Used from one thread. assigned: its share, as of the last `poll`."""
+    """Used from one thread.
+
+    assigned          its share, as of the last `poll`
+    topic_partitions  how many there are to be shared, as the brokers said last; None: they never did
+    """
 
     def __init__(self, config: KafkaConfig, group: str, *, connect: Connect = build_member) -> None:
         self._config, self._group, self._connect = config, group, connect
         self._consumer: Any = None
         self.assigned: frozenset[TopicPartition] = frozenset()
+        self.topic_partitions: int | None = None
         self._left: set[TopicPartition] = set()
 
     def poll(self, timeout_s: float, limit: int) -> dict[TopicPartition, list[Any]]:
@@ -68,6 +62,8 @@ class Member:
                 self._consumer.subscribe([self._config.topic], listener=_Listener(self))
             found = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
             keep_joining(self._consumer)
+            known = known_partitions(self._consumer, self._config.topic)
+            self.topic_partitions = known or self.topic_partitions
             return dict(found)
         raise AssertionError("unreachable")
 

@@ -16,10 +16,15 @@ COUNTED = {
 }
 
 
-def record_member(metrics: Metrics, status: Mapping[str, Any]) -> None:
+def record_member(metrics: Metrics, status: Mapping[str, Any], fleet: str) -> None:
+    """fleet: its name, the same for all members."""
     routing, counting = status["routing"], status["counting"]
     for stage, found in (("routing", routing), ("counting", counting)):
-        metrics.record("dosimeter.fleet.partitions", len(found["partitions"]), {"stage": stage})
+        share = {"fleet": fleet, "stage": stage}
+        mine = len(found["partitions"]) + len(found.get("reading_again", ()))
+        metrics.record("dosimeter.fleet.partitions", mine, share)
+        if (there := found["topic_partitions"]) is not None:
+            metrics.record("dosimeter.fleet.topic.partitions", there, share)
         metrics.record("dosimeter.fleet.lag", found["lag"], {"stage": stage})
         metrics.record(
             "dosimeter.fleet.stalled", float(found["error"] is not None), {"stage": stage}

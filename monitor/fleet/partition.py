@@ -15,7 +15,6 @@ from dosimeter.monitor.alerts import Decided
 from dosimeter.monitor.counts import Counts
 from dosimeter.monitor.decisions import Decisions
 from dosimeter.monitor.fleet.hit import FleetHit
-from dosimeter.rules.correlate import CountStats
 from dosimeter.rules.language.counting import Count
 from dosimeter.rules.language.second import SecondRule
 
@@ -37,7 +36,7 @@ class PartitionCounts:
         self._marks: deque[tuple[int, int]] = deque()  # offset, the newest time before it
         self._newest_ns = 0
         self.reach_ns = 0
-        self.seen: Counter[str] = Counter()  # counted | unknown
+        self.seen: Counter[str] = Counter()  # counted | unknown | late | unattributed
 
     def expect(self, rules: Iterable[SecondRule], day: date) -> None:
         """The rules that run. One that counts as before keeps its windows."""
@@ -61,8 +60,12 @@ class PartitionCounts:
         if counts is None:
             self.seen["unknown"] += 1
             return []
-        self.seen["counted"] += 1
-        return counts.add(hit.of, hit.event_id)
+        late, unattributed = _passed_over(counts)
+        made = counts.add(hit.of, hit.event_id)
+        after = _passed_over(counts)
+        of = "late" if after[0] > late else "unattributed" if after[1] > unattributed else "counted"
+        self.seen[of] += 1
+        return made
 
     def digests(self, time_ns: int) -> list[Decided]:
         """Of the limits whose windows have ended by then, each once."""
@@ -84,20 +87,19 @@ class PartitionCounts:
         return self._marks[0][0] if self._marks else None
 
     def tally(self) -> Counter[str]:
-        """Of the hits so far: counted | unknown | late | unattributed."""
-        found = Counter(self.seen)
-        for stats in self._stats():
-            found["late"] += stats.late
-            found["unattributed"] += stats.unattributed
-        return found
+        """Of the hits so far, each once."""
+        return Counter(self.seen)
 
     @property
     def groups(self) -> int:
         """Whose windows are open now."""
-        return sum(stats.groups for stats in self._stats())
+        return sum(of.groups for counts in self._counts.values() for of in counts.stats.values())
 
-    def _stats(self) -> list[CountStats]:
-        return [stats for counts in self._counts.values() for stats in counts.stats.values()]
+
+def _passed_over(counts: Counts) -> tuple[int, int]:
+    """Hits that were late, and hits without a label."""
+    each = counts.stats.values()
+    return sum(of.late for of in each), sum(of.unattributed for of in each)
 
 
 def reach_ns(rules: Iterable[SecondRule]) -> int:

@@ -65,6 +65,7 @@ class Router:
             return self._step(timeout_s)
         except BaseException:
             self.close()  # else the next poll would go on behind what was not sent
+            self.told = self._status()
             raise
 
     def _step(self, timeout_s: float) -> int:
@@ -91,6 +92,7 @@ class Router:
         """For people: this member's share of the feed, what it sent on, and what never came."""
         return {
             "partitions": sorted(at.partition for at in self._gaps.partitions),
+            "topic_partitions": self._member.topic_partitions,
             "sent": self.seen["sent"],
             "refused": self.seen["refused"],
             "lag": self._member.lag(),
@@ -156,6 +158,7 @@ class Router:
                 self._blobs.popitem(last=False)
         elif isinstance(item, Refused):
             self.seen["refused"] += 1
+            log.warning("%s is not counted: %s", item.where, item.because)
         elif isinstance(item, Alert):
             of = self._occurrence(json.loads(item.core), row.timestamp)
             if of is not None:

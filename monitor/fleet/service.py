@@ -24,9 +24,11 @@ from dosimeter.monitor.health import Health, HealthError
 from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.lane import Backoff
+from dosimeter.monitor.log_counts import count_lines
 from dosimeter.monitor.observe import EVERY_S
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.service import ENVIRONMENT, line_chores, sinks_status
+from dosimeter.monitor.sinks.config import OtlpConfig
 from dosimeter.rules.language.counting import Count
 from dosimeter.rules.language.second import running
 
@@ -55,6 +57,13 @@ class Turning:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive() and time.monotonic() - self.turned < STUCK_S
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it waits, or that it does not turn."""
+        if self.error is not None or self.alive or self._stop.is_set():
+            return self.error
+        return f"it has not turned for {STUCK_S:.0f} s and more: see its log"
 
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
@@ -102,8 +111,8 @@ def run_fleet(
         def read() -> dict[str, Any]:
             return {
                 "rules": {"digest": rulebook.digest, "error": rulebook.error},
-                "routing": router.told | {"error": turning["routing"].error},
-                "counting": counter.told | {"error": turning["counting"].error},
+                "routing": router.told | {"error": turning["routing"].trouble},
+                "counting": counter.told | {"error": turning["counting"].trouble},
                 "ledger": chores.kept.as_dict(),
                 "delivery": sinks_status(config),
             }
@@ -122,7 +131,7 @@ def run_fleet(
     turning["counting"] = Turning("counting", _WithChores(counter, chores), stop)
     ready(health.port)
     log.info("counting for the fleet, status at port %d", health.port)
-    _observe(config, read, stop)
+    _observe(config.telemetry, fleet.group, read, stop)
     for one in turning.values():
         one.join(10.0)
     rulebook.stop()
@@ -131,19 +140,22 @@ def run_fleet(
     return 0
 
 
-def _observe(config: Config, read: Callable[[], dict[str, Any]], stop: threading.Event) -> None:
+def _observe(
+    to: OtlpConfig | None, group: str, read: Callable[[], dict[str, Any]], stop: threading.Event
+) -> None:
     """Metrics until `stop` is set; where none are asked for, only that."""
-    if config.telemetry is None:
+    if to is None:
         stop.wait()
         return
     from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 
-    telemetry = Telemetry(TelemetryConfig(endpoint=config.telemetry))
+    telemetry = Telemetry(TelemetryConfig(to))
+    count_lines(telemetry, "fleet")
     last = False
     while not last:
         last = stop.wait(EVERY_S)
         try:
-            record_member(telemetry, read())
+            record_member(telemetry, read(), group)
         except Exception:  # a defect of ours, and no reason not to count
             log.exception("metrics of the fleet were not recorded")
     telemetry.close()

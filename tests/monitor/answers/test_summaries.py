@@ -16,11 +16,11 @@ import pytest
 from dosimeter.monitor.answers.asking import Asked
 from dosimeter.monitor.answers.source import HistorySource
 from dosimeter.monitor.config import HttpConfig
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
-from dosimeter.monitor.pages import shown
+from dosimeter.monitor.pages import shown, shown_log, shown_overview
 from dosimeter.monitor.sinks.config import KafkaConfig
 from tests.monitor.answers.answers_scene import ALL, NOW_NS, Answers, answers
 from tests.monitor.audit.audit_scene import HOUR_NS, T0
@@ -83,11 +83,11 @@ def test_the_log_says_what_no_anchor_has_and_what_never_came(scene: Answers) -> 
     scene.now_ns = NOW_NS + 30 * 10**9  # the scene was taken in at NOW_NS
     scene.said = {"log": {"anchors": {"file": {"outside": False, "at_ns": NOW_NS, "entries": 5}}}}
     log = scene.source.overview(ALL, "UTC").log
-    assert log.anchors == (shown.Anchor("file", False, NOW_NS, 5),)
+    assert log.anchors == (shown_log.Anchor("file", False, NOW_NS, 5),)
     assert log.unanchored_entries == log.size - 5
     assert log.unanchored_s == 30.0
     positions = [gap for gap in log.gaps if gap.source]
-    assert positions == [shown.Gap("pod-7", 0, 0, "positions 5 to 5 never came")]
+    assert positions == [shown_log.Gap("pod-7", 0, 0, "positions 5 to 5 never came")]
     before = [gap for gap in log.gaps if not gap.source]
     assert before[0].end_ns == T0  # from when on it was counted
 
@@ -109,12 +109,31 @@ def test_sinks_are_as_the_sidecar_reports_them(scene: Answers, tmp_path: Path) -
     ledger.close()
     with sidecar(scene, json.dumps(status).encode()) as source:
         found = source.overview(ALL, "UTC")
-    assert found.sinks == (shown.Sink("kafka", "ok", 0, 0.0, 0),)
+    assert found.sinks == (shown_overview.Sink("kafka", "ok", 0, 0.0, 0),)
     assert found.taps == (
-        shown.Tap("lab", "ok", "live"),
-        shown.Tap("model server", "bad", "connected, and says nothing"),
+        shown_overview.Tap("lab", "ok", "live"),
+        shown_overview.Tap("model server", "bad", "connected, and says nothing"),
     )
     assert found.unasked == ""
+
+
+def test_a_sink_that_no_canary_has_reached_for_two_hours_is_bad(
+    scene: Answers, tmp_path: Path
+) -> None:
+    Ledger(tmp_path / "ledger.db").close()
+    with (
+        LedgerReader(tmp_path / "ledger.db") as reader,
+        CursorStore(tmp_path / "deliver.db", ledger_id=reader.ledger_id) as store,
+    ):
+        store.register(["kafka", "otlp"])
+    status = delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0)
+    status["sinks"]["kafka"] |= {"canary_s": 7801.0}
+    status["sinks"]["otlp"] |= {"canary_s": 3599.0}
+    with sidecar(scene, json.dumps({"delivery": status}).encode()) as source:
+        kafka, otlp = source.overview(ALL, "UTC").sinks
+    said = "canaries do not arrive: alerts may not either"
+    assert (kafka.state, kafka.said, kafka.canary_s) == ("bad", said, 7801.0)
+    assert (otlp.state, otlp.said, otlp.canary_s) == ("ok", "", 3599.0)
 
 
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"[1]", b"\xff\xfe"])
@@ -148,4 +167,4 @@ def test_the_last_verification_is_shown_in_its_own_words(scene: Answers) -> None
     said = ["NOT VERIFIED", "  entry 3: another"]
     scene.said = {"verified": {"ok": False, "said": said, "at_ns": 7, "entries": 3, "took_s": 0.5}}
     found = scene.source.audit(ALL).verified
-    assert found == shown.Verified("bad", "NOT VERIFIED\n  entry 3: another", 7, 3, 0.5)
+    assert found == shown_log.Verified("bad", "NOT VERIFIED\n  entry 3: another", 7, 3, 0.5)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kafka import TopicPartition
 
 from dosimeter.monitor.feed.items import Alert, Alive, Hello, Item
-from dosimeter.monitor.fleet.gaps import FeedGaps, Lost
+from dosimeter.monitor.fleet.gaps import KEPT_NS, FeedGaps, Lost
 
 AT, OTHER = TopicPartition("feed", 3), TopicPartition("feed", 4)
 S = 10**9
@@ -100,3 +102,55 @@ def test_of_many_gaps_the_latest_are_named_and_all_are_counted() -> None:
     lost.settle()
     assert (lost.records, len(lost.named)) == (60, 20)
     assert lost.named[-1].startswith("feed-3 offsets 290-291: ")
+
+
+DAY_S = 86_400 * S
+POD = st.integers(0, 5)
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 9).map(lambda n: n * DAY_S),  # that went by before
+        st.lists(st.tuples(POD, st.booleans(), st.integers(0, 3)), max_size=4),  # greets, skips
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_what_a_sidecar_skips_is_missing_unless_it_was_not_heard_of_for_a_week(
+    steps: list[tuple[int, list[tuple[int, bool, int]]]],
+) -> None:
+    """Pods come and go, and each is a source of its own: kept is what was heard of within KEPT_NS, and nothing else."""
+    gaps, now, offset, missing = begun(), S, 0, 0
+    last: dict[str, int] = {}  # position
+    heard: dict[str, int] = {}
+    for went_by, said in steps:
+        now += went_by
+        gaps.see(AT, [], now)
+        for name in [name for name, at in heard.items() if now - at >= KEPT_NS]:
+            heard.pop(name)
+            last.pop(name, None)
+        items: list[Item] = []
+        for pod, greets, skips in said:
+            name = f"{pod:032x}"
+            if greets:
+                items.append(Hello(name, f"pod-{pod}", now, 1, 0, last.get(name, 0)))
+            missing += skips if name in last else 0
+            last[name] = last.get(name, 0) + skips + 1
+            items.append(alert(last[name], name))
+            heard[name] = now
+        gaps.see(AT, list(enumerate(items, offset)), now)
+        offset += len(items)
+        assert gaps.as_dict()["positions_missing"] == missing
+        assert set(gaps._heard) == set(heard)
+        for part in gaps._parts.values():
+            assert part.sources == set(heard) == set(part.watcher._sources)
+
+
+def test_a_sidecar_that_lives_is_known_however_long_ago_it_greeted() -> None:
+    gaps = begun()
+    seen(gaps, hello(1, 0, exact_after=2), alert(1))
+    for day in range(1, 30):
+        seen(gaps, Alive(SOURCE, 1, day * DAY_S), offset=1 + day, now_ns=day * DAY_S)
+    found = seen(gaps, alert(5), offset=31, now_ns=30 * DAY_S)
+    assert found["gaps"] == ["pod-7 (abababab) positions 3-4: not sent, or not yet"]

@@ -55,10 +55,12 @@ def test_what_a_member_says_is_what_it_measures(tmp_path: Path) -> None:
         "00000000 positions 5-6: not sent, or not yet",
     ]
     assert status["counting"]["gaps"] == ["t-0 offsets 2-2: not kept until they were read"]
-    record_member(metrics, status)
+    record_member(metrics, status, "f")
     assert metrics.found == {
-        "partitions routing": 1, "lag routing": 0, "stalled routing": 1, "missing routing": 1,
-        "partitions counting": 1, "lag counting": 0, "stalled counting": 0, "missing counting": 1,
+        "partitions f routing": 1, "topic.partitions f routing": 3,
+        "lag routing": 0, "stalled routing": 1, "missing routing": 1,
+        "partitions f counting": 1, "topic.partitions f counting": 3,
+        "lag counting": 0, "stalled counting": 0, "missing counting": 1,
         "positions.missing": 2, "routed sent": 2, "routed refused": 1, "groups": 1,
         "hits counted": 2, "hits of_no_rule": 0, "hits late": 0, "hits unattributed": 0, "hits refused": 1,
     }  # fmt: skip

@@ -183,3 +183,18 @@ def test_a_limit_is_one_over_all_groups_of_the_partition_and_its_digest_is_told_
     again.told_before()
     (the_same,) = again.digests(START + 2 * 3600 * S)
     assert digest.record == the_same.record
+
+
+def test_each_hit_is_tallied_once_by_what_became_of_it() -> None:
+    counts = started([rule(within_s=3600)])
+    nobody = Occurrence("scam", "live", START + 121 * 60 * S, "q9", {"conversation": "c"}, "m")
+    hits = [
+        hit(0, 0),
+        hit(120, 1),
+        hit(10, 2),  # its window was over when it came
+        FleetHit("burst", f"{9:032x}", nobody),
+        hit(121, 3, count="another"),
+    ]
+    for offset, one in enumerate(hits):
+        counts.take(offset, one)
+    assert counts.tally() == {"counted": 2, "late": 1, "unattributed": 1, "unknown": 1}

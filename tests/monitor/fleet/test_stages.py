@@ -49,6 +49,7 @@ class Fake:
     def __init__(self, *batches: list[Any]) -> None:
         self.batches, self.closed = list(batches), 0
         self.assigned = frozenset({AT})
+        self.topic_partitions = 3
         self.commits: list[Mapping[TopicPartition, tuple[int, str]]] = []
         self.taken: set[TopicPartition] = set()
 
@@ -160,9 +161,42 @@ def test_what_could_not_be_sent_is_read_again() -> None:
             raise OSError("gone")
 
     member = Fake([fed(0)])
+    made = router(member, Away())
     with pytest.raises(FleetAway):
-        router(member, Away()).step(0)
+        made.step(0)
     assert (member.commits, member.closed > 0) == ([], True)
+    assert (made.told["partitions"], made.told["topic_partitions"]) == ([], 3)
+
+
+def test_a_stage_that_lost_its_connection_says_that_it_has_no_share(tmp_path: Path) -> None:
+    """Others take it over meanwhile: two that claim it would hide a partition that nobody has."""
+
+    class Breaks(Fake):
+        def poll(self, timeout_s: float, limit: int) -> dict[TopicPartition, list[Any]]:
+            if not self.batches:
+                raise FleetAway("gone")
+            return super().poll(timeout_s, limit)
+
+    rules = (rule(),)
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        member = cast(Member, Breaks([], [hit(0, START)]))
+        counter = FleetCounter(member, ledger, lambda: (rules, DAY), lambda: START, group="g")
+        counter.step(0)
+        counter.step(0)
+        assert (counter.told["partitions"], counter.told["hits"]) == ([0], 1)
+        with pytest.raises(FleetAway):
+            counter.step(0)
+        assert (counter.told["partitions"], counter.told["hits"]) == ([], 1)
+
+
+def test_a_record_of_the_feed_that_is_none_is_said_with_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = router(Fake([row(7, value=b"no", key=b"k")]), Producer())
+    made.step(0)
+    assert made.seen["refused"] == 1
+    (said,) = caplog.messages
+    assert said.startswith("t-0 offset 7, key `k` is not counted: ")
 
 
 def hit(offset: int, at_ns: int) -> Any:

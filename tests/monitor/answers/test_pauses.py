@@ -1,0 +1,107 @@
+"""Who had the monitor look away, on the overview: from the records that a sidecar writes of it, by way of history."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dosimeter.monitor import pause_file
+from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.canary import FIRST_NS, Canary
+from dosimeter.monitor.feed.items import Alert, Batch
+from dosimeter.monitor.history.records import LedgerRecord
+from dosimeter.monitor.pages import shown_overview
+from dosimeter.monitor.pausing import Pausing
+from tests.monitor.answers.answers_scene import ALL, NOW_NS, Answers, answers
+from tests.monitor.audit.audit_scene import SOURCE
+
+MINUTE_NS = 60 * 10**9
+BEGIN_NS = NOW_NS - 40 * MINUTE_NS
+UID = os.getuid()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Answers]:
+    with answers(tmp_path / "data") as found:
+        yield found
+
+
+Arrives = Callable[[list[LedgerRecord]], None]
+
+
+@pytest.fixture
+def arrives(scene: Answers) -> Arrives:
+    seqs = itertools.count(100)
+    ingest = Ingest(scene.history.appender, NOW_NS)
+
+    def take(records: list[LedgerRecord]) -> None:
+        items = [Alert(SOURCE, next(seqs), r.event_id, r.core, None, True) for r in records]
+        ingest.take(Batch(tuple(items), {"at": 2}), NOW_NS)
+
+    return take
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path) -> tuple[Pausing, SimpleNamespace]:
+    """It pauses when told to, by a clock in hand."""
+    at = SimpleNamespace(ns=BEGIN_NS)
+    return Pausing(tmp_path, "led", monotonic_ns=lambda: at.ns, time_ns=lambda: at.ns), at
+
+
+def test_a_pause_is_shown_with_who_why_and_until_when_and_then_with_what_it_cost(
+    scene: Answers, arrives: Arrives, tmp_path: Path, sidecar: tuple[Pausing, SimpleNamespace]
+) -> None:
+    assert scene.source.overview(ALL, "UTC").pauses == ()
+    pausing, at = sidecar
+    until_ns = BEGIN_NS + 60 * MINUTE_NS
+    pause_file.ask(tmp_path, "INC-441", BEGIN_NS, until_ns)
+    arrives(pausing.look())
+    (found,) = scene.source.overview(ALL, "UTC").pauses
+    assert found == shown_overview.Pause(
+        "pod-7", "warn", "INC-441", UID, BEGIN_NS, until_ns, 0,
+        "paused now: what arrives is counted, and not looked at",
+    )  # fmt: skip
+    scene.now_ns = until_ns + MINUTE_NS
+    (found,) = scene.source.overview(ALL, "UTC").pauses
+    assert (found.state, found.ended_ns) == ("warn", 0)
+    assert (
+        found.said == "its time is up, and nothing says that it ended: is the sidecar still there?"
+    )
+    pausing.tokens, at.ns = 41_200, until_ns
+    arrives(pausing.look())
+    (found,) = scene.source.overview(ALL, "UTC").pauses
+    assert (found.state, found.ended_ns) == ("ok", until_ns)
+    assert found.said == "over: its time is up; 41,200 tokens were not looked at"
+
+
+def test_of_a_pause_whose_beginning_is_not_here_its_end_is_shown(
+    scene: Answers, arrives: Arrives, tmp_path: Path, sidecar: tuple[Pausing, SimpleNamespace]
+) -> None:
+    pausing, at = sidecar
+    pause_file.ask(tmp_path, "first", BEGIN_NS, BEGIN_NS + MINUTE_NS)
+    pausing.look()
+    at.ns = BEGIN_NS + MINUTE_NS
+    arrives(pausing.look())
+    at.ns += MINUTE_NS
+    pause_file.ask(tmp_path, "second", at.ns, at.ns + MINUTE_NS)
+    arrives(pausing.look())
+    newest, oldest = scene.source.overview(ALL, "UTC").pauses
+    assert (newest.reason, oldest.reason) == ("second", "first")
+    assert (oldest.since_ns, oldest.until_ns) == (0, 0)
+    assert oldest.ended_ns == BEGIN_NS + MINUTE_NS
+
+
+def test_the_last_canary_that_came_is_shown_and_none_of_another_day(
+    scene: Answers, arrives: Arrives
+) -> None:
+    assert scene.source.overview(ALL, "UTC").canary_ns == 0
+    canary = Canary("led", monotonic_ns=lambda: 0, time_ns=lambda: BEGIN_NS)
+    arrives(canary.look(FIRST_NS))
+    assert scene.source.overview(ALL, "UTC").canary_ns == BEGIN_NS
+    scene.now_ns = BEGIN_NS + 25 * 60 * MINUTE_NS
+    assert scene.source.overview(ALL, "UTC").canary_ns == 0
