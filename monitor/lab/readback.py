@@ -18,7 +18,7 @@ from dosimeter.monitor.sinks.kafka_client import ClientRecorder
 
 
 class ReadBackTimeout(RuntimeError):
-    """The end of the topic was not reached in time."""
+    """The end of the topic was not reached, and no more records came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ def read_back(
 ) -> list[Consumed]:
     """Every record of the topic, duplicates included, by partition and offset.
 
-    An absent topic is an empty one. Raises kafka.errors.KafkaError when no broker answers,
-    ReadBackTimeout.
+    An absent topic is an empty one. timeout_s: how long to wait for a broker, and for one more record.
+    Raises kafka.errors.KafkaError when no broker answers, ReadBackTimeout.
     """
     consumer = _consumer(bootstrap, timeout_s)
     try:
-        return _consume(consumer, topic, time.monotonic() + timeout_s)
+        return _consume(consumer, topic, timeout_s)
     finally:
         consumer.close()
 
@@ -94,7 +94,7 @@ def _consumed(record: Any) -> Consumed:
     return Consumed(record.partition, record.offset, record.key, record.value, dict(record.headers))
 
 
-def _consume(consumer: KafkaConsumer, topic: str, deadline: float) -> list[Consumed]:
+def _consume(consumer: KafkaConsumer, topic: str, timeout_s: float) -> list[Consumed]:
     partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
     if not partitions:
         return []
@@ -104,11 +104,15 @@ def _consume(consumer: KafkaConsumer, topic: str, deadline: float) -> list[Consu
     # The end is the high watermark that comes with each fetch. `end_offsets` asks ListOffsets, to
     # which the embedded broker answers the first offset of the last batch, not the one after its
     # last record.
+    deadline = time.monotonic() + timeout_s
     while any(_behind(consumer, partition) for partition in partitions):
         if time.monotonic() > deadline:
-            raise ReadBackTimeout(f"`{topic}`: read {len(found)} records, then no more in time")
+            raise ReadBackTimeout(
+                f"`{topic}`: read {len(found)} records, then none for {timeout_s:g} s"
+            )
         for records in consumer.poll(timeout_ms=200).values():
             found += map(_consumed, records)
+            deadline = time.monotonic() + timeout_s
     return sorted(found, key=lambda c: (c.partition, c.offset))
 
 
