@@ -14,6 +14,15 @@ TOLERATED_NS = 1_000_000_000
 """Between two looks; clock discipline slews by less than a thousandth."""
 
 
+def age_s(then_ns: int, now_ns: int) -> float:
+    """How long ago that was, by the wall clock.
+
+    A time that lies ahead was stamped before the clock was set back: then it is how far it lies ahead, so that nothing
+    looks fresh for as long as the clock was set back. What is stamped next has its own age again.
+    """
+    return abs(now_ns - then_ns) / 1e9
+
+
 class ClockWatch:
     """Call `look` once in a while. jumps: how often it was off since the last look; last_s: by how much."""
 

@@ -8,7 +8,7 @@ Relative paths are taken from the folder of the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -18,10 +18,11 @@ from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node, load_file
 from dosimeter.monitor.config_fleet import FleetConfig, read_fleet
 from dosimeter.monitor.config_history import HistoryConfig, read_history
-from dosimeter.monitor.config_outward import read_confirmers, read_sinks, read_url
+from dosimeter.monitor.config_outward import read_confirmers, read_otlp, read_sinks
 from dosimeter.monitor.config_peers import PeersConfig, read_peers
 from dosimeter.monitor.confirm.config import ConfirmerConfig
-from dosimeter.monitor.sinks.config import SinkConfig
+from dosimeter.monitor.sinks.config import OtlpConfig, SinkConfig
+from dosimeter.monitor.sinks.http import origin
 
 VERSION = 1
 SAMPLE = re.compile(r"1 in ([1-9][0-9]{0,5})")
@@ -68,7 +69,7 @@ class Config:
     sinks: tuple[SinkConfig, ...] = ()  # none: alerts are kept and not sent
     confirmers: tuple[ConfirmerConfig, ...] = ()  # by the names that rules ask for
     http: HttpConfig = field(default_factory=HttpConfig)
-    telemetry: str | None = None  # OTLP/HTTP endpoint for metrics; None: only `/status`
+    telemetry: OtlpConfig | None = None  # where metrics go; None: only `/status`
     expect: int = 1  # model servers that have to be live
     archive: ArchiveConfig | None = None  # None: scores are not kept
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
@@ -159,16 +160,17 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
         found = read(top[name]) if name in top else None
         return default if found is None else found
 
+    sinks = read_sinks(top["sinks"], reader, path) if "sinks" in top else ()
     return Config(
         data_dir=given("data-dir", path, Config().data_dir),
         socket=path(top["socket"]) if "socket" in top else None,
         peers=given("peers", lambda node: read_peers(node, reader), PeersConfig()),
         rules=given("rules", paths, ()),
         calibrations=given("calibrations", paths, ()),
-        sinks=read_sinks(top["sinks"], reader, path) if "sinks" in top else (),
+        sinks=sinks,
         confirmers=read_confirmers(top["confirmers"], reader) if "confirmers" in top else (),
         http=_http(top["http"], reader) if "http" in top else HttpConfig(),
-        telemetry=_telemetry(top["telemetry"], reader) if "telemetry" in top else None,
+        telemetry=_telemetry(top["telemetry"], reader, path, sinks) if "telemetry" in top else None,
         expect=given("expect", lambda node: reader.integer(node, 0, 1024), Config().expect),
         archive=_archive(top["archive"], reader) if "archive" in top else None,
         ledger=_ledger(top["ledger"], reader) if "ledger" in top else LedgerConfig(),
@@ -229,6 +231,17 @@ def _ledger(node: Node, reader: Reader) -> LedgerConfig:
     return LedgerConfig(days or default.days, None if gib is None else gib << 30)
 
 
-def _telemetry(node: Node, reader: Reader) -> str | None:
-    keys = reader.mapping(node, ("endpoint",), required=("endpoint",))
-    return read_url(keys["endpoint"], reader) if "endpoint" in keys else None
+def _telemetry(
+    node: Node,
+    reader: Reader,
+    path: Callable[[Node], Path | None],
+    sinks: Sequence[SinkConfig],
+) -> OtlpConfig:
+    """An endpoint alone, which is the one of the OTLP sink, has all that is set up there."""
+    found = read_otlp(node, reader, path)
+    alike = (
+        one
+        for one in sinks
+        if isinstance(one, OtlpConfig) and origin(one.endpoint) == origin(found.endpoint)
+    )
+    return next(alike, found) if found == OtlpConfig(endpoint=found.endpoint) else found

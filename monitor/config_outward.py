@@ -32,6 +32,8 @@ CALL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 
 _WAYS = Callable[[Node], Path | None]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+AS_IT_IS = frozenset({"PLAIN", "OAUTHBEARER"})
+"""Mechanisms of SASL that send what they know; the others prove that they know it."""
 
 
 def read_url(node: Node, reader: Reader) -> str | None:
@@ -73,7 +75,29 @@ def read_kafka(node: Node, reader: Reader, path: _WAYS, default: KafkaConfig) ->
         changes["security"] = _security(keys["security"], reader)
     if "security-file" in keys and (file := path(keys["security-file"])) is not None:
         changes["security"] = {**changes.get("security", {}), **_security_file(file, reader)}
-    return replace(default, **changes)
+    found = replace(default, **changes)
+    place = keys.get("security", keys.get("security-file"))
+    if place is not None and (host := _told_in_the_clear(found)) is not None:
+        hint = "`security_protocol: SASL_SSL`, or `sasl_mechanism: SCRAM-SHA-512`"
+        message = f"the login would be sent to `{visible(host)}` in the clear"
+        reader.error(place, message, hint)
+    return found
+
+
+def _told_in_the_clear(config: KafkaConfig) -> str | None:
+    """The first broker not on this machine that would be sent the password or the token as it is."""
+    protocol = str(config.security.get("security_protocol", "")).upper()
+    mechanism = str(config.security.get("sasl_mechanism", "")).upper()
+    if protocol != "SASL_PLAINTEXT" or mechanism not in AS_IT_IS:
+        return None
+    hosts = (peer(one)[0] for one in config.bootstrap)
+    return next((host for host in hosts if host not in LOOPBACK), None)
+
+
+def peer(server: str) -> tuple[str, int]:
+    """Host and port of a broker, as kafka-python reads them."""
+    host, _, port = server.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdecimal() else (server, 9092)
 
 
 def read_otlp(node: Node, reader: Reader, path: _WAYS) -> OtlpConfig:
@@ -86,7 +110,7 @@ def read_otlp(node: Node, reader: Reader, path: _WAYS) -> OtlpConfig:
     )
 
 
-OVER_HTTP = ("headers", "headers-file", "ca", "timeout")
+OVER_HTTP = ("headers", "headers-file", "ca", "client-cert", "client-key", "timeout")
 
 
 def _over_http(
@@ -101,11 +125,20 @@ def _over_http(
         place = keys["headers-file" if secret == "headers-file" else "headers"]
         message = f"`{visible(secret)}` would be sent to `{host}` in the clear"
         reader.error(place, message, hint)
+    if "client-key" in keys and "client-cert" not in keys:
+        hint = "name its certificate under `client-cert`"
+        reader.error(keys["client-key"], "`client-key` without `client-cert`", hint)
+    if "client-cert" in keys and url is not None and not url.startswith("https://"):
+        hint = "a certificate is shown over TLS alone: `https://…`, or remove it"
+        reader.error(keys["client-cert"], "`client-cert` and an `http://` URL", hint)
     timeout_s = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
-    return {
+    files = {
+        name.replace("-", "_"): path(keys[name])
+        for name in ("headers-file", "ca", "client-cert", "client-key")
+        if name in keys
+    }
+    return files | {
         "headers": headers,
-        "headers_file": path(keys["headers-file"]) if "headers-file" in keys else None,
-        "ca": path(keys["ca"]) if "ca" in keys else None,
         "timeout_s": float(timeout_s or OtlpConfig().timeout_s),
     }
 
@@ -205,7 +238,7 @@ def _confirmer(name: str, node: Node, reader: Reader) -> ConfirmerConfig:
     timeout = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
     return ConfirmerConfig(
         name=name,
-        url=read_url(keys["url"], reader) or "" if "url" in keys else "",
+        url=_own_url(keys["url"], reader) or "" if "url" in keys else "",
         call=call or "",
         timeout_s=timeout or ConfirmerConfig("").timeout_s,
         headers=read_texts(keys["headers"], reader) if "headers" in keys else {},

@@ -19,6 +19,7 @@ from dosimeter.monitor.sinks.config import (
     AlertmanagerConfig,
     KafkaConfig,
     OtlpConfig,
+    OverHttp,
     SinkConfig,
     WebhookConfig,
 )
@@ -34,13 +35,11 @@ def without_secrets(config: Config) -> Config:
     def hidden(sink: S) -> S:
         if isinstance(sink, KafkaConfig):
             return replace(sink, security=dict.fromkeys(sink.security, HIDDEN))
-        if isinstance(sink, OtlpConfig):
-            return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
-        if isinstance(sink, AlertmanagerConfig):
-            return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
         if isinstance(sink, WebhookConfig):
             url = f"{origin(sink.url)}/{HIDDEN}"  # its path may be a credential
             return replace(sink, url=url, headers=dict.fromkeys(sink.headers, HIDDEN))
+        if isinstance(sink, OtlpConfig | AlertmanagerConfig):
+            return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
         return sink
 
     history = config.history
@@ -60,6 +59,7 @@ def without_secrets(config: Config) -> Config:
     return replace(
         config,
         history=history,
+        telemetry=hidden(config.telemetry) if config.telemetry else None,
         fleet=replace(fleet, kafka=hidden(fleet.kafka)) if fleet is not None else None,
         sinks=tuple(hidden(sink) for sink in config.sinks),
         confirmers=tuple(
@@ -81,17 +81,14 @@ def as_yaml(config: Config) -> str:
         if isinstance(one, OtlpConfig):
             return "otlp", {
                 "endpoint": one.endpoint,
-                "headers": dict(one.headers),
                 "resource": dict(one.resource),
-                "timeout": int(one.timeout_s),
-                **files(headers_file=one.headers_file, ca=one.ca),
+                **over_http(one),
             }
         if isinstance(one, WebhookConfig):
             return "webhook", {
                 "url": one.url,
-                "headers": dict(one.headers),
-                "timeout": int(one.timeout_s),
-                **files(secret=one.secret, headers_file=one.headers_file, ca=one.ca),
+                **({} if one.secret is None else {"secret": where(one.secret)}),
+                **over_http(one),
             }
         if isinstance(one, AlertmanagerConfig):
             return "alertmanager", {
@@ -99,10 +96,8 @@ def as_yaml(config: Config) -> str:
                 "hold": one.hold_s,
                 "tenants": list(one.tenants),
                 "routes": list(one.routes),
-                "headers": dict(one.headers),
-                "timeout": int(one.timeout_s),
                 **({} if one.link is None else {"link": one.link}),
-                **files(headers_file=one.headers_file, ca=one.ca),
+                **over_http(one),
             }
         return "stdout", {} if one.path is None else {"path": where(one.path)}
 
@@ -115,9 +110,9 @@ def as_yaml(config: Config) -> str:
         """The same from whatever folder the printed file is read."""
         return str(path.absolute())
 
-    def files(**paths: Path | None) -> dict[str, str]:
-        found = {name.replace("_", "-"): path for name, path in paths.items()}
-        return {name: where(path) for name, path in found.items() if path is not None}
+    def over_http(one: OverHttp) -> dict[str, object]:
+        files = {name: where(path) for name, path in one.files.items() if path is not None}
+        return {"headers": dict(one.headers), "timeout": int(one.timeout_s), **files}
 
     def archive(one: ArchiveConfig) -> dict[str, str]:
         return {"sample": f"1 in {one.one_in}", "keep": f"{one.days} days"}
@@ -151,7 +146,7 @@ def as_yaml(config: Config) -> str:
             if config.fleet
             else {}
         )
-        | ({"telemetry": {"endpoint": config.telemetry}} if config.telemetry else {})
+        | ({"telemetry": sink(config.telemetry)[1]} if config.telemetry else {})
         | ({"archive": archive(config.archive)} if config.archive else {})
         | (
             {"history": as_plain(config.history, lambda one: sink(one)[1], where)}

@@ -8,17 +8,30 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from dosimeter.detectors.findings import visible
 from dosimeter.monitor.config import Config
+from dosimeter.monitor.config_outward import peer
 from dosimeter.monitor.doctor import OK, WRONG, Finding
-from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig, StdoutConfig
+from dosimeter.monitor.sinks.client_pair import ClientPair, PairError
+from dosimeter.monitor.sinks.config import (
+    KafkaConfig,
+    OtlpConfig,
+    OverHttp,
+    SinkConfig,
+    StdoutConfig,
+    is_unnamed,
+)
 from dosimeter.rules.policy import Policy
 
 REACH_S = 2.0
+DAY_S = 86_400
+SOON_S = 7 * DAY_S
+"""Of the end of a certificate."""
 
 
 def examine_outward(config: Config, policies: Sequence[Policy]) -> Iterator[Finding]:
@@ -26,9 +39,9 @@ def examine_outward(config: Config, policies: Sequence[Policy]) -> Iterator[Find
     yield from _confirmers(config, policies)
     yield from _told(config)
     for sink in config.sinks:
-        yield from _sink(sink)
+        yield from _sink(sink.name, sink)
     if config.telemetry is not None:
-        yield _reached("telemetry", *_host(config.telemetry))
+        yield from _sink("telemetry", config.telemetry)
 
 
 def _confirmers(config: Config, policies: Sequence[Policy]) -> Iterator[Finding]:
@@ -59,28 +72,51 @@ def _told(config: Config) -> Iterator[Finding]:
         yield Finding("fleet", WRONG, "`counted-by: fleet`, and no hit is sent to a fleet", fix)
 
 
-def _sink(sink: SinkConfig) -> Iterator[Finding]:
+def _sink(check: str, sink: SinkConfig) -> Iterator[Finding]:
     """The files that it needs, and whether somebody listens where it goes."""
-    for path in _files(sink):
-        if not os.access(path, os.R_OK) or not path.is_file():
-            fix = f"put it there, readable by uid {os.geteuid()}"
-            yield Finding(sink.name, WRONG, f"{path}: cannot be read", fix)
+    for path in (missing := [one for one in _files(sink) if not _is_readable(one)]):
+        fix = f"put it there, readable by uid {os.geteuid()}"
+        yield Finding(check, WRONG, f"{path}: cannot be read", fix)
+    if isinstance(sink, OverHttp) and sink.pair is not None and not missing:
+        yield _shown(check, sink.pair)
     if isinstance(sink, StdoutConfig):
         folder = None if sink.path is None else sink.path.absolute().parent
         if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
             fix = f"make it, writable by uid {os.geteuid()}"
-            yield Finding(sink.name, WRONG, f"{folder}: no folder that may be written to", fix)
+            yield Finding(check, WRONG, f"{folder}: no folder that may be written to", fix)
     elif isinstance(sink, KafkaConfig):
-        each = [_reached(sink.name, *_peer(server)) for server in sink.bootstrap]
+        if is_unnamed(sink.security):
+            fix = "write each broker by a name that stands in its certificate, and take it out"
+            found = "`ssl_check_hostname: false`: any certificate of the authority passes for a broker's"
+            yield Finding(check, WRONG, found, fix)
+        each = [_reached(check, *peer(server)) for server in sink.bootstrap]
         # One of the cluster is enough for the client to find the others.
         yield next((one for one in each if one.state == OK), each[0])
     else:
         url = sink.endpoint if isinstance(sink, OtlpConfig) else sink.url
-        yield _reached(sink.name, *_host(url))
+        yield _reached(check, *_host(url))
+
+
+def _shown(check: str, pair: ClientPair) -> Finding:
+    """The certificate that we show: whether it and its key will do, and for how long."""
+    try:
+        left_s = pair.ends_s() - time.time()
+    except PairError as error:
+        found, _, fix = str(error).partition("\n  hint: ")
+        return Finding(check, WRONG, found, fix)
+    if left_s < SOON_S:
+        fix = "have it issued anew: it is read again for each connection, without a restart"
+        return Finding(check, WRONG, f"{pair.cert}: ends in {left_s / DAY_S:.1f} days", fix)
+    return Finding(check, OK, f"{pair.cert}: good for {left_s / DAY_S:.0f} days more")
+
+
+def _is_readable(path: Path) -> bool:
+    return os.access(path, os.R_OK) and path.is_file()
 
 
 def _files(sink: SinkConfig) -> list[Path]:
-    named = [getattr(sink, name, None) for name in ("ca", "headers_file", "secret")]
+    named = list(sink.files.values()) if isinstance(sink, OverHttp) else []
+    named.append(getattr(sink, "secret", None))
     if isinstance(sink, KafkaConfig):
         named += [
             Path(str(value))
@@ -88,11 +124,6 @@ def _files(sink: SinkConfig) -> list[Path]:
             if name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
         ]
     return [path for path in named if path is not None]
-
-
-def _peer(server: str) -> tuple[str, int]:
-    host, _, port = server.rpartition(":")
-    return (host.strip("[]"), int(port)) if host and port.isdecimal() else (server, 9092)
 
 
 def _host(url: str) -> tuple[str, int]:

@@ -1,7 +1,7 @@
-"""The sidecar's two pages: `/livez` for whoever restarts it, `/status` for whoever asks.
+"""The sidecar's pages: `/livez` for whoever restarts it, `/readyz` for whoever waits, `/status` for whoever asks.
 
 Standard library, one daemon thread, bound to the loopback unless configured otherwise. It never
-touches the line; it calls the two functions it was given.
+touches the line; it calls the functions it was given.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ class HealthError(RuntimeError):
 
 
 class Health:
-    """Serves until `close`. port: the one that was bound."""
+    """Serves until `close`. port: the one that was bound. unready: why not, in a line; without it no `/readyz`."""
 
     def __init__(
-        self, host: str, port: int, alive: Callable[[], bool], status: Callable[[], dict[str, Any]]
+        self,
+        host: str,
+        port: int,
+        alive: Callable[[], bool],
+        status: Callable[[], dict[str, Any]],
+        unready: Callable[[], str | None] | None = None,
     ) -> None:
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(alive, status))
+            self._server = ThreadingHTTPServer((host, port), _handler(alive, status, unready))
         except OSError as error:
             raise HealthError(
                 f"{host}:{port}: cannot listen: {error.strerror}\n"
@@ -43,7 +48,9 @@ class Health:
 
 
 def _handler(
-    alive: Callable[[], bool], status: Callable[[], dict[str, Any]]
+    alive: Callable[[], bool],
+    status: Callable[[], dict[str, Any]],
+    unready: Callable[[], str | None] | None,
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 5.0  # a client that sends nothing does not keep its thread
@@ -52,11 +59,16 @@ def _handler(
             if self.path == "/livez":
                 ok = alive()
                 self._answer(200 if ok else 503, "text/plain", b"ok\n" if ok else b"stuck\n")
+            elif self.path == "/readyz" and unready is not None:
+                reason = unready()
+                said = f"{reason or 'ready'}\n".encode()
+                self._answer(200 if reason is None else 503, "text/plain", said)
             elif self.path == "/status":
                 body = json.dumps(status(), indent=2).encode()
                 self._answer(200, "application/json", body)
             else:
-                self._answer(404, "text/plain", b"there are /livez and /status\n")
+                pages = "/livez and /status" if unready is None else "/livez, /readyz and /status"
+                self._answer(404, "text/plain", f"there are {pages}\n".encode())
 
         def _answer(self, code: int, kind: str, body: bytes) -> None:
             self.send_response(code)

@@ -1,7 +1,7 @@
 """Answers for the line while it brings the ledger of an earlier release up to date, which may take minutes.
 
-Whoever asks `/livez` learns that it works: a restart would only begin the same again. It knows nothing of what is done
-to the ledger.
+Whoever asks `/livez` learns that it works: a restart would only begin the same again. `/readyz` says that it takes
+nothing in. It knows nothing of what is done to the ledger.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def migrating(ledger: Path, host: str, port: int) -> Iterator[None]:
 
     size = ledger.stat().st_size
     log.info("%s, %d MiB; as much is needed on the disk meanwhile", words(), size >> 20)
-    health = Health(host, port, lambda: True, lambda: {"migrating": words()})
+    health = Health(host, port, lambda: True, lambda: {"migrating": words()}, words)
     telling = threading.Thread(target=tell, name="migrating", daemon=True)
     telling.start()
     try:

@@ -25,7 +25,7 @@ from dosimeter.monitor import status
 from dosimeter.monitor.canary import Canary
 from dosimeter.monitor.chores import DAY_NS, Chores
 from dosimeter.monitor.config import Config
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.health import Health, HealthError
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.consumers import Consumer, slowest
@@ -36,6 +36,7 @@ from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.history.room import Room
 from dosimeter.monitor.history.spool import Spool
+from dosimeter.monitor.log_counts import count_lines
 from dosimeter.monitor.migrating import migrating
 from dosimeter.monitor.pausing import Pausing
 from dosimeter.monitor.pipeline import Pipeline
@@ -45,6 +46,7 @@ from dosimeter.monitor.recounting import recount
 from dosimeter.monitor.restoring import restored
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.score_counts import ScoreCounts
+from dosimeter.monitor.sinks.config import OtlpConfig
 from dosimeter.monitor.standing import Standing
 from dosimeter.monitor.stopping import set_from_handler
 from dosimeter.monitor.writer import Writer
@@ -116,7 +118,13 @@ def run_line(
             )
             return found | {"delivery": sinks_status(config)}
 
-        health = Health(config.http.host, config.http.port, lambda: status.alive(pipeline), read)
+        health = Health(
+            config.http.host,
+            config.http.port,
+            lambda: status.alive(pipeline),
+            read,
+            lambda: status.unready(pipeline, socket=standing[0], ledger=standing[1]),
+        )
     except (SocketError, HealthError, AlreadyWriting, LedgerError, LedgerStalled, OSError) as error:
         print(f"dosimeter sidecar: {error}", file=sys.stderr)
         if receiver is not None:
@@ -226,13 +234,14 @@ def _keep_scores(folder: ArchiveFolder, recorder: Recorder, room: Room, stop: Ev
 
 
 def _observe(
-    endpoint: str, pipeline: Pipeline, read: Callable[[], dict[str, Any]]
+    to: OtlpConfig, pipeline: Pipeline, read: Callable[[], dict[str, Any]]
 ) -> Callable[[], None]:
     """Export the line's metrics; returns how to end that. OpenTelemetry is imported only here."""
     from dosimeter.monitor.observe import Observer
     from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 
-    telemetry = Telemetry(TelemetryConfig(endpoint=endpoint))
+    telemetry = Telemetry(TelemetryConfig(to))
+    count_lines(telemetry, "line")
     durations = {
         "dosimeter.decision.duration": pipeline.decision,
         "dosimeter.durable.duration": pipeline.writer.durable,

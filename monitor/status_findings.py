@@ -130,9 +130,7 @@ def sink_findings(delivery: Mapping[str, Any]) -> Iterator[StatusFinding]:
             found = f"{name}: {sink['unaccounted']:,} accepted alerts are in no count"
             what = "stop delivery, keep data-dir as it is, and compare with what a consumer reads"
             yield _alert("DosimeterDeliveryUnaccounted", found, what)
-        failing = sink["last_error"] is not None and (sink["last_error_ns"] or 0) > (
-            sink["last_ack_ns"] or 0
-        )
+        failing = sink["last_error"] is not None  # gone again with the next success
         if sink["queued"] and (failing or sink["oldest_queued_s"] > LAGGING_S):
             error = sink["last_error"] if failing else "it takes them too slowly"
             found = f"{name}: {sink['queued']:,} queued, the oldest {sink['oldest_queued_s']:.0f} s"

@@ -7,17 +7,12 @@ recorded per token.
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
-import requests
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
@@ -26,18 +21,16 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from dosimeter.monitor.metrics import METRICS, Kind, Metric
-from dosimeter.monitor.sinks.headers import read_headers
+from dosimeter.monitor.sinks.config import OtlpConfig
+from dosimeter.monitor.sinks.resource import service
+from dosimeter.monitor.telemetry_export import OtlpExporter
 
 
 @dataclass(frozen=True, slots=True)
 class TelemetryConfig:
-    endpoint: str | None = None  # `http://host:4318`; None: nothing is exported
+    to: OtlpConfig | None = None  # None: nothing is exported
     interval_s: float = 10.0
-    timeout_s: float = 5.0
-    headers: Mapping[str, str] = field(default_factory=dict)
-    headers_file: Path | None = None  # read anew for each export, as the OTLP sink does
-    ca: Path | None = None
-    resource: Mapping[str, str] = field(default_factory=dict)  # beside service.name and .version
+    last_s: float = 0.5  # how long the last export may delay the end
 
 
 class Telemetry:
@@ -51,7 +44,7 @@ class Telemetry:
         chosen = list(readers) if readers is not None else _otlp_reader(config)
         self._provider = MeterProvider(
             metric_readers=chosen,
-            resource=service_resource(config.resource),
+            resource=Resource(service({} if config.to is None else config.to.resource)),
             views=[
                 View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
             ],
@@ -87,51 +80,20 @@ class Telemetry:
         self._record[name](value, carried, _context(traceparent) if traceparent else None)
 
     def flush(self) -> bool:
-        """Export now; False when it did not succeed within the timeout."""
-        return self._provider.force_flush(int(self._config.timeout_s * 1000))
+        """Export now."""
+        return self._provider.force_flush()
 
     def close(self) -> None:
-        """Export what is left, for at most `timeout_s`, and stop the exporter's thread."""
-        self._provider.shutdown(self._config.timeout_s * 1000)
-
-
-def service_resource(extra: Mapping[str, str]) -> Resource:
-    """Who is speaking, the same on metrics and log events. Without the instance (the pod, or the host), two sidecars
-    would write one series, each undoing the other's."""
-    own = {
-        "service.name": "dosimeter",
-        "service.version": version("dosimeter"),
-        "service.instance.id": socket.gethostname(),
-    }
-    return Resource({**own, **extra})
+        """Export what is left, for at most `last_s`: an export that takes longer is left where it is, which may only
+        be done where the process ends."""
+        self._provider.shutdown(self._config.last_s * 1000)
 
 
 def _otlp_reader(config: TelemetryConfig) -> list[MetricReader]:
-    if config.endpoint is None:
+    if config.to is None:
         return []
-    session = requests.Session()
-    session.trust_env = False  # no proxy that nobody here has named
-    session.auth = partial(_with_headers, config.headers_file)
-    exporter = OTLPMetricExporter(
-        endpoint=f"{config.endpoint.rstrip('/')}/v1/metrics",
-        headers=dict(config.headers),
-        certificate_file=None if config.ca is None else str(config.ca),
-        timeout=config.timeout_s,
-        session=session,
-    )
-    return [
-        PeriodicExportingMetricReader(
-            exporter,
-            export_interval_millis=config.interval_s * 1000,
-            export_timeout_millis=config.timeout_s * 1000,
-        )
-    ]
-
-
-def _with_headers(path: Path | None, request: requests.PreparedRequest) -> requests.PreparedRequest:
-    if path is not None:
-        request.headers.update(read_headers(path))
-    return request
+    millis = config.interval_s * 1000
+    return [PeriodicExportingMetricReader(OtlpExporter(config.to), millis)]
 
 
 def _context(traceparent: str) -> Context:

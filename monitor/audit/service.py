@@ -28,12 +28,14 @@ from dosimeter.monitor.audit.store.keys import KeysError
 from dosimeter.monitor.audit.store.opening import open_keys
 from dosimeter.monitor.audit.store.retention import Retention
 from dosimeter.monitor.audit.store.tidying import Tidying
+from dosimeter.monitor.clock import age_s
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.feed import life
 from dosimeter.monitor.feed.cursor_file import CursorFile
 from dosimeter.monitor.feed.items import Batch, FeedAway
 from dosimeter.monitor.feed.ledger_feed import LedgerFeed
+from dosimeter.monitor.log_counts import count_lines
 from dosimeter.monitor.sinks.config import KafkaConfig
 
 if TYPE_CHECKING:
@@ -293,14 +295,16 @@ def _telemetry(config: Config) -> Telemetry | None:
         return None
     from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 
-    return Telemetry(TelemetryConfig(endpoint=config.telemetry))
+    telemetry = Telemetry(TelemetryConfig(config.telemetry))
+    count_lines(telemetry, "history")
+    return telemetry
 
 
 def _record(telemetry: Telemetry, history: History) -> None:
     telemetry.record("dosimeter.history.stalled", float(history.is_stalled))
     if (checked := history.tidying.checked) is not None:
         telemetry.record("dosimeter.history.verify.failed", float(not checked.ok))
-        telemetry.record("dosimeter.history.verify.age", (time.time_ns() - checked.at_ns) / 1e9)
+        telemetry.record("dosimeter.history.verify.age", age_s(checked.at_ns, time.time_ns()))
 
 
 class _Site:

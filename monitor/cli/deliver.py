@@ -53,7 +53,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: stopped by a signal, or status shown. 2, 3, 4: usage, environment, data (also a sink ahead of the ledger)."""
     from dosimeter.monitor.config import Config, load_config
-    from dosimeter.monitor.delivery import DeliveryConfig, delivery_status, run_delivery
+    from dosimeter.monitor.delivery import DeliveryConfig, run_delivery
+    from dosimeter.monitor.delivery_status import delivery_status
 
     try:
         settings = load_config(args.config) if args.config else Config()
@@ -109,20 +110,13 @@ def _ahead(ledger: Path, sinks: Mapping[str, Mapping[str, Any]]) -> int:
 
 def telemetry_of(sinks: Sequence[SinkConfig]) -> contextlib.closing[Telemetry]:
     """Metrics go where the log events go; without an OTLP sink nowhere."""
+    from dosimeter.monitor.log_counts import count_lines
     from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 
     collector = next((sink for sink in sinks if isinstance(sink, OtlpConfig)), None)
-    if collector is None:
-        return contextlib.closing(Telemetry(TelemetryConfig()))
-    settings = TelemetryConfig(
-        endpoint=collector.endpoint,
-        timeout_s=2.0,  # also how long a collector that is away may delay the end
-        headers=collector.headers,
-        headers_file=collector.headers_file,
-        ca=collector.ca,
-        resource=collector.resource,
-    )
-    return contextlib.closing(Telemetry(settings))
+    telemetry = Telemetry(TelemetryConfig(collector))
+    count_lines(telemetry, "deliver")
+    return contextlib.closing(telemetry)
 
 
 def sinks_of(args: argparse.Namespace) -> tuple[SinkConfig, ...]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import urllib.error
-import urllib.request
+import time
 from collections.abc import Callable
 from functools import cached_property
-from http.client import HTTPException
 from typing import Any, Protocol
 
 from dosimeter.monitor.confirm.answer import Answer, NoAnswer, parse_answer, read_answer
 from dosimeter.monitor.confirm.config import ConfirmerConfig
+from dosimeter.monitor.sinks.http import HttpClient, HttpError
 
 MAX_REPLY = 1 << 16
 OK = 200
@@ -43,37 +42,35 @@ def build_confirmer(config: ConfirmerConfig) -> Confirmer:
     return HttpConfirmer(config) if config.url else CallConfirmer(config)
 
 
-class _Here(urllib.request.HTTPRedirectHandler):
-    """The headers may be credentials, and are for the one that was named."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 class HttpConfirmer:
     """POSTs the record's bytes. Only 200 is an answer, and only from the URL itself."""
 
-    def __init__(self, config: ConfirmerConfig) -> None:
+    def __init__(
+        self, config: ConfirmerConfig, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.name, self.timeout_s = config.name, float(config.timeout_s)
-        self._url = config.url
-        self._headers = {**config.headers, "Content-Type": "application/json"}
-        self._opener = urllib.request.build_opener(_Here)
+        self._config, self._monotonic = config, monotonic
 
     def ask(self, core: bytes) -> Answer:
-        request = urllib.request.Request(self._url, core, self._headers, method="POST")
+        # One connection a question: several are asked at a time, and a client is for one thread.
+        client = HttpClient(
+            self._config.url,
+            timeout_s=self.timeout_s,
+            headers=self._config.headers,
+            most=MAX_REPLY + 1,
+            monotonic=self._monotonic,
+        )
         try:
-            with self._opener.open(request, timeout=self.timeout_s) as reply:
-                status, body = reply.status, reply.read(MAX_REPLY + 1)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise NoAnswer(f"answered {error.code}") from None
-        except (OSError, HTTPException, ValueError) as error:
+            reply = client.post(core, {"Content-Type": "application/json"})
+        except HttpError as error:
             raise NoAnswer(f"not reached: {error}") from None
-        if status != OK:
-            raise NoAnswer(f"answered {status}")
-        if len(body) > MAX_REPLY:
+        finally:
+            client.close()
+        if reply.status != OK:
+            raise NoAnswer(f"answered {reply.status}")
+        if len(reply.body) > MAX_REPLY:
             raise NoAnswer(f"answered with more than {MAX_REPLY} bytes")
-        return parse_answer(body)
+        return parse_answer(reply.body)
 
 
 class CallConfirmer:

@@ -173,7 +173,7 @@ class Stage:
                 OtlpConfig(endpoint=self.viewer.endpoint),
             ),
             http=HttpConfig(port=self._http_port),
-            telemetry=self.viewer.endpoint,
+            telemetry=OtlpConfig(endpoint=self.viewer.endpoint),
             expect=self.expect,
             archive=ArchiveConfig(one_in=1) if self._history or self._keep else None,
             history=HistoryConfig(name="demo", port=0) if self._history else None,

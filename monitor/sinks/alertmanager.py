@@ -33,14 +33,7 @@ class AlertmanagerSink:
         self.name = config.name
         self.config = config
         self._now_ns = now_ns
-        url = config.url.rstrip("/") + PATH
-        self._client = HttpClient(
-            url,
-            timeout_s=config.timeout_s,
-            ca=config.ca,
-            headers=config.headers,
-            headers_file=config.headers_file,
-        )
+        self._client = HttpClient.of(config, config.url.rstrip("/") + PATH)
 
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
         now_ns = self._now_ns()

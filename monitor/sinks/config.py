@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dosimeter.monitor.sinks.client_pair import ClientPair
 from dosimeter.monitor.sinks.sink import Sink
 
 TOPIC = "dosimeter.alerts.v1"
@@ -26,14 +27,48 @@ class KafkaConfig:
     security: Mapping[str, Any] = field(default_factory=dict)  # kafka-python's ssl_*, sasl_*
 
 
-@dataclass(frozen=True, slots=True)
-class OtlpConfig:
-    endpoint: str = "http://localhost:4318"  # without `/v1/logs`: the signal's path is added
-    name: str = "otlp"
+def is_unnamed(security: Mapping[str, Any]) -> bool:
+    """Whether a broker's certificate may be in anybody's name."""
+    protocol = str(security.get("security_protocol", "")).upper()
+    return protocol.endswith("SSL") and security.get("ssl_check_hostname") is False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverHttp:
+    """What all receivers over HTTP have.
+
+    headers_file  more headers, a line each, so that no token has to stand in the configuration
+    ca            certificates that are trusted instead of the system's
+    client_cert   shown to a receiver that asks for one, with client_key; None: the key is in the same file
+    timeout_s     for each answer, from connecting to its end
+    """
+
     headers: Mapping[str, str] = field(default_factory=dict)
     headers_file: Path | None = None
     ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
     timeout_s: float = 10.0
+
+    @property
+    def pair(self) -> ClientPair | None:
+        return None if self.client_cert is None else ClientPair(self.client_cert, self.client_key)
+
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """By their keys in a configuration."""
+        return {
+            "headers-file": self.headers_file,
+            "ca": self.ca,
+            "client-cert": self.client_cert,
+            "client-key": self.client_key,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpConfig(OverHttp):
+    endpoint: str = "http://localhost:4318"  # without `/v1/logs`: the signal's path is added
+    name: str = "otlp"
     resource: Mapping[str, str] = field(default_factory=dict)  # beside `service.name`
 
 
@@ -44,35 +79,22 @@ class StdoutConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookConfig:
-    """One POST an alert. As of all sinks over HTTP:
-
-    headers_file  more headers, a line each, so that no token has to stand in the configuration
-    ca            certificates that are trusted instead of the system's
-    timeout_s     for each answer, from connecting to its end
-    """
+class WebhookConfig(OverHttp):
+    """One POST an alert."""
 
     url: str = ""  # its path may be a credential
     name: str = "webhook"
     secret: Path | None = None  # a file; None: nothing is signed
-    headers: Mapping[str, str] = field(default_factory=dict)
-    headers_file: Path | None = None
-    ca: Path | None = None
-    timeout_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class AlertmanagerConfig:
+class AlertmanagerConfig(OverHttp):
     url: str = "http://localhost:9093"  # without `/api/v2/alerts`
     name: str = "alertmanager"
     hold_s: int = 300  # how long an event is stated to go on, from when it is sent
     tenants: tuple[str, ...] = ()  # that may stand in a label, and so may routes
     routes: tuple[str, ...] = ()
     link: str | None = None  # the page of an alert in history, with `{event_id}` in it
-    headers: Mapping[str, str] = field(default_factory=dict)
-    headers_file: Path | None = None
-    ca: Path | None = None
-    timeout_s: float = 10.0
 
 
 SinkConfig = KafkaConfig | OtlpConfig | StdoutConfig | WebhookConfig | AlertmanagerConfig

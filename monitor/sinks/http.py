@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 from urllib.parse import urlsplit
 
+from dosimeter.monitor.sinks.client_pair import ClientPair, PairError
+from dosimeter.monitor.sinks.config import OverHttp
 from dosimeter.monitor.sinks.deadline import Deadline, TimedSocket, connect
 from dosimeter.monitor.sinks.headers import HeadersError, read_headers
 
@@ -37,6 +39,8 @@ CERTIFICATES = {
     64: "write the URL with a name that stands in the certificate",
 }
 """What to do, by OpenSSL's number of what is wrong with a certificate."""
+ASKED = "if it asks for a certificate of ours, name one under `client-cert`"
+SHOWN = "does it know the authority of our `client-cert`?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +70,19 @@ class HttpClient:
         ca: Path | None = None,
         headers: Mapping[str, str] | None = None,
         headers_file: Path | None = None,
+        pair: ClientPair | None = None,
         most: int = MAX_REPLY,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """timeout_s: for a whole exchange. ca: a file of certificates that are trusted instead of the system's.
-        headers, headers_file: sent with each request. most: bytes of a reply's body."""
+        headers, headers_file: sent with each request. pair: shown to a receiver that asks for a certificate, read, as
+        ca is, for each connection. most: bytes of a reply's body."""
         parts = urlsplit(url)
         self._tls, self._host = parts.scheme == "https", parts.hostname
         self._port = parts.port or (443 if self._tls else 80)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._timeout_s, self._ca, self._most = timeout_s, ca, most
+        self._timeout_s, self._ca, self._pair, self._most = timeout_s, ca, pair, most
         self._headers, self._headers_file = dict(headers or {}), headers_file
         self._now, self._monotonic = now, monotonic
         self._connection: http.client.HTTPConnection | None = None
@@ -84,8 +90,27 @@ class HttpClient:
         self._tokens: list[str] = []  # as they were sent last
         self.where = origin(url)
 
+    @classmethod
+    def of(cls, config: OverHttp, url: str, *, most: int = MAX_REPLY) -> Self:
+        return cls(
+            url,
+            timeout_s=config.timeout_s,
+            ca=config.ca,
+            headers=config.headers,
+            headers_file=config.headers_file,
+            pair=config.pair,
+            most=most,
+        )
+
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Raises HttpError: whether it arrived is not known, so whoever asked decides how much of it to send again."""
+        return self._exchange("POST", body, headers)
+
+    def get(self) -> Reply:
+        """As `post` does."""
+        return self._exchange("GET", None, {})
+
+    def _exchange(self, method: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         deadline = Deadline(self._timeout_s, self._monotonic)
         if self._connection is not None and cast(TimedSocket, self._connection.sock).ended():
             self.close()  # a receiver may close a connection that is idle
@@ -96,11 +121,12 @@ class HttpClient:
         self._tokens = [*self._headers.values(), *own.values()]
         each = (*self._headers.items(), *own.items(), *headers.items())
         sent = {name.lower(): value for name, value in each}  # one of each, however it is spelt
+        is_new = self._connection is None
         try:
-            return self._post(body, sent, deadline)
+            return self._ask(method, body, sent, deadline)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise self._failed(error, deadline) from error
+            raise self._failed(error, deadline, is_new=is_new) from error
 
     def quoted(self, body: bytes) -> str:
         """The beginning of a reply's body, for messages: without what it repeats of our path and headers."""
@@ -111,11 +137,13 @@ class HttpClient:
                 said = said.replace(own, "…")
         return repr(said[:SAID])
 
-    def _post(self, body: bytes, headers: Mapping[str, str], deadline: Deadline) -> Reply:
+    def _ask(
+        self, method: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+    ) -> Reply:
         connection = self._connection = self._connection or self._connect(deadline)
         timed = cast(TimedSocket, connection.sock)
         timed.deadline = deadline
-        connection.request("POST", self._path, body, dict(headers))
+        connection.request(method, self._path, body, dict(headers))
         answer = connection.getresponse()
         start = answer.read(self._most)
         reply = Reply(answer.status, start, self._pause_s(answer.headers.get("Retry-After", "")))
@@ -138,11 +166,15 @@ class HttpClient:
 
     def _context(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=self._ca)
+            context = ssl.create_default_context(cafile=self._ca)
         except OSError as error:  # an ssl.SSLError, too, and none names the file
             said = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
             hint = "`ca` is a file of certificates in PEM"
             raise _NoTrust(f"{self._ca}: {said}\n  hint: {hint}") from None
+        if self._pair is not None:
+            self._pair.ends_s()
+            self._pair.load(context)
+        return context
 
     def _pause_s(self, text: str) -> float | None:
         """Seconds, or a date, as RFC 9110 has it."""
@@ -154,12 +186,15 @@ class HttpClient:
             return None
         return max(0.0, (then - self._now()).total_seconds()) if then.tzinfo else None
 
-    def _failed(self, error: Exception, deadline: Deadline) -> HttpError:
-        if isinstance(error, _NoTrust):
+    def _failed(self, error: Exception, deadline: Deadline, *, is_new: bool) -> HttpError:
+        if isinstance(error, _NoTrust | PairError):
             return HttpError(str(error))
         if isinstance(error, TimeoutError):
             error = deadline.passed()
-        return HttpError(f"`{self.where}`: {_said(error)}")
+        said = f"`{self.where}`: {_said(error)}"
+        if self._tls and (_alert(error) or (is_new and _is_hanging_up(error))):
+            said += f"\n  hint: {ASKED if self._pair is None else SHOWN}"
+        return HttpError(said)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -178,10 +213,23 @@ def _said(error: Exception) -> str:
         return f"its certificate: {error.verify_message}" + (f"\n  hint: {hint}" if hint else "")
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
         return "what answers does not speak TLS\n  hint: the port, or `http://` on this machine"
+    if alert := _alert(error):
+        return f"it refuses the connection: {alert}"
     if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
         return f"what answers does not speak HTTP: {type(error).__name__}"
     quotes = isinstance(error, ValueError | http.client.InvalidURL)
     return f"{type(error).__name__}: a header or the URL cannot be sent" if quotes else str(error)
+
+
+def _alert(error: Exception) -> str:
+    """What a receiver says in TLS before it hangs up, in its words; empty where it does not."""
+    reason = error.reason or "" if isinstance(error, ssl.SSLError) else ""
+    return reason.partition("_ALERT_")[2].lower().replace("_", " ")
+
+
+def _is_hanging_up(error: Exception) -> bool:
+    gone = isinstance(error, ConnectionError | ssl.SSLEOFError)
+    return gone and not isinstance(error, ConnectionRefusedError)
 
 
 def origin(url: str) -> str:

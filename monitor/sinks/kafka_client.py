@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
+from functools import cache
 from typing import Any
 
 from kafka.errors import (
@@ -28,6 +30,10 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
+
+from dosimeter.monitor.sinks.config import is_unnamed
+
+log = logging.getLogger(__name__)
 
 HINTS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     (
@@ -86,6 +92,8 @@ class ClientRecorder:
         self.cause: KafkaError | None = None
 
     def __call__(self, **configs: Any) -> Any:
+        if is_unnamed(configs):
+            _warn_unnamed(",".join(configs["bootstrap_servers"]))
         net = NetworkSelector(**configs)
         client = KafkaNetClient(net, _Manager(self._remember, net, **configs), **configs)
         self._built.append(client)
@@ -115,6 +123,20 @@ def keep_joining(consumer: Any) -> None:
     coordinator = consumer._coordinator
     if coordinator.rejoining and not coordinator.need_rejoin():
         coordinator.request_rejoin()  # the next poll waits for the join under way
+
+
+def known_partitions(consumer: Any, topic: str) -> int:
+    """How many there are, as the brokers said last; 0: they have not yet. The library's own question waits for them."""
+    return len(consumer._cluster.partitions_for_topic(topic) or ())
+
+
+@cache
+def _warn_unnamed(brokers: str) -> None:
+    """Once: a client is built anew after each failure."""
+    log.warning(
+        "kafka at `%s`: `ssl_check_hostname: false`: any certificate of the authority passes for a broker's",
+        brokers,
+    )
 
 
 def _told(error: KafkaError) -> int:

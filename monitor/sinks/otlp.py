@@ -31,6 +31,7 @@ from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.monitor.sinks import semconv
 from dosimeter.monitor.sinks.config import OtlpConfig
 from dosimeter.monitor.sinks.http import HttpClient, HttpError, Reply
+from dosimeter.monitor.sinks.resource import service
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, dead, retry
 
 MAX_REPLY = 1 << 16
@@ -52,14 +53,7 @@ class OtlpSink:
         self.name = config.name
         self.config = config
         self._url = f"{config.endpoint.rstrip('/')}/v1/logs"
-        self._client = HttpClient(
-            self._url,
-            timeout_s=config.timeout_s,
-            ca=config.ca,
-            headers=config.headers,
-            headers_file=config.headers_file,
-            most=MAX_REPLY,
-        )
+        self._client = HttpClient.of(config, self._url, most=MAX_REPLY)
         self._post = post or self._client.post
 
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
@@ -119,11 +113,10 @@ class OtlpSink:
 def logs_request(
     logs: Sequence[LogRecord], resource: Mapping[str, str]
 ) -> ExportLogsServiceRequest:
-    who = {"service.name": "dosimeter", **resource}
     return ExportLogsServiceRequest(
         resource_logs=[
             ResourceLogs(
-                resource=Resource(attributes=_attributes(who)),
+                resource=Resource(attributes=_attributes(service(resource))),
                 scope_logs=[
                     ScopeLogs(
                         scope=InstrumentationScope(name="dosimeter"),

@@ -36,13 +36,7 @@ class WebhookSink:
         self.name = config.name
         self.config = config
         self._now_s = now_s
-        self._client = HttpClient(
-            config.url,
-            timeout_s=config.timeout_s,
-            ca=config.ca,
-            headers=config.headers,
-            headers_file=config.headers_file,
-        )
+        self._client = HttpClient.of(config, config.url)
 
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
         """The first that has to wait keeps those behind it in their order, and asks nobody for them."""

@@ -7,13 +7,11 @@ a history written anew has none from before. Copies may be kept anywhere.
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from http.client import HTTPException
 from pathlib import Path
 
 from cryptography import x509
@@ -26,10 +24,12 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
+from dosimeter.monitor.sinks.http import HttpClient, HttpError
 from dosimeter.monitor.tlog.anchors import AnchorFailed
 from dosimeter.monitor.tlog.files import Files
 
 MAX_REPLY = 1 << 20
+OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,15 @@ class TimestampAnchor:
         *,
         name: str = "rfc3161",
         timeout_s: float = 10.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """certificates: PEM, the authority's own and its root, got from the authority itself.
+        """certificates: PEM, the authority's own and its root, got from the authority itself. timeout_s: for a whole
+        answer.
 
         Raises AnchorFailed where they cannot be read.
         """
         self.name, self.url, self.folder = name, url, folder
-        self._timeout_s = timeout_s
+        self._timeout_s, self._monotonic = timeout_s, monotonic
         try:
             self._roots = x509.load_pem_x509_certificates(certificates.read_bytes())
         except (OSError, ValueError) as error:
@@ -109,16 +111,19 @@ class TimestampAnchor:
             raise AnchorFailed(f"anchor `{self.name}`: {error}") from error
 
     def _ask(self, query: bytes) -> bytes:
-        headers = {"Content-Type": "application/timestamp-query"}
-        asked = urllib.request.Request(self.url, data=query, headers=headers, method="POST")
         try:
-            with urllib.request.urlopen(asked, timeout=self._timeout_s) as answer:
-                reply: bytes = answer.read(MAX_REPLY)
-                return reply
-        except (OSError, HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-            raise AnchorFailed(f"anchor `{self.name}`: `{self.url}`: {error}") from error
+            client = HttpClient(
+                self.url, timeout_s=self._timeout_s, most=MAX_REPLY, monotonic=self._monotonic
+            )
+            try:
+                reply = client.post(query, {"Content-Type": "application/timestamp-query"})
+            finally:
+                client.close()
+        except (HttpError, ValueError) as error:
+            raise AnchorFailed(f"anchor `{self.name}`: {error}") from error
+        if reply.status != OK:
+            raise AnchorFailed(f"anchor `{self.name}`: `{self.url}` answered {reply.status}")
+        return reply.body
 
     def _verify(
         self, note: str, token: bytes, nonce: int | None

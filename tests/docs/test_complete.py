@@ -24,7 +24,7 @@ from dosimeter.monitor.chaos.audit_attack import REACH, Expected
 from dosimeter.monitor.chaos.audit_run import TABLE
 from dosimeter.monitor.cli.main import COMMANDS, build_parser
 from dosimeter.monitor.config import Config, load_config
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.ledger import Ledger

@@ -51,7 +51,7 @@ def test_the_example_that_we_ship_is_read_whole() -> None:
             KafkaConfig(bootstrap=("kafka-0.kafka:9092", "kafka-1.kafka:9092")),
             OtlpConfig(endpoint="http://otel-collector:4318"),
         ),
-        telemetry="http://otel-collector:4318",
+        telemetry=OtlpConfig(endpoint="http://otel-collector:4318"),
     )
 
 
@@ -259,6 +259,86 @@ def test_a_collector_over_tls_is_read_and_printed_and_one_on_this_machine_may_be
         AlertmanagerConfig(url="http://127.0.0.1:9093", headers={"authorization": "a"}),
     )
     assert load_config(written(tmp_path, as_yaml(config))).sinks == config.sinks
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "protocol", "mechanism", "refused"),
+    [
+        ("kafka:9092", "SASL_PLAINTEXT", "PLAIN", True),
+        ("kafka:9092", "SASL_PLAINTEXT", "OAUTHBEARER", True),
+        ("[localhost:9092, '192.0.2.1:9092']", "sasl_plaintext", "plain", True),
+        ("'127.0.0.1:9092'", "SASL_PLAINTEXT", "PLAIN", False),
+        ("'[::1]:9092'", "SASL_PLAINTEXT", "PLAIN", False),
+        ("kafka:9092", "SASL_SSL", "PLAIN", False),
+        ("kafka:9092", "SASL_PLAINTEXT", "SCRAM-SHA-512", False),
+    ],
+)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_login_goes_to_no_broker_of_another_machine_in_the_clear(
+    tmp_path: Path, bootstrap: str, protocol: str, mechanism: str, refused: bool, in_file: bool
+) -> None:
+    """As no header with a credential does. Until 2026-11-30 it went, and nothing said so."""
+    (tmp_path / "secret").write_text(f"sasl_mechanism: {mechanism}\nsasl_plain_password: s3cret\n")
+    more = "security-file: secret" if in_file else ""
+    mechanism = "" if in_file else f", sasl_mechanism: {mechanism}, sasl_plain_password: s3cret"
+    security = f"security: {{security_protocol: {protocol}{mechanism}}}"
+    text = f"version: 1\nsinks: {{kafka: {{bootstrap: {bootstrap}, {security}, {more}}}}}\n"
+    if not refused:
+        load_config(written(tmp_path, text))
+        return
+    with pytest.raises(InputError) as caught:
+        load_config(written(tmp_path, text))
+    assert "the login would be sent to" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_metrics_to_where_the_log_events_go_are_sent_with_what_is_set_up_there(
+    tmp_path: Path,
+) -> None:
+    """Until 2026-11-30 `telemetry` knew no `ca` and no headers: over private TLS there were no metrics of the line."""
+    text = (
+        "version: 1\nsinks: {otlp: {endpoint: 'https://c:4318', ca: c.pem, headers-file: h}}\n"
+        "telemetry: {endpoint: 'https://HOST'}\n"
+    )
+    config = load_config(written(tmp_path, text.replace("HOST", "c:4318/")))
+    assert (config.telemetry,) == config.sinks
+    other = load_config(written(tmp_path, text.replace("HOST", "d:4318")))
+    assert other.telemetry == OtlpConfig(endpoint="https://d:4318")
+
+
+def test_metrics_may_have_their_own_settings_which_are_printed_and_hidden_too(
+    tmp_path: Path,
+) -> None:
+    text = (
+        "version: 1\ntelemetry: {endpoint: 'https://c:4318', headers: {authorization: s3cret}, "
+        "client-cert: c.crt, client-key: c.key, timeout: 3}\n"
+    )
+    config = load_config(written(tmp_path, text))
+    own = OtlpConfig(
+        endpoint="https://c:4318",
+        headers={"authorization": "s3cret"},
+        client_cert=tmp_path / "c.crt",
+        client_key=tmp_path / "c.key",
+        timeout_s=3.0,
+    )
+    assert config.telemetry == own
+    assert load_config(written(tmp_path, as_yaml(config))).telemetry == own
+    assert "s3cret" not in as_yaml(without_secrets(config))
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("url: 'https://h/x', client-key: k", "`client-key` without `client-cert`"),
+        ("url: 'http://127.0.0.1/x', client-cert: c", "`client-cert` and an `http://` URL"),
+    ],
+)
+def test_a_client_certificate_that_could_not_be_shown_is_refused(
+    tmp_path: Path, keys: str, said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(written(tmp_path, f"version: 1\nsinks: {{webhook: {{{keys}}}}}\n"))
+    assert said in str(caught.value)
 
 
 def test_confirmers_are_read_printed_and_their_headers_hidden(tmp_path: Path) -> None:

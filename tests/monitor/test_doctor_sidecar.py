@@ -19,6 +19,7 @@ from dosimeter.monitor.doctor_sidecar import examine_sidecar
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.room import Disk
 from dosimeter.rules import native
+from tests.monitor.sinks.authority import Authority
 from tests.monitor.test_pipeline import folder
 
 __all__ = ["folder"]
@@ -137,6 +138,35 @@ def test_of_a_cluster_one_broker_is_enough(folder: Path, shut: int) -> None:
         there = listener.getsockname()[1]
         sink = f"kafka: {{bootstrap: ['127.0.0.1:{shut}', '127.0.0.1:{there}']}}"
         assert wrong(folder, changed("stdout: {path: out.jsonl}", sink)) == []
+
+
+def test_a_broker_whose_name_is_not_looked_at_is_a_finding(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        security = "{security_protocol: SSL, ssl_check_hostname: false}"
+        where = f"bootstrap: '127.0.0.1:{listener.getsockname()[1]}'"
+        sink = f"kafka: {{{where}, security: {security}}}"
+        (one,) = wrong(folder, changed("stdout: {path: out.jsonl}", sink))
+    assert (one.check, "`ssl_check_hostname: false`" in one.found) == ("kafka", True)
+
+
+def test_a_client_certificate_is_tried_and_its_end_is_told_in_time(
+    folder: Path, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        for name, to_days, said in (
+            ("late", -1, "late.crt: certificate has expired"),
+            ("soon", 6, "soon.crt: ends in 6.0 days"),
+            ("good", 30, ""),
+        ):
+            cert, key = authority.pair(name, -2, to_days)
+            sink = f"webhook: {{url: '{url}/x', client-cert: {cert}, client-key: {key}}}"
+            text = changed("stdout: {path: out.jsonl}", sink)
+            text += f"telemetry: {{endpoint: '{url}', client-cert: {cert}, client-key: {key}}}\n"
+            found = wrong(folder, text)
+            assert [one.check for one in found] == (["webhook", "telemetry"] if said else [])
+            assert all(said in one.found for one in found)
 
 
 def test_files_that_a_sink_needs_are_looked_for(folder: Path) -> None:

@@ -40,6 +40,10 @@ def test_it_is_alive_and_says_what_it_does_until_the_ledger_is_open(
     version_1(path, [replace(record_of(1), evidence=b"codes")])
     with migrating(path, "127.0.0.1", port):
         assert asked(port, "/livez") == b"ok\n"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            asked(port, "/readyz")
+        with caught.value as not_ready:
+            assert (not_ready.code, b"from version 1 to 2" in not_ready.read()) == (503, True)
         said = json.loads(asked(port, "/status"))["migrating"]
         assert said.startswith(f"{path} is brought from version 1 to 2: ")
         Ledger(path).close()

@@ -60,11 +60,11 @@ class Sidecar:
     def start(self) -> None:
         command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "sidecar"]
         self.process = subprocess.Popen([*command, "--config", str(self.root / "sidecar.yaml")])
-        until(self.alive)
+        until(self.ready)
 
-    def alive(self) -> bool:
+    def ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/livez", timeout=2) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as reply:
                 return bool(reply.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -117,7 +117,7 @@ def test_killed_under_traffic_it_returns_loses_no_alert_and_counts_the_gap(
     os.kill(sidecar.line_pid(), signal.SIGKILL)
     server.run(1, 5, [0, 0])  # into a socket that nobody reads, or into none
     handed = server.sender.counters()["rows_emitted"] - server.sender.counters()["rows_dropped"]
-    until(sidecar.alive)
+    until(sidecar.ready)
     until(lambda: server.sender.tick() or server.sender.connected)
     server.run(1, 7, [0, 0])
     unsent = 7 - handed
@@ -144,7 +144,7 @@ def test_paused_by_command_it_looks_away_until_told_and_a_restart_changes_nothin
     which = ["--config", str(folder / "sidecar.yaml")]
     assert main(["pause", *which, "--for", "15m", "--reason", "INC-441"]) == 0
     os.kill(sidecar.line_pid(), signal.SIGKILL)
-    until(lambda: sidecar.alive() and sidecar.status()["paused"])
+    until(lambda: sidecar.ready() and sidecar.status()["paused"])
     server = Server(folder)
     alert(server, 1)
     until(lambda: sidecar.status()["paused"]["tokens"] == 5)
@@ -204,7 +204,7 @@ def test_a_second_sidecar_on_the_same_data_ends_and_says_why(
     )
     assert second.returncode == ENVIRONMENT
     assert "ledger.db: already being written" in second.stderr
-    assert sidecar.alive()
+    assert sidecar.ready()
 
 
 def test_rules_that_do_not_load_refuse_the_first_start_with_their_place(folder: Path) -> None:  # noqa: F811

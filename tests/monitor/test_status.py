@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dosimeter.monitor import status
+from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.standing import Standing
-from dosimeter.monitor.status import IDLE_S, SILENT_S
+from dosimeter.monitor.status import IDLE_S, SILENT_S, STUCK_S
 from tests.monitor.test_pipeline import Line, Server, folder, line
 
 __all__ = ["folder", "line"]
@@ -35,6 +36,32 @@ def test_a_connected_tap_that_says_nothing_is_silent(line: Line, folder: Path) -
     server.beat()
     line.read()
     assert state(line) == ("live", None)
+
+
+def test_it_is_ready_when_it_takes_frames_in_and_says_in_a_line_why_it_does_not(
+    line: Line, folder: Path
+) -> None:
+    socket, ledger, file = Standing(folder), Standing(folder), folder / "lost"
+    file.touch()
+    lost = Standing(file)
+    file.unlink()
+
+    def why(socket: Standing = socket, ledger: Standing = ledger) -> str | None:
+        return status.unready(line.pipeline, socket=socket, ledger=ledger)
+
+    line.now.ns = 100 * S
+    assert why() == "it is starting"
+    line.read()
+    assert why() is None
+    assert str(why(socket=lost)).startswith(f"socket: {file} is gone")
+    assert str(why(ledger=lost)).startswith(f"ledger: {file} is gone")
+    line.now.ns += int((STUCK_S + 1) * S)
+    assert why() == "the line has not turned for 5 s"
+    line.read()
+    line.pipeline.rulebook = Rulebook([folder / "nowhere.yaml"])
+    assert str(why()).startswith(f"no rules: {folder / 'nowhere.yaml'}")
+    line.pipeline.writer.stalled = "no room\n  hint: make some"
+    assert why() == "nothing is accepted: no room"
 
 
 def test_confirmers_that_rules_name_and_nobody_set_up_are_named(line: Line, folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,13 @@ from opentelemetry.sdk.metrics.export import ExponentialHistogram, InMemoryMetri
 
 from dosimeter.monitor.lab.viewer import Viewer
 from dosimeter.monitor.metrics import METRICS, Kind
+from dosimeter.monitor.sinks.config import OtlpConfig
+from dosimeter.monitor.sinks.otlp import logs_request
 from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 from tests.monitor.sinks.authority import Authority
-from tests.monitor.sinks.receiver import Receiver
+from tests.monitor.sinks.receiver import Answer, Receiver
+
+PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -111,7 +117,8 @@ def test_every_metric_states_its_unit_and_says_what_it_is() -> None:
 
 def test_what_is_recorded_arrives_over_otlp() -> None:
     with Viewer() as viewer:
-        telemetry = Telemetry(TelemetryConfig(endpoint=viewer.endpoint, interval_s=3600))
+        to = OtlpConfig(endpoint=viewer.endpoint)
+        telemetry = Telemetry(TelemetryConfig(to, interval_s=3600, last_s=PATIENCE_S))
         telemetry.record("dosimeter.delivery.queued", 4, {"sink": "kafka"})
         telemetry.record("dosimeter.durable.duration", 0.25)
         telemetry.close()
@@ -133,12 +140,53 @@ def test_metrics_go_to_a_collector_over_tls_with_the_token_of_a_file_and_past_an
     authority, token = Authority(tmp_path), tmp_path / "headers"
     with Receiver(authority.server("good", -1, 1)) as collector, Receiver() as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
-        settings = TelemetryConfig(collector.url, headers_file=token, ca=authority.path)
-        telemetry = Telemetry(settings)
+        to = OtlpConfig(endpoint=collector.url, headers_file=token, ca=authority.path)
+        telemetry = Telemetry(TelemetryConfig(to, interval_s=3600, last_s=PATIENCE_S))
         for said in ("old", "new"):
             token.write_text(f"authorization: Bearer {said}\n")
             telemetry.record("dosimeter.coverage", 0.5)
             assert telemetry.flush()
         telemetry.close()
         sent = [came.headers["authorization"] for came in collector.came]
-        assert (sent[:2], proxy.came) == (["Bearer old", "Bearer new"], [])
+        assert (sent, proxy.came) == (["Bearer old", "Bearer new", "Bearer new"], [])
+
+
+def test_a_collector_that_never_answers_does_not_delay_the_end() -> None:
+    """Until 2026-11-30 the end waited for an export under way, then for the last one: 8 to 10 s of a SIGTERM."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        to = OtlpConfig(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=3600.0)
+        telemetry = Telemetry(TelemetryConfig(to, interval_s=0.001, last_s=0.01))
+        telemetry.record("dosimeter.coverage", 1.0)
+        with silent.accept()[0]:  # an export is under way
+            telemetry.close()
+
+
+def test_that_a_collector_refuses_is_said_once_and_that_it_takes_them_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Receiver() as collector:
+        collector.answers = [Answer(503), Answer(503), Answer(200)]
+        to = OtlpConfig(endpoint=collector.url)
+        telemetry = Telemetry(TelemetryConfig(to, interval_s=3600, last_s=PATIENCE_S))
+        telemetry.record("dosimeter.coverage", 1.0)
+        for _ in range(3):
+            telemetry.flush()
+        telemetry.close()
+    assert [one.getMessage() for one in caplog.records] == [
+        f"metrics are not exported, will go on trying: `{collector.url}` answered 503",
+        "metrics are exported again",
+    ]
+
+
+def test_metrics_and_log_events_say_alike_who_speaks(
+    telemetry: Telemetry, reader: InMemoryMetricReader
+) -> None:
+    """Log events had no instance until 2026-11-30, so that nothing said which pod one came from."""
+    telemetry.record("dosimeter.coverage", 1.0)
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = dict(data.resource_metrics[0].resource.attributes)
+    [logs] = logs_request([], {}).resource_logs
+    assert metrics == {kv.key: kv.value.string_value for kv in logs.resource.attributes}
+    assert metrics["service.instance.id"] == socket.gethostname()

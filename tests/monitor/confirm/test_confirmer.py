@@ -14,7 +14,8 @@ import pytest
 
 from dosimeter.monitor.confirm.answer import Answer, NoAnswer
 from dosimeter.monitor.confirm.config import ConfirmerConfig
-from dosimeter.monitor.confirm.confirmer import MAX_REPLY, build_confirmer
+from dosimeter.monitor.confirm.confirmer import MAX_REPLY, HttpConfirmer, build_confirmer
+from tests.monitor.sinks.dripping import Dripping
 
 CORE = b'{"confirm":"second-look","summary":"\xc3\xa4"}'
 YES = b'{"confirm": true, "reason": "it is one", "cost": 0.5}'
@@ -40,7 +41,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.seen.append((self.command, self.path, dict(self.headers), body))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.append((self.command, self.path, headers, body))
         self.send_response(self.server.status)
         for name, value in self.server.more.items():
             self.send_header(name, value)
@@ -48,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.server.body)
 
-    def do_GET(self) -> None:  # what urllib makes of a redirect
+    def do_GET(self) -> None:  # what some clients make of a redirect
         self.do_POST()
 
     def log_message(self, *_: Any) -> None:
@@ -75,8 +77,8 @@ def test_it_gets_the_exact_bytes_of_the_record_and_the_headers(service: Service)
     assert ask(service.url) == Answer(True, "it is one", 0.5)
     ((command, path, headers, body),) = service.seen
     assert (command, path, body) == ("POST", "/confirm", CORE)
-    assert headers["Content-Type"] == "application/json"
-    assert headers["Authorization"] == "Bearer s3cret"
+    assert headers["content-type"] == "application/json"
+    assert headers["authorization"] == "Bearer s3cret"
 
 
 @pytest.mark.parametrize("status", [201, 204, 400, 403, 500, 503])
@@ -116,9 +118,24 @@ def test_nobody_at_the_address_is_no_answer() -> None:
 def test_a_server_that_says_nothing_is_waited_for_until_the_timeout() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,  # accepts, and reads nothing
-        pytest.raises(NoAnswer, match="timed out"),
+        pytest.raises(NoAnswer, match="no whole answer within 1 s"),
     ):
         ask(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_s=1)
+
+
+def test_a_server_that_drips_is_left_when_the_whole_answer_has_taken_its_time() -> None:
+    """Until 2026-11-30 each byte had the time-out of its own, and held one of the desk's few threads with it."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(YES) + YES
+    with Dripping(answer) as service:
+        config = ConfirmerConfig("second-look", url=service.url, timeout_s=len(answer) // 2)
+        with pytest.raises(NoAnswer, match="no whole answer"):
+            HttpConfirmer(config, monotonic=service.look).ask(CORE)
+
+
+def test_the_environment_names_no_proxy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert ask(service.url).confirm
 
 
 def test_a_function_is_imported_when_it_is_asked_and_gets_a_copy_of_the_record(

@@ -1,7 +1,8 @@
 """A broker of Apache Kafka with credentials, rights and certificates, and what an operator does to it.
 
 Whoever comes over PLAINTEXT may do everything; over SECURE and STALE one logs in with SCRAM over TLS and may do what
-was granted. STALE has a certificate of its own, which has expired until it is renewed.
+was granted. STALE has a certificate of its own, which has expired until it is renewed. Over MUTUAL one shows a
+certificate and no password.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Guarded:
         self._stale = self._authority.server("stale", -2, -1)
         properties = {
             "listener.security.protocol.map": (
-                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,STALE:SASL_SSL"
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,STALE:SASL_SSL,MUTUAL:SSL"
             ),
             "sasl.enabled.mechanisms": MECHANISM,
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -54,11 +55,18 @@ class Guarded:
                 f"listener.name.{name}.ssl.keystore.location": str(path),
             }
         logins = [f"{MECHANISM}=[name={name},password={PASSWORD}]" for name in (USER, *OTHERS)]
+        properties |= {
+            "listener.name.mutual.ssl.keystore.type": "PEM",
+            "listener.name.mutual.ssl.keystore.location": str(good),
+            "listener.name.mutual.ssl.truststore.type": "PEM",
+            "listener.name.mutual.ssl.truststore.location": str(self._authority.path),
+            "listener.name.mutual.ssl.client.auth": "required",
+        }
         self.kafka = ApacheKafka(
             JARS,
             folder / "kafka",
             properties=properties,
-            listeners=("SECURE", "STALE"),
+            listeners=("SECURE", "STALE", "MUTUAL"),
             format_args=[word for login in logins for word in ("--add-scram", login)],
         )
 
@@ -72,11 +80,21 @@ class Guarded:
             "sasl_plain_password": password,
         }
 
-    def grant(self, topic: str, *rights: ACLOperation) -> None:
+    def mutual(self) -> dict[str, str]:
+        """The same for MUTUAL, where the broker knows one by the name in its certificate: `User:CN=broker`."""
+        cert, key = self._authority.pair("client")
+        return {
+            "security_protocol": "SSL",
+            "ssl_cafile": str(self._authority.path),
+            "ssl_certfile": str(cert),
+            "ssl_keyfile": str(key),
+        }
+
+    def grant(self, topic: str, *rights: ACLOperation, to: str = USER) -> None:
         """Unless said: what docs/alerts.md says the sink's principal needs, and no more."""
         pattern = ResourcePattern(ResourceType.TOPIC, topic)
         rights = rights or (ACLOperation.WRITE, ACLOperation.DESCRIBE)
-        self.allow([(f"User:{USER}", pattern, of) for of in rights])
+        self.allow([(f"User:{to}", pattern, of) for of in rights])
 
     def allow(self, rights: Sequence[tuple[str, ResourcePattern, ACLOperation]]) -> None:
         """principal, what it is about, what it may."""

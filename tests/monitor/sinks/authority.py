@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 HERE = ipaddress.ip_address("127.0.0.1")
+END = "-----END PRIVATE KEY-----\n"
 
 
 class Authority:
@@ -24,6 +25,14 @@ class Authority:
         self.path = folder / "authority.pem"
         own = self._certificate(self._name, self._key.public_key(), -2, 2, authority=True)
         self.path.write_bytes(own.public_bytes(serialization.Encoding.PEM))
+
+    def pair(self, name: str, from_days: int = -1, to_days: int = 30) -> tuple[Path, Path]:
+        """Certificate and key of a client, in files of their own."""
+        key, found, certificate = self.server(name, from_days, to_days).read_text().partition(END)
+        paths = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        paths[0].write_text(certificate)
+        paths[1].write_text(key + found)
+        return paths
 
     def server(self, name: str, from_days: int, to_days: int) -> Path:
         """Key and certificate in one file, valid between these days from now. The same name again takes its place."""

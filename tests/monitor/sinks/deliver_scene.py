@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.delivery import delivery_status
+from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.records import LedgerRecord
 

@@ -31,8 +31,8 @@ class Answer:
 class Receiver:
     """`answers` in turn, then 200 to everything."""
 
-    def __init__(self, certificate: Path | None = None) -> None:
-        """certificate: a file with key and certificate, for TLS."""
+    def __init__(self, certificate: Path | None = None, *, clients: Path | None = None) -> None:
+        """certificate: a file with key and certificate, for TLS. clients: whose certificates they have to show."""
         self.came: list[Came] = []
         self.connections = 0
         self.ended = threading.Semaphore(0)  # released for each connection that is closed
@@ -42,6 +42,9 @@ class Receiver:
         if certificate is not None:
             self._server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._server.context.load_cert_chain(certificate)
+            if clients is not None:
+                self._server.context.verify_mode = ssl.CERT_REQUIRED
+                self._server.context.load_verify_locations(clients)
         scheme = "http" if certificate is None else "https"
         self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(

@@ -184,3 +184,20 @@ def test_a_broker_that_is_away_costs_no_socket_and_no_thread(
         assert outcome.result.value == "retry"
         assert f"127.0.0.1:{port}" in outcome.reason
     assert (open_files(), threading.active_count()) == before
+
+
+def test_that_names_of_brokers_are_not_looked_at_is_said_once(
+    stored_of: StoredOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = f"127.0.0.1:{free_port()}"
+    for security, said in (
+        ({"security_protocol": "SSL"}, 0),
+        ({"security_protocol": "SSL", "ssl_check_hostname": False}, 1),
+    ):
+        sink = KafkaSink(KafkaConfig((where,), security=security, connect_timeout_s=0.05))
+        for _ in range(2):
+            sink.send([stored_of(1)])
+        sink.close()
+        ours = [one for one in caplog.records if one.name.startswith("dosimeter")]
+        assert len(ours) == said
+    assert ours[0].getMessage().startswith(f"kafka at `{where}`: `ssl_check_hostname: false`")

@@ -20,7 +20,7 @@ from dosimeter.monitor.lab.readback import read_back
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka import KafkaSink
 from dosimeter.monitor.sinks.kafka_record import kafka_record
-from dosimeter.monitor.sinks.sink import DELIVERED
+from dosimeter.monitor.sinks.sink import DELIVERED, Result
 from tests.monitor.sinks.apache_scene import Guarded
 from tests.monitor.sinks.deliver_scene import Delivering, wait_until
 
@@ -125,6 +125,20 @@ def test_an_expired_certificate_is_named_and_once_renewed_all_arrives(
         guarded.renew()
         assert run.drained()["delivered"] == 20
         assert consumed(guarded, topic) == run.accepted
+
+
+def test_a_certificate_is_shown_to_a_broker_that_asks_for_one_and_without_it_the_alerts_wait(
+    guarded: Guarded, topic: str, stored_of: StoredOf
+) -> None:
+    guarded.grant(topic, to="CN=broker")
+    where, own = tuple(guarded.kafka.bootstrap("MUTUAL")), guarded.mutual()
+    bare = {name: own[name] for name in ("security_protocol", "ssl_cafile")}
+    for security, result in ((bare, Result.RETRY), (own, Result.DELIVERED)):
+        sink = KafkaSink(KafkaConfig(where, topic, connect_timeout_s=2.0, security=security))
+        [outcome] = sink.send([stored_of(1)])
+        sink.close()
+        assert outcome.result is result, outcome
+    assert len(consumed(guarded, topic)) == 1
 
 
 def test_of_a_batch_beyond_the_topics_limit_only_the_record_that_is_itself_too_large_is_dead(

@@ -142,7 +142,8 @@ def test_the_collector_understands_it_as_the_golden_file_says_and_a_wrong_path_w
         (outcome,) = OtlpSink(OtlpConfig(f"{collector.endpoint}/wrong")).send([stored_of(3)])
         assert outcome.result is Result.RETRY
         assert f"`{collector.endpoint}/wrong/v1/logs` answered 404" in outcome.reason
-        record_some(TelemetryConfig(collector.endpoint, interval_s=3600), traceparent)
+        to = OtlpConfig(collector.endpoint)
+        record_some(TelemetryConfig(to, interval_s=3600, last_s=30.0), traceparent)
     read = {name: collector.written(name) for name in ("logs", "metrics")}
     found = json.dumps(steady(read), indent=1, sort_keys=True) + "\n"
     if os.environ.get("DOSIMETER_GOLDEN") == "write":

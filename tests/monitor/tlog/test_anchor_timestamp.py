@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from dosimeter.monitor.tlog.anchor_timestamp import TimestampAnchor
 from dosimeter.monitor.tlog.anchors import AnchorFailed
 from dosimeter.monitor.tlog.note import Checkpoint, Signer
+from tests.monitor.sinks.dripping import Dripping
 
 pytestmark = pytest.mark.parts
 SIGNER = Signer.generate("example.org/log")
@@ -179,8 +180,12 @@ def test_an_authority_that_does_not_answer_and_certificates_that_are_none(
 ) -> None:
     with pytest.raises(AnchorFailed, match=r"anchor `rfc3161`: .*503"):
         TimestampAnchor(f"{tsa[0]}/no", tmp_path, tsa[1]).put(NOTES[0])
-    with pytest.raises(AnchorFailed, match=r"anchor `rfc3161`: `http://127\.0\.0\.1:1/`"):
+    with pytest.raises(AnchorFailed, match=r"anchor `rfc3161`: `http://127\.0\.0\.1:1`"):
         TimestampAnchor("http://127.0.0.1:1/", tmp_path, tsa[1]).put(NOTES[0])
+    with Dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbutslowly") as drips:
+        slow = TimestampAnchor(drips.url, tmp_path, tsa[1], timeout_s=30, monotonic=drips.look)
+        with pytest.raises(AnchorFailed, match="no whole answer within 30 s"):
+            slow.put(NOTES[0])
     (tmp_path / "no.pem").write_text("nothing")
     with pytest.raises(AnchorFailed, match=r"no\.pem: .*\n  hint: the certificates"):
         TimestampAnchor(tsa[0], tmp_path, tmp_path / "no.pem")
