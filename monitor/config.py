@@ -237,11 +237,13 @@ def _telemetry(
     path: Callable[[Node], Path | None],
     sinks: Sequence[SinkConfig],
 ) -> OtlpConfig:
-    """An endpoint alone, which is the one of the OTLP sink, has all that is set up there."""
+    """An endpoint alone, on the host and port of the OTLP sink's, has all else that is set up there."""
     found = read_otlp(node, reader, path)
     alike = (
         one
         for one in sinks
         if isinstance(one, OtlpConfig) and origin(one.endpoint) == origin(found.endpoint)
     )
-    return next(alike, found) if found == OtlpConfig(endpoint=found.endpoint) else found
+    if found != OtlpConfig(endpoint=found.endpoint):
+        return found
+    return replace(next(alike, found), endpoint=found.endpoint)

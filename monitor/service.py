@@ -36,7 +36,7 @@ from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.refused import Refused
 from dosimeter.monitor.history.room import Room
 from dosimeter.monitor.history.spool import Spool
-from dosimeter.monitor.log_counts import count_lines
+from dosimeter.monitor.log_counts import LineCounts, count_lines
 from dosimeter.monitor.migrating import migrating
 from dosimeter.monitor.pausing import Pausing
 from dosimeter.monitor.pipeline import Pipeline
@@ -73,6 +73,7 @@ def run_line(
 ) -> int:
     """The line until `stop` is set; returns an exit code. ready: told the line, and its port."""
     sys.setswitchinterval(SWITCH_S)
+    lines = count_lines("line")
     started_ns, started_cpu_s = time.monotonic_ns(), time.process_time()
     ledger: Ledger | None = None
     receiver: Receiver | None = None
@@ -136,7 +137,8 @@ def run_line(
         _keep_scores(ArchiveFolder(config.archive_path), recorder, room, stop)
     writer.start()
     rulebook.start()
-    finish = _observe(config.telemetry, pipeline, read) if config.telemetry else lambda: None
+    to = config.telemetry
+    finish = _observe(to, pipeline, read, lines) if to else lambda: None
     pipeline.turn(0)
     _freeze()
     ready(pipeline, health.port)
@@ -234,14 +236,14 @@ def _keep_scores(folder: ArchiveFolder, recorder: Recorder, room: Room, stop: Ev
 
 
 def _observe(
-    to: OtlpConfig, pipeline: Pipeline, read: Callable[[], dict[str, Any]]
+    to: OtlpConfig, pipeline: Pipeline, read: Callable[[], dict[str, Any]], lines: LineCounts
 ) -> Callable[[], None]:
     """Export the line's metrics; returns how to end that. OpenTelemetry is imported only here."""
     from dosimeter.monitor.observe import Observer
     from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 
     telemetry = Telemetry(TelemetryConfig(to))
-    count_lines(telemetry, "line")
+    lines.record_to(telemetry)
     durations = {
         "dosimeter.decision.duration": pipeline.decision,
         "dosimeter.durable.duration": pipeline.writer.durable,

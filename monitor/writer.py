@@ -31,9 +31,9 @@ RETRY_S = 0.5
 HURRY_S = 0.1
 LOOK_S = 0.005
 AWAKE_S = 1.0
-"""For so long after a commit it looks every LOOK_S by itself: alerts that follow each other closely share a commit, and
+"""For so long after a record it looks every LOOK_S by itself: alerts that follow each other closely share a commit, and
 the line is spared waking this thread, which costs it more than all the rest of `put`. What comes alone is committed at
-once."""
+once. Accounts alone, which come every half second, are no reason to stay awake."""
 
 
 class Chores(Protocol):
@@ -192,6 +192,7 @@ class Writer:
                 group, self._group, self._busy = self._group, Group(), True
             if len(group):
                 self._commit(group)
+            if group.records:
                 awake = time.monotonic() + AWAKE_S
             if self._stopping or self._chores is None or due is None:
                 pass  # there is no time for chores, or there are none

@@ -87,17 +87,17 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown_alerts.AlertView
 
 def find(asked: Asked, alert_id: str, reader: Reader) -> Found | None:
     """None where there is none for this reader, or the entry is of another kind: what people did is no alert."""
-    # An entry never changes, and a page asks for its own several times.
-    found = asked.found.get(alert_id)
-    if found is None:
-        with asked.alone() as history:
+    # An entry never changes until its time is over, and a page asks for its own several times.
+    with asked.alone() as history:
+        found = asked.found.get(alert_id)
+        if found is None or history.hot.is_gone(found.idx):
             try:
                 found = history.alert(alert_id)
             except NoSuchEntry:
                 return None
-        if alert_id == found.entry["id"]:
-            asked.found.clear()
-            asked.found[alert_id] = found
+            if alert_id == found.entry["id"]:
+                asked.found.clear()
+                asked.found[alert_id] = found
     seen = found.entry["kind"] in DECIDED and asked.sees(found.entry.get("tenant"), reader)
     return found if seen else None
 

@@ -1,6 +1,7 @@
 """When somebody had the monitor look away: who, why, until when, and what was not looked at.
 
-Owns how the records of a pause, its beginning and its end, become one line. It asks no sidecar: history has both.
+Owns how the records of a pause, its beginning and its end, become one line, also where something is missing in them. It
+asks no sidecar: history has both.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dosimeter.monitor.pages import shown, shown_overview
 
 WEEK_NS = 7 * 86_400 * 10**9
 MOST = 20
+NO_UID = -1
+"""As the kernel has it: nobody's."""
 
 
 def pauses(asked: Asked, names: Mapping[str, str]) -> tuple[shown_overview.Pause, ...]:
@@ -23,7 +26,8 @@ def pauses(asked: Asked, names: Mapping[str, str]) -> tuple[shown_overview.Pause
     each: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows:
         said = row | json.loads(row["more"] or "{}")
-        each.setdefault((row["source"], said["pause"]), {})[said["state"]] = said
+        state = "ended" if said.get("state") == "ended" else "began"
+        each.setdefault((row["source"], str(said.get("pause", row["id"]))), {})[state] = said
     found = (_pause(one, names, now_ns) for one in each.values())
     return tuple(sorted(found, key=lambda one: -(one.since_ns or one.ended_ns)))[:MOST]
 
@@ -33,10 +37,11 @@ def _pause(
 ) -> shown_overview.Pause:
     began, ended = one.get("began", {}), one.get("ended", {})
     any_ = began or ended
-    until_ns = int(began.get("until_ns", 0))
+    until_ns = _number(began, "until_ns", 0)
     state: shown.State = "ok"
     if ended:
-        said = f"over: {ended['why']}; {ended['tokens']:,} tokens were not looked at"
+        why, tokens = ended.get("why", "not said why"), _number(ended, "tokens", 0)
+        said = f"over: {why}; {tokens:,} tokens were not looked at"
     elif now_ns < until_ns:
         state, said = "warn", "paused now: what arrives is counted, and not looked at"
     else:
@@ -45,10 +50,15 @@ def _pause(
     return shown_overview.Pause(
         source=names.get(any_["source"], any_["source"][:8]),
         state=state,
-        reason=str(any_["reason"]),
-        by_uid=int(any_["by_uid"]),
-        since_ns=int(began.get("time_ns", 0)),
+        reason=any_["reason"] or "",
+        by_uid=_number(any_, "by_uid", NO_UID),
+        since_ns=began.get("time_ns", 0),
         until_ns=until_ns,
-        ended_ns=int(ended.get("time_ns", 0)),
+        ended_ns=ended.get("time_ns", 0),
         said=said,
     )
+
+
+def _number(of: Mapping[str, Any], name: str, otherwise: int) -> int:
+    found = of.get(name)
+    return found if isinstance(found, int) and not isinstance(found, bool) else otherwise

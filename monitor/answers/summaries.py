@@ -175,11 +175,12 @@ def log_state(asked: Asked) -> shown_log.LogState:
 def _weeks(asked: Asked, now_ns: int) -> Watched:
     """How far the last weeks were watched, as of this minute: the list of gaps is long work, and grows by the hour."""
     minute = now_ns // (60 * 10**9)
-    known = asked.weeks.get(minute)
-    if known is None:
-        known = asked.history.watched(now_ns - WEEKS_NS, now_ns, now_ns=now_ns)
-        asked.weeks.clear()
-        asked.weeks[minute] = known
+    with asked.alone() as history:
+        known = asked.weeks.get(minute)
+        if known is None:
+            known = history.watched(now_ns - WEEKS_NS, now_ns, now_ns=now_ns)
+            asked.weeks.clear()
+            asked.weeks[minute] = known
     return known
 
 

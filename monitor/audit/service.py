@@ -35,7 +35,7 @@ from dosimeter.monitor.feed import life
 from dosimeter.monitor.feed.cursor_file import CursorFile
 from dosimeter.monitor.feed.items import Batch, FeedAway
 from dosimeter.monitor.feed.ledger_feed import LedgerFeed
-from dosimeter.monitor.log_counts import count_lines
+from dosimeter.monitor.log_counts import LineCounts, count_lines
 from dosimeter.monitor.sinks.config import KafkaConfig
 
 if TYPE_CHECKING:
@@ -259,9 +259,10 @@ def run_history(
     Raises what `History` does, and with `once` FeedAway: nobody can say then that it was all.
     """
     settings = config.history or HistoryConfig()
+    lines = count_lines("history")
     history = History(config, settings)
     site = _Site(config, settings, history, ready) if not once else None
-    telemetry = _telemetry(config) if not once else None
+    telemetry = _telemetry(config, lines) if not once else None
     try:
         feed: Feed = (
             FromLedger(config, settings, history)
@@ -290,13 +291,13 @@ def run_history(
         history.close()
 
 
-def _telemetry(config: Config) -> Telemetry | None:
+def _telemetry(config: Config, lines: LineCounts) -> Telemetry | None:
     if config.telemetry is None:
         return None
     from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 
     telemetry = Telemetry(TelemetryConfig(config.telemetry))
-    count_lines(telemetry, "history")
+    lines.record_to(telemetry)
     return telemetry
 
 

@@ -57,7 +57,10 @@ class Outward:
         assert self.deliver is not None
         began = time.perf_counter()
         self.deliver.terminate()
-        code = self.deliver.wait(PATIENCE_S)
+        try:
+            code = self.deliver.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"delivery has not ended after {PATIENCE_S:.0f} s") from None
         if code != 0:
             raise BenchError(f"delivery ended with {code}")
         return time.perf_counter() - began

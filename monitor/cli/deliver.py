@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         print("  hint: `sinks:` in the file, or `--kafka`, `--otlp`, `--jsonl`", file=sys.stderr)
         return USAGE
     status = None
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         if args.status:
             status = delivery_status(config.ledger, config.store, now_ns=time.time_ns())
@@ -115,7 +116,7 @@ def telemetry_of(sinks: Sequence[SinkConfig]) -> contextlib.closing[Telemetry]:
 
     collector = next((sink for sink in sinks if isinstance(sink, OtlpConfig)), None)
     telemetry = Telemetry(TelemetryConfig(collector))
-    count_lines(telemetry, "deliver")
+    count_lines("deliver").record_to(telemetry)
     return contextlib.closing(telemetry)
 
 

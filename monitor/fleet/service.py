@@ -24,7 +24,7 @@ from dosimeter.monitor.health import Health, HealthError
 from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.lane import Backoff
-from dosimeter.monitor.log_counts import count_lines
+from dosimeter.monitor.log_counts import LineCounts, count_lines
 from dosimeter.monitor.observe import EVERY_S
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.service import ENVIRONMENT, line_chores, sinks_status
@@ -100,6 +100,7 @@ def run_fleet(
 ) -> int:
     """Count until `stop` is set; an exit code. ready: is told the port of the status."""
     fleet = config.fleet or FleetConfig()
+    lines = count_lines("fleet")
     ledger: Ledger | None = None
     try:
         ledger = Ledger(config.ledger_path)
@@ -131,7 +132,7 @@ def run_fleet(
     turning["counting"] = Turning("counting", _WithChores(counter, chores), stop)
     ready(health.port)
     log.info("counting for the fleet, status at port %d", health.port)
-    _observe(config.telemetry, fleet.group, read, stop)
+    _observe(config.telemetry, fleet.group, read, stop, lines)
     for one in turning.values():
         one.join(10.0)
     rulebook.stop()
@@ -141,7 +142,11 @@ def run_fleet(
 
 
 def _observe(
-    to: OtlpConfig | None, group: str, read: Callable[[], dict[str, Any]], stop: threading.Event
+    to: OtlpConfig | None,
+    group: str,
+    read: Callable[[], dict[str, Any]],
+    stop: threading.Event,
+    lines: LineCounts,
 ) -> None:
     """Metrics until `stop` is set; where none are asked for, only that."""
     if to is None:
@@ -150,7 +155,7 @@ def _observe(
     from dosimeter.monitor.telemetry import Telemetry, TelemetryConfig
 
     telemetry = Telemetry(TelemetryConfig(to))
-    count_lines(telemetry, "fleet")
+    lines.record_to(telemetry)
     last = False
     while not last:
         last = stop.wait(EVERY_S)

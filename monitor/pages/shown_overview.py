@@ -25,7 +25,8 @@ class Sink:
 class Pause:
     """A time in which a sidecar was told to look away. since_ns, until_ns 0: its beginning did not come here.
 
-    by_uid: who asked, by the kernel's word; ended_ns 0: it is on, or nothing says that it ended
+    by_uid: who asked, by the kernel's word; -1: it is not said
+    ended_ns 0: it is on, or nothing says that it ended
     """
 
     source: str

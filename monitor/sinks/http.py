@@ -39,6 +39,8 @@ CERTIFICATES = {
     64: "write the URL with a name that stands in the certificate",
 }
 """What to do, by OpenSSL's number of what is wrong with a certificate."""
+UNTRUSTED = "put its authority among those that the system trusts (`SSL_CERT_FILE`)"
+"""Where the configuration has no `ca`, instead of those that name it."""
 ASKED = "if it asks for a certificate of ours, name one under `client-cert`"
 SHOWN = "does it know the authority of our `client-cert`?"
 
@@ -72,18 +74,21 @@ class HttpClient:
         headers_file: Path | None = None,
         pair: ClientPair | None = None,
         most: int = MAX_REPLY,
+        has_keys: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """timeout_s: for a whole exchange. ca: a file of certificates that are trusted instead of the system's.
         headers, headers_file: sent with each request. pair: shown to a receiver that asks for a certificate, read, as
-        ca is, for each connection. most: bytes of a reply's body."""
+        ca is, for each connection. most: bytes of a reply's body. has_keys: `ca` and `client-cert` can be set for it,
+        so that messages may name them."""
         parts = urlsplit(url)
         self._tls, self._host = parts.scheme == "https", parts.hostname
         self._port = parts.port or (443 if self._tls else 80)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._timeout_s, self._ca, self._pair, self._most = timeout_s, ca, pair, most
         self._headers, self._headers_file = dict(headers or {}), headers_file
+        self._has_keys = has_keys
         self._now, self._monotonic = now, monotonic
         self._connection: http.client.HTTPConnection | None = None
         self._paths = self._path, parts.path
@@ -100,6 +105,7 @@ class HttpClient:
             headers_file=config.headers_file,
             pair=config.pair,
             most=most,
+            has_keys=True,
         )
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
@@ -191,8 +197,8 @@ class HttpClient:
             return HttpError(str(error))
         if isinstance(error, TimeoutError):
             error = deadline.passed()
-        said = f"`{self.where}`: {_said(error)}"
-        if self._tls and (_alert(error) or (is_new and _is_hanging_up(error))):
+        said = f"`{self.where}`: {_said(error, has_keys=self._has_keys)}"
+        if self._tls and self._has_keys and (_alert(error) or (is_new and _is_hanging_up(error))):
             said += f"\n  hint: {ASKED if self._pair is None else SHOWN}"
         return HttpError(said)
 
@@ -206,10 +212,11 @@ class _NoTrust(OSError):
     """The file of certificates cannot be used; the text says all of it."""
 
 
-def _said(error: Exception) -> str:
+def _said(error: Exception, *, has_keys: bool) -> str:
     """Without what a client quotes of headers, of the path or of an answer, which may be or repeat credentials."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        hint = CERTIFICATES.get(error.verify_code)
+        hint = CERTIFICATES.get(error.verify_code, "")
+        hint = UNTRUSTED if "`ca`" in hint and not has_keys else hint
         return f"its certificate: {error.verify_message}" + (f"\n  hint: {hint}" if hint else "")
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
         return "what answers does not speak TLS\n  hint: the port, or `http://` on this machine"

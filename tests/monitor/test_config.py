@@ -300,8 +300,12 @@ def test_metrics_to_where_the_log_events_go_are_sent_with_what_is_set_up_there(
         "version: 1\nsinks: {otlp: {endpoint: 'https://c:4318', ca: c.pem, headers-file: h}}\n"
         "telemetry: {endpoint: 'https://HOST'}\n"
     )
-    config = load_config(written(tmp_path, text.replace("HOST", "c:4318/")))
+    config = load_config(written(tmp_path, text.replace("HOST", "c:4318")))
     assert (config.telemetry,) == config.sinks
+    path = load_config(written(tmp_path, text.replace("HOST", "c:4318/metrics")))
+    assert path.telemetry == OtlpConfig(
+        endpoint="https://c:4318/metrics", ca=tmp_path / "c.pem", headers_file=tmp_path / "h"
+    )
     other = load_config(written(tmp_path, text.replace("HOST", "d:4318")))
     assert other.telemetry == OtlpConfig(endpoint="https://d:4318")
 

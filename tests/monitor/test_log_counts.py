@@ -26,7 +26,7 @@ def lines(reader: InMemoryMetricReader) -> dict[tuple[str, str], float]:
 
 
 def test_each_line_counts_by_its_level_from_0_on(reader: InMemoryMetricReader) -> None:
-    count_lines(Telemetry(TelemetryConfig(), readers=[reader]), "line")
+    count_lines("line").record_to(Telemetry(TelemetryConfig(), readers=[reader]))
     assert lines(reader) == {("line", "warning"): 0, ("line", "error"): 0}
     logging.getLogger("dosimeter.monitor.clock").warning("the clock jumped")
     logging.getLogger("dosimeter.rules.kernel").error("no")
@@ -40,8 +40,19 @@ def test_each_line_counts_by_its_level_from_0_on(reader: InMemoryMetricReader) -
 
 
 def test_a_process_counts_once_however_often_it_begins_to(reader: InMemoryMetricReader) -> None:
-    count_lines(Telemetry(TelemetryConfig(), readers=[InMemoryMetricReader()]), "line")
-    count_lines(Telemetry(TelemetryConfig(), readers=[reader]), "fleet")
+    before = InMemoryMetricReader()
+    count_lines("line").record_to(Telemetry(TelemetryConfig(), readers=[before]))
+    count_lines("fleet").record_to(Telemetry(TelemetryConfig(), readers=[reader]))
     OURS.warning("once")
     assert lines(reader) == {("fleet", "warning"): 1, ("fleet", "error"): 0}
-    assert len([one for one in OURS.handlers if type(one).__name__ == "_Counting"]) == 1
+    assert lines(before) == {("line", "warning"): 0, ("line", "error"): 0}
+
+
+def test_what_was_logged_before_there_were_metrics_is_in_them(
+    reader: InMemoryMetricReader,
+) -> None:
+    """Rules that cannot be read at the start are said before anything is sent anywhere."""
+    counts = count_lines("line")
+    logging.getLogger("dosimeter.monitor.rulebook").error("no rules")
+    counts.record_to(Telemetry(TelemetryConfig(), readers=[reader]))
+    assert lines(reader) == {("line", "warning"): 0, ("line", "error"): 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -153,12 +154,15 @@ def test_metrics_go_to_a_collector_over_tls_with_the_token_of_a_file_and_past_an
 
 def test_a_collector_that_never_answers_does_not_delay_the_end() -> None:
     """Until 2026-11-30 the end waited for an export under way, then for the last one: 8 to 10 s of a SIGTERM."""
+    before = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         to = OtlpConfig(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=3600.0)
         telemetry = Telemetry(TelemetryConfig(to, interval_s=0.001, last_s=0.01))
         telemetry.record("dosimeter.coverage", 1.0)
         with silent.accept()[0]:  # an export is under way
             telemetry.close()
+    for left in set(threading.enumerate()) - before:
+        left.join(PATIENCE_S)  # what it logs now is of this test
 
 
 def test_that_a_collector_refuses_is_said_once_and_that_it_takes_them_again(

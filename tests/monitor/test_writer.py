@@ -66,6 +66,40 @@ def test_only_the_newest_account_of_an_epoch_is_written(refused: Refused) -> Non
     assert [account.served for account in ledger.accounts] == [2]
 
 
+def test_it_looks_by_itself_after_a_record_and_not_after_the_account_of_every_half_second(
+    refused: Refused,
+) -> None:
+    """Else a server with traffic keeps it awake for ever, and no alert is committed at once."""
+    looks: list[float] = []
+    before: list[int] = []
+    committed = threading.Semaphore(0)
+
+    class Looking(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            looks.append(timeout or 0.0)
+            return super().wait(timeout)
+
+    class Told(Ledger):
+        def append(self, records: Any = (), **rest: Any) -> None:
+            super().append(records, **rest)
+            before.append(len(looks))
+            committed.release()
+
+    writer = Writer(Told(), refused)
+    writer._ending = Looking()
+    writer.start()
+    for _ in range(2):
+        writer.put(accounts=[Account("a", 1, 1, 0, 1, 1)])
+        assert committed.acquire(timeout=30)
+    for number in range(2):
+        writer.put([(record(number), 0)])
+        assert committed.acquire(timeout=30)
+    assert writer.stop(30)
+    assert before[:3] == [0, 0, 0]
+    assert before[3] > 0
+    assert set(looks) == {module.LOOK_S}
+
+
 def test_a_stall_is_waited_out_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:

@@ -18,6 +18,8 @@ Ids = npt.NDArray[np.bytes_]
 """S16, each once, in order. Zeros at an end are nothing to numpy; all have 16 bytes, so none is taken for another."""
 MOST_IDS = 4_000_000
 """Of all questions together: 64 MB. What has more by itself is counted anew each time."""
+FILES_AT_ONCE = 32
+"""A million rows or so: 100 bytes of memory each while they are looked through, and 16 for an id after that."""
 NONE: Ids = np.empty(0, "S16")
 
 
@@ -47,6 +49,9 @@ class Different:
     def keep(self, key: Hashable, known: Known, gone: frozenset[int]) -> None:
         if gone != self._gone:
             return
+        self._known.pop(key, None)
+        if len(known.ids) > MOST_IDS:
+            return
         self._known[key] = known
         while sum(len(one.ids) for one in self._known.values()) > MOST_IDS:
             self._known.popitem(last=False)
@@ -55,8 +60,8 @@ class Different:
 def ids_of(column: pa.ChunkedArray) -> Ids:
     """column: binary, of 16 bytes each, without NULL."""
     each = [
-        np.frombuffer(part.cast(pa.binary(16)).buffers()[1], "S16", len(part), 16 * part.offset)
-        for part in column.chunks
+        np.frombuffer(part.buffers()[1], "S16", len(part), 16 * part.offset)
+        for part in column.cast(pa.binary(16)).chunks
         if len(part)
     ]
     return _once(np.concatenate(each)) if each else NONE
@@ -64,18 +69,20 @@ def ids_of(column: pa.ChunkedArray) -> Ids:
 
 def more(known: Ids, new: Ids) -> int:
     """How many of the new ones are not known."""
-    return int(np.count_nonzero(_unknown(known, new)))
+    return int(np.count_nonzero(_unknown(known, new, np.searchsorted(known, new))))
 
 
 def both(known: Ids, new: Ids) -> Ids:
-    return _once(np.concatenate([known, new[_unknown(known, new)]])) if len(known) else new
+    at = np.searchsorted(known, new)
+    unknown = _unknown(known, new, at)
+    return np.insert(known, at[unknown], new[unknown])
 
 
-def _unknown(known: Ids, new: Ids) -> npt.NDArray[np.bool_]:
+def _unknown(known: Ids, new: Ids, at: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """at: where each of the new ones belongs among those that are known."""
     if not len(known):
         return np.ones(len(new), np.bool_)
-    at = np.minimum(np.searchsorted(known, new), len(known) - 1)
-    return np.asarray(known[at] != new)
+    return np.asarray(known[np.minimum(at, len(known) - 1)] != new)
 
 
 def _once(ids: Ids) -> Ids:

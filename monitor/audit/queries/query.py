@@ -25,7 +25,14 @@ from dosimeter.monitor.audit.queries.beside import (
 )
 from dosimeter.monitor.audit.queries.bounds import MAX, Bounds
 from dosimeter.monitor.audit.queries.by_day import by_day
-from dosimeter.monitor.audit.queries.different import Different, Known, both, ids_of, more
+from dosimeter.monitor.audit.queries.different import (
+    FILES_AT_ONCE,
+    Different,
+    Known,
+    both,
+    ids_of,
+    more,
+)
 from dosimeter.monitor.audit.queries.folded import base_of, folded
 from dosimeter.monitor.audit.queries.labelled import Labelled
 from dosimeter.monitor.audit.queries.named_queries import JUDGED, Asked, query_named
@@ -126,9 +133,11 @@ class Queries:
             sealed, rest = (Snapshot(self._beside, beside=beside) for beside in (False, True))
         try:
             new = [s for s in segments if not s.gone and s.first >= known.past]
+            for at in range(0, len(new), FILES_AT_ONCE):
+                some = new[at : at + FILES_AT_ONCE]
+                ids = ids_of(sealed.ids(asked, self._paths(some), column))
+                known = Known(some[-1].past, both(known.ids, ids))
             if new:
-                ids = ids_of(sealed.ids(asked, self._paths(new), column))
-                known = Known(new[-1].past, both(known.ids, ids))
                 with self._lock:
                     self._ids.keep(key, known, gone)
             return len(known.ids) + more(known.ids, ids_of(rest.ids(asked, (), column)))

@@ -17,6 +17,8 @@ MOST = 64
 """Questions that are remembered, the latest."""
 MOST_ROWS = 100_000
 """Of one answer: a larger one is counted anew each time."""
+MOST_ROWS_IN_ALL = 400_000
+"""Of all answers together: some 100 MB."""
 _BOUNDS = frozenset({"from_ns", "to_ns"})
 _CHANGING = frozenset({"verdict", "disagreed", "reviewer", "labelled"})
 """What is said of an alert may change when the alert does not."""
@@ -80,8 +82,11 @@ class Remembered:
             self._large.add(asked.key)
             return
         self._parts[asked.key] = part
-        while len(self._parts) > MOST:
+        while len(self._parts) > MOST or self._rows() > MOST_ROWS_IN_ALL:
             self._parts.popitem(last=False)
+
+    def _rows(self) -> int:
+        return sum(len(part.rows.rows) for part in self._parts.values())
 
     def fits(self, asked: Asked) -> bool:
         """Whether its answer was not too large to be kept."""

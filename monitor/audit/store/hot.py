@@ -299,6 +299,11 @@ class HotStore:
     def segments(self) -> list[Segment]:
         return [Segment(*row) for row in self.db.execute(SQL["segments"]).fetchall()]
 
+    def is_gone(self, idx: int) -> bool:
+        """Whether the time of this entry is over: its core file is no more."""
+        row = self.db.execute(SQL["is_gone"], {"idx": idx}).fetchone()
+        return row is not None and bool(row[0])
+
     def holds(self) -> dict[bytes, bytes]:
         """Subject or entry -> the entry that put the hold."""
         return {bytes(a): bytes(e) for a, e in self.db.execute(SQL["holds"]).fetchall()}

@@ -43,6 +43,9 @@ SELECT idx, leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx
 -- name: segments
 SELECT first, past, from_ns, to_ns, core, sha256, evidence, gone, few FROM segment ORDER BY first
 
+-- name: is_gone
+SELECT gone AND past > :idx FROM segment WHERE first <= :idx ORDER BY first DESC LIMIT 1
+
 -- name: holds
 SELECT about, entry FROM hold
 

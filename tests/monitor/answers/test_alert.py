@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from dosimeter.monitor.audit.erasure.erase import Eraser
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.people.access import Actor
 from dosimeter.monitor.audit.store.hot import StoreStalled
+from dosimeter.monitor.audit.store.keeper import Keeper
+from dosimeter.monitor.audit.store.sealing import SQL, Sealer
 from dosimeter.monitor.config_pages import PagesConfig
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.app import make_app
@@ -165,6 +168,21 @@ def test_an_erased_person_is_gone_and_the_alert_says_so(scene: Answers) -> None:
     other = scene.source.alert(scene.alert(7)["id"], ALL)
     assert other is not None
     assert other.evidence == "sealed"
+
+
+def test_an_alert_whose_time_is_over_is_gone_also_for_who_has_its_page_open(scene: Answers) -> None:
+    id_ = scene.alert(1)["id"]
+    assert scene.source.alert(id_, ALL) is not None
+    hot, folder = scene.history.hot, scene.whole.folder
+    with closing(Keeper(folder, hot)) as keeper:
+        keeper.turn(now=True)
+        while Sealer(hot, folder, grace_ns=0).seal(keeper.signed, keeper.signed):
+            pass
+    assert scene.source.alert(id_, ALL) is not None
+    for segment in hot.segments():
+        with hot.writing() as db:
+            db.execute(SQL["core_gone"], (segment.first,))
+    assert scene.source.alert(id_, ALL) is None
 
 
 def test_an_entry_that_is_no_alert_is_not_shown_as_one(scene: Answers) -> None:

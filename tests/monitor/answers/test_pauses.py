@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -94,6 +96,26 @@ def test_of_a_pause_whose_beginning_is_not_here_its_end_is_shown(
     assert (newest.reason, oldest.reason) == ("second", "first")
     assert (oldest.since_ns, oldest.until_ns) == (0, 0)
     assert oldest.ended_ns == BEGIN_NS + MINUTE_NS
+
+
+def test_of_a_record_that_is_no_whole_pause_the_page_shows_what_there_is(
+    scene: Answers, arrives: Arrives
+) -> None:
+    """As another release, or whoever else may write to the feed, may say it."""
+    odd: list[dict[str, Any]] = [
+        {"state": "began", "until_ns": "soon", "by_uid": "root"},
+        {"pause": ["p"], "state": "ended", "tokens": "many"},
+        {"pause": "q", "reason": "INC-442", "until_ns": True},
+    ]
+    for n, fields in enumerate(odd, 1):
+        core = {"v": 1, "event_id": f"{n:032x}", "kind": "pause", "time_ns": BEGIN_NS + n}
+        record = json.dumps(core | {"summary": ""} | fields).encode()
+        arrives([LedgerRecord(f"{n:032x}", record, None, deliverable=False)])
+    found = scene.source.overview(ALL, "UTC").pauses
+    assert [(one.reason, one.by_uid, one.until_ns) for one in found] == [
+        ("INC-442", -1, 0), ("", -1, 0), ("", -1, 0)
+    ]  # fmt: skip
+    assert found[1].said == "over: not said why; 0 tokens were not looked at"
 
 
 def test_the_last_canary_that_came_is_shown_and_none_of_another_day(

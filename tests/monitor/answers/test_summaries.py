@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from dosimeter.monitor.answers.asking import Asked
 from dosimeter.monitor.answers.source import HistorySource
+from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.config import HttpConfig
 from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.history.cursors import CursorStore
@@ -57,6 +59,25 @@ def sidecar(scene: Answers, body: bytes) -> Iterator[HistorySource]:
 
 def asked_at(asked: Asked, port: int) -> Asked:
     return replace(asked, config=replace(asked.config, http=HttpConfig(port=port)))
+
+
+def test_one_thread_at_a_time_asks_history_also_where_a_minute_ends_meanwhile(
+    scene: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = itertools.count(NOW_NS, 60 * 10**9)
+    asked = replace(scene.asked, now_ns=lambda: next(minutes))
+    real: Any = History.watched
+    others_may: list[bool] = []
+
+    def watched(*args: Any, **given: Any) -> Any:
+        other = threading.Thread(target=lambda: others_may.append(asked.lock.acquire(False)))
+        other.start()
+        other.join()
+        return real(*args, **given)
+
+    monkeypatch.setattr(History, "watched", watched)
+    HistorySource(asked).overview(ALL, "UTC")
+    assert others_may == [False] * 3
 
 
 def test_coverage_is_of_the_last_day_by_the_hour(scene: Answers) -> None:

@@ -70,6 +70,14 @@ def test_each_variant_is_set_against_the_bare_step_of_its_own_process_and_round(
     assert f"{what}: {HIDDEN}, in hooks" not in found
 
 
+def test_where_two_equal_forwards_are_far_apart_nothing_is_judged_by_them() -> None:
+    busy = SAMPLES | {(OURS, AGAIN): steps(980, 2120, 1010)}  # -2, 6, 1 %
+    found = {f.name: f for f in attach.compared("decode", busy, SMALL)}
+    what = f"decode, {LAYERS}"
+    assert found[f"{what}: {OURS}, end to end"].goal is None
+    assert found[f"{what}: {COMPILED}, end to end"].goal == "<= 1"
+
+
 def test_a_peer_that_did_not_run_has_no_figures() -> None:
     without = {key: value for key, value in SAMPLES.items() if key[0] != PEER}
     names = [figure.name for figure in attach.compared("decode", without, SMALL)]

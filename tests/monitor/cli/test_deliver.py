@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dosimeter.monitor import delivery
 from dosimeter.monitor.cli import deliver
 from dosimeter.monitor.cli.deliver import merge_sinks, sinks_of
 from dosimeter.monitor.history.ledger import Ledger
@@ -62,6 +65,25 @@ def test_status_without_a_ledger_is_exit_code_3(
     args = parse("--data-dir", str(tmp_path), "--status")
     assert args.run(args) == 3
     assert "no ledger here" in capsys.readouterr().err
+
+
+def test_its_warnings_are_written_although_they_are_counted_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 2026-11-30 a handler that only counts kept Python from writing them."""
+
+    def deliver_nothing(*_: object, **__: object) -> None:
+        logging.getLogger("dosimeter.monitor.lane").warning("lane `kafka`: away")
+
+    monkeypatch.setattr(delivery, "run_delivery", deliver_nothing)
+    monkeypatch.setattr(deliver, "stop_on_signals", threading.Event)
+    args = parse("--data-dir", str(tmp_path), "--jsonl", "-")
+    with monkeypatch.context() as bare:  # as a process of its own has it
+        bare.setattr(logging.root, "handlers", [])
+        bare.setattr(logging.root, "level", logging.WARNING)
+        bare.setattr(logging.getLogger("dosimeter"), "handlers", [])
+        assert args.run(args) == 0
+    assert capsys.readouterr().err == "WARNING dosimeter.monitor.lane: lane `kafka`: away\n"
 
 
 def test_a_file_that_cannot_be_read_is_exit_code_4(

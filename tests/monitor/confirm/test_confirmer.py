@@ -15,7 +15,9 @@ import pytest
 from dosimeter.monitor.confirm.answer import Answer, NoAnswer
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.confirm.confirmer import MAX_REPLY, HttpConfirmer, build_confirmer
+from tests.monitor.sinks.authority import Authority
 from tests.monitor.sinks.dripping import Dripping
+from tests.monitor.sinks.receiver import Receiver
 
 CORE = b'{"confirm":"second-look","summary":"\xc3\xa4"}'
 YES = b'{"confirm": true, "reason": "it is one", "cost": 0.5}'
@@ -130,6 +132,18 @@ def test_a_server_that_drips_is_left_when_the_whole_answer_has_taken_its_time() 
         config = ConfirmerConfig("second-look", url=service.url, timeout_s=len(answer) // 2)
         with pytest.raises(NoAnswer, match="no whole answer"):
             HttpConfirmer(config, monotonic=service.look).ask(CORE)
+
+
+def test_what_is_wrong_with_a_certificate_names_no_key_that_a_confirmer_does_not_have(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    with (
+        Receiver(authority.server("unknown", -1, 1)) as service,
+        pytest.raises(NoAnswer, match="SSL_CERT_FILE") as caught,
+    ):
+        ask(service.url)
+    assert "`ca`" not in str(caught.value)
 
 
 def test_the_environment_names_no_proxy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

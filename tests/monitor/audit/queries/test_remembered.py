@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from dosimeter.monitor.audit.queries import remembered
 from dosimeter.monitor.audit.queries.beside import Rows, Snapshot
 from dosimeter.monitor.audit.queries.named_queries import Asked, query_named
 from dosimeter.monitor.audit.queries.query import Queries
@@ -121,6 +122,20 @@ def test_what_was_counted_while_a_file_went_is_not_remembered() -> None:
     remembered.of(asked, 20)
     remembered.keep(asked, Part(40, Rows(("n",), [(40,)])), 0)
     assert remembered.of(asked, 20) == Part(0, Rows((), []))
+
+
+def test_large_answers_are_kept_only_as_long_as_all_together_have_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remembered, "MOST_ROWS", 3)
+    monkeypatch.setattr(remembered, "MOST_ROWS_IN_ALL", 5)
+    known, none = Remembered(), frozenset[int]()
+    asked = [query_named("count_by_rule").asked({"kind": kind}) for kind in ("a", "b", "c")]
+    for one in asked:
+        known.of(one, none)
+        known.keep(one, Part(9, Rows(("rule", "n"), [("x", 1), ("y", 1)])), none)
+    past = [part.past for one in asked if (part := known.of(one, none))]
+    assert past == [0, 9, 9]
 
 
 def test_a_labelled_alert_whose_id_does_not_tell_its_time_is_counted_too(tmp_path: Path) -> None:
