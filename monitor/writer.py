@@ -1,6 +1,7 @@
 """The thread that makes decisions durable: everything that waits goes into one commit.
 
-It owns the queue before the ledger and its bound. When the disk stalls the queue fills, the line
+It owns the queue before the ledger and its bound. Handing over is one step without a lock of ours: the
+line never waits for this thread, whatever it is at. When the disk stalls the queue fills, the line
 sees no `room` and stops reading the wire: scores are then dropped at the tap, and counted; an alert
 never. What the ledger refuses for what it is (a defect of ours) is parted from its group and kept in
 a file beside it. Between commits it does the chores of a ledger, one small part at a time. The writer
@@ -9,7 +10,9 @@ does not know what a record means.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +64,17 @@ class Sink(Protocol):
 
 
 @dataclass(slots=True)
+class Handed:
+    """What one call of `put` hands over; the line changes none of it afterwards."""
+
+    records: Sequence[tuple[LedgerRecord, int]]
+    blobs: Mapping[str, bytes]
+    accounts: Sequence[Account]
+    evidence: Mapping[str, bytes]
+    defects: Sequence[Mapping[str, object]]
+
+
+@dataclass(slots=True)
 class Group:
     """What the next commit will hold."""
 
@@ -74,6 +88,15 @@ class Group:
     def __len__(self) -> int:
         entries = len(self.records) + len(self.accounts) + len(self.evidence) + len(self.blobs)
         return entries + len(self.defects)
+
+    def add(self, handed: Handed) -> None:
+        for record, decided_ns in handed.records:
+            self.records.append(record)
+            self.decided_ns.append(decided_ns)
+        self.blobs.update(handed.blobs)
+        self.accounts.update({account.epoch: account for account in handed.accounts})
+        self.evidence.update(handed.evidence)
+        self.defects += handed.defects
 
     def parts(self) -> list[Group]:
         """Each item as a group of its own, in the order in which they may be committed."""
@@ -94,7 +117,7 @@ class Group:
 
 
 class Writer:
-    """Group commit on a thread of its own. The line calls `put` and asks for `room`."""
+    """Group commit on a thread of its own. The line, one thread, calls `put` and asks for `room`."""
 
     def __init__(
         self,
@@ -106,9 +129,10 @@ class Writer:
     ) -> None:
         self._ledger, self._refused, self._chores = ledger, refused, chores
         self._now = monotonic_ns
-        self._changed = threading.Condition()
-        self._group = Group()
-        self._busy = False
+        self._inbox: queue.SimpleQueue[Handed | None] = queue.SimpleQueue()  # None wakes it
+        self._group = Group()  # what of it was taken out for the next commit
+        self._put = 0  # records, counted by the line
+        self._taken = 0  # into a commit, counted by this thread
         self._stopping = False
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
@@ -119,11 +143,12 @@ class Writer:
 
     @property
     def room(self) -> bool:
-        return len(self._group.records) < LIMIT
+        return self._put - self._taken < LIMIT
 
     @property
     def waiting(self) -> int:
-        return len(self._group)
+        """About how many entries wait: what is not taken out yet counts one for each `put`."""
+        return self._inbox.qsize() + len(self._group)
 
     @property
     def refused_path(self) -> Path:
@@ -144,16 +169,8 @@ class Writer:
         """
         if not (records or blobs or accounts or evidence or defects):
             return
-        with self._changed:
-            group = self._group
-            for record, decided_ns in records:
-                group.records.append(record)
-                group.decided_ns.append(decided_ns)
-            group.blobs.update(blobs or {})
-            group.accounts.update({account.epoch: account for account in accounts})
-            group.evidence.update(evidence or {})
-            group.defects += defects
-            self._changed.notify()
+        self._put += len(records)
+        self._inbox.put(Handed(records, blobs or {}, accounts, evidence or {}, defects))
 
     def start(self) -> Writer:
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -162,9 +179,8 @@ class Writer:
 
     def stop(self, timeout_s: float) -> bool:
         """Commit what waits and end; False if that did not succeed in time."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        self._stopping = True
+        self._inbox.put(None)
         self._ending.set()
         deadline = time.monotonic() + timeout_s
         while self._thread is not None and self._thread.is_alive():
@@ -173,32 +189,43 @@ class Writer:
             if (left := deadline - time.monotonic()) <= 0:
                 break
             self._thread.join(min(left, HURRY_S))
-        return not len(self._group) and not self._busy
+        return not self.waiting and (self._thread is None or not self._thread.is_alive())
 
     def _run(self) -> None:
         due = float("-inf") if self._chores is not None else None
         awake = float("-inf")
         while True:
+            stopping = (
+                self._stopping
+            )  # asked before the queue: what was put before it is then in it
             if time.monotonic() < awake:
                 self._ending.wait(LOOK_S)
-            with self._changed:
-                while not len(self._group) and not self._stopping and time.monotonic() >= awake:
-                    left = None if due is None else due - time.monotonic()
-                    if left is not None and left <= 0:
-                        break
-                    self._changed.wait(left)
-                if not len(self._group) and self._stopping:
-                    return
-                group, self._group, self._busy = self._group, Group(), True
-            if len(group):
+                self._collect(0)
+            elif stopping or len(self._group):
+                self._collect(0)
+            else:
+                self._collect(None if due is None else max(0.0, due - time.monotonic()))
+            if len(self._group):
+                group, self._group = self._group, Group()
+                self._taken += len(group.records)
                 self._commit(group)
-            if group.records:
-                awake = time.monotonic() + AWAKE_S
+                if group.records:
+                    awake = time.monotonic() + AWAKE_S
+            elif stopping:
+                return
             if self._stopping or self._chores is None or due is None:
                 pass  # there is no time for chores, or there are none
             elif due <= time.monotonic():
                 due = self._chores.turn() + time.monotonic()
-            self._busy = False
+
+    def _collect(self, wait_s: float | None) -> None:
+        """All that was handed over, into the next group. Waits so long for the first; None: until something comes."""
+        with contextlib.suppress(queue.Empty):
+            handed = self._inbox.get(timeout=wait_s) if wait_s != 0 else self._inbox.get_nowait()
+            while True:
+                if handed is not None:
+                    self._group.add(handed)
+                handed = self._inbox.get_nowait()
 
     def _commit(self, group: Group) -> None:
         """Until it is on disk, in the ledger or, what can never be, in the file of refused items."""
@@ -250,6 +277,9 @@ class Writer:
                 if self.stalled is None:
                     log.error("%s", error)
                 self.stalled = error.reason if isinstance(error, LedgerStalled) else str(error)
+                self._collect(
+                    0
+                )  # of the accounts only the newest are kept, however long this takes
                 if self._chores is not None and not self._stopping:
                     self._chores.turn()  # what is old may be what is in the way
                 time.sleep(RETRY_S)

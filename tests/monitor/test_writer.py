@@ -287,3 +287,28 @@ def test_no_chore_begins_after_the_end_is_asked_for(refused: Refused) -> None:
     writer.start()
     assert writer.stop(20)
     assert chores.turns == 0
+
+
+def test_handing_over_waits_for_nothing_while_a_commit_hangs(refused: Refused) -> None:
+    """The line has to go on while a disk does not answer; what it handed over meanwhile is the next commit."""
+    gate, began = threading.Event(), threading.Event()
+
+    class Hanging(Ledger):
+        def append(self, records: Any = (), **rest: Any) -> None:
+            began.set()
+            assert gate.wait(30)
+            super().append(records, **rest)
+
+    ledger = Hanging()
+    writer = Writer(ledger, refused).start()
+    writer.put([(record(0), 0)])
+    assert began.wait(30)
+    for number in range(1, module.LIMIT + 1):
+        assert writer.room
+        writer.put([(record(number), 0)], evidence={f"{number}": b"x"})
+    assert not writer.room
+    gate.set()
+    assert writer.stop(30)
+    assert writer.room
+    assert writer.waiting == 0
+    assert [len(group) for group in ledger.groups] == [1, module.LIMIT]
