@@ -22,12 +22,12 @@ setup: .venv/.ready ## install into .venv (says first how large it is; reuses wh
 
 setup-vllm: .venv-vllm/.ready ## install vLLM for the CPU into .venv-vllm (says first how large it is)
 
-.venv-vllm/.ready: pyproject.toml deploy/vllm/setup.sh deploy/vllm/requirements.txt
+.venv-vllm/.ready: pyproject.toml deploy/beside.sh deploy/vllm/setup.sh deploy/vllm/requirements.txt
 	@PY="$(PY)" sh deploy/vllm/setup.sh
 
 setup-peers: .venv-peers/.ready ## what `bench attach` compares us with, into .venv-peers (says first how large it is)
 
-.venv-peers/.ready: pyproject.toml deploy/peers/setup.sh deploy/peers/requirements.txt
+.venv-peers/.ready: pyproject.toml deploy/beside.sh deploy/peers/setup.sh deploy/peers/requirements.txt
 	@PY="$(PY)" sh deploy/peers/setup.sh
 
 setup-kafka: ## put Apache Kafka into .kafka, for the tests (says first how large it is; needs Java and Maven)
