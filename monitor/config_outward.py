@@ -17,6 +17,7 @@ from dosimeter.detectors.findings import InputError, visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node, load_file
 from dosimeter.monitor.confirm.config import ConfirmerConfig
+from dosimeter.monitor.in_the_clear import LOOPBACK, in_the_clear
 from dosimeter.monitor.sinks.config import (
     AlertmanagerConfig,
     KafkaConfig,
@@ -31,9 +32,9 @@ from dosimeter.rules.policy import CONFIRMER
 CALL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 _WAYS = Callable[[Node], Path | None]
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 AS_IT_IS = frozenset({"PLAIN", "OAUTHBEARER"})
 """Mechanisms of SASL that send what they know; the others prove that they know it."""
+UNHEARD = "`https://…`, or a proxy of this pod at `http://127.0.0.1:…`"
 
 
 def read_url(node: Node, reader: Reader) -> str | None:
@@ -116,15 +117,8 @@ OVER_HTTP = ("headers", "headers-file", "ca", "client-cert", "client-key", "time
 def _over_http(
     keys: Mapping[str, Node], url: str | None, reader: Reader, path: _WAYS
 ) -> dict[str, Any]:
-    """What all sinks over HTTP have. A credential goes to nobody in the clear but to this machine."""
-    headers = read_texts(keys["headers"], reader) if "headers" in keys else {}
-    secret = "headers-file" if "headers-file" in keys else credential(headers)
-    if secret is not None and url is not None and _in_the_clear(url):
-        host = visible(urlsplit(url).hostname or "")
-        hint = "`https://…`, or a proxy of this pod at `http://127.0.0.1:…`"
-        place = keys["headers-file" if secret == "headers-file" else "headers"]
-        message = f"`{visible(secret)}` would be sent to `{host}` in the clear"
-        reader.error(place, message, hint)
+    """What all sinks over HTTP have."""
+    headers = _headers(keys, url, reader)
     if "client-key" in keys and "client-cert" not in keys:
         hint = "name its certificate under `client-cert`"
         reader.error(keys["client-key"], "`client-key` without `client-cert`", hint)
@@ -143,18 +137,24 @@ def _over_http(
     }
 
 
-def _in_the_clear(url: str) -> bool:
-    return not url.startswith("https://") and urlsplit(url).hostname not in LOOPBACK
+def _headers(keys: Mapping[str, Node], url: str | None, reader: Reader) -> dict[str, str]:
+    """What is sent with each request. A credential goes to nobody in the clear but to this machine."""
+    headers = read_texts(keys["headers"], reader) if "headers" in keys else {}
+    secret = "headers-file" if "headers-file" in keys else credential(headers)
+    if secret is not None and url is not None and in_the_clear(url):
+        host = visible(urlsplit(url).hostname or "")
+        place = keys["headers-file" if secret == "headers-file" else "headers"]
+        reader.error(place, f"`{visible(secret)}` would be sent to `{host}` in the clear", UNHEARD)
+    return headers
 
 
 def _webhook(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> WebhookConfig:
     keys = reader.mapping(node, ("url", "secret", *OVER_HTTP), required=("url",))
     url = _own_url(keys["url"], reader) if "url" in keys else None
-    if url and _in_the_clear(url):
+    if url and in_the_clear(url):
         # What it is sent has labels of users.
         host = visible(urlsplit(url).hostname or "")
-        hint = "`https://…`, or a proxy of this pod at `http://127.0.0.1:…`"
-        reader.error(keys["url"], f"`{host}` would be sent alerts in the clear", hint)
+        reader.error(keys["url"], f"`{host}` would be sent alerts in the clear", UNHEARD)
         url = None  # said once
     return WebhookConfig(
         url=url or "",
@@ -238,11 +238,12 @@ def _confirmer(name: str, node: Node, reader: Reader) -> ConfirmerConfig:
     timeout = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
     return ConfirmerConfig(
         name=name,
-        url=_own_url(keys["url"], reader) or "" if "url" in keys else "",
+        url=url or "",
         call=call or "",
         timeout_s=timeout or ConfirmerConfig("").timeout_s,
-        headers=read_texts(keys["headers"], reader) if "headers" in keys else {},
+        headers=_headers(keys, url, reader),
     )
+    url = _own_url(keys["url"], reader) if "url" in keys else None
 
 
 def _security(node: Node, reader: Reader) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.in_the_clear import in_the_clear
 from dosimeter.monitor.roles import ROLES
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 """Asymmetric ones alone: with a shared secret, whoever can check a token can also make one."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,8 @@ class OidcConfig:
             hint = "the file with the public keys of the provider, or its https:// URL"
             raise InputError.at("pages.oidc.jwks", f"there is no file `{self.jwks}`", hint)
         if isinstance(self.jwks, str):
-            parts = urlsplit(self.jwks)
-            near = parts.scheme == "http" and parts.hostname in LOOPBACK
-            if parts.scheme != "https" and not near:
+            known = urlsplit(self.jwks).scheme in ("https", "http")
+            if not known or in_the_clear(self.jwks):
                 hint = "an https:// URL, or the path of a file"
                 raise InputError.at("pages.oidc.jwks", f"`{self.jwks}` is not safe", hint)
         if not 0 <= self.leeway_s <= 300:

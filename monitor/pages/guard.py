@@ -11,7 +11,7 @@ import re
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dosimeter.monitor.config_pages import LOOPBACK
+from dosimeter.monitor.in_the_clear import LOOPBACK
 from dosimeter.monitor.pages.problems import refusal
 
 MAX_BODY = 256 << 10

@@ -434,6 +434,10 @@ HOSTILE = {
         "sinks: {alertmanager: {url: 'http://am:9093', headers-file: f}}",
         "`headers-file` would be sent to `am` in the clear",
     ),
+    "a confirmer's token in the clear": (
+        "confirmers: {a: {url: 'http://review:9000/confirm', headers: {Authorization: Bearer s}}}",
+        "`Authorization` would be sent to `review` in the clear",
+    ),
     "no whole address of a collector": (
         "sinks: {otlp: {endpoint: 'http://:4318'}}",
         "is not a whole URL",
