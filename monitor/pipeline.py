@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from dosimeter.monitor.alerts import Decided
 from dosimeter.monitor.canary import Canary
+from dosimeter.monitor.capture.notes import CaptureNotes
 from dosimeter.monitor.clock import ClockWatch
 from dosimeter.monitor.counts import Counts
 from dosimeter.monitor.decisions import Decisions
@@ -54,6 +55,7 @@ class Pipeline:
     recorder: Recorder = field(default_factory=Recorder)  # of what is scored
     pausing: Pausing = field(default_factory=Pausing)
     canary: Canary = field(default_factory=Canary)
+    captures: CaptureNotes = field(default_factory=CaptureNotes)
     scores: ScoreCounts | None = None  # where someone asks for them
     counted_here: bool = True  # False: a fleet counts the hits of all sidecars together
     servers: dict[int, Server] = field(default_factory=dict)
@@ -133,6 +135,7 @@ class Pipeline:
             for message in self.receiver.rest_of(left):
                 self._take(left, message)
         self.roster.greet(self.receiver, connection, epoch, hello, now_ns)
+        self._note(self.captures.heard(f"{epoch:016x}", hello))
 
     def _hand_over(
         self, decided: Sequence[Decided], evidence: Mapping[str, bytes] | None = None

@@ -34,6 +34,56 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """That activations leave a server, or left it: what was asked, by whom, and what became of it."""
+
+    id: str
+    state: str  # began | ended
+    reason: str
+    by_uid: int
+    since_ns: int  # wall clock of the server, as all times here
+    until_ns: int
+    layers: tuple[int, ...]
+    sample_ppm: int  # requests in a million
+    max_bytes: int
+    max_requests: int
+    out: str  # folder, as the asker calls it
+    ended_ns: int = 0
+    why: str = ""  # it ended
+    requests: int = 0
+    rows: int = 0
+    bytes: int = 0
+    lost: Mapping[str, int] = field(default_factory=dict)  # requests that miss a row, by why
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Capture:
+        layers, lost = _get(body, "layers", list), _get(body, "lost", dict, {})
+        if len(layers) > MAX_LABELS * 2 or not all(
+            type(n) is int and 0 <= n < 1 << 16 for n in layers
+        ):
+            raise WireError("`layers` of a capture are no numbers of blocks")
+        return cls(
+            id=_text(body, "id")[:32],
+            state=_choice(body, "state", ("began", "ended")),
+            reason=_text(body, "reason"),
+            by_uid=_count(body, "by_uid", limit=1 << 32),
+            since_ns=_count(body, "since_ns", limit=1 << 62),
+            until_ns=_count(body, "until_ns", limit=1 << 62),
+            layers=tuple(layers),
+            sample_ppm=_count(body, "sample_ppm"),
+            max_bytes=_count(body, "max_bytes", limit=1 << 62),
+            max_requests=_count(body, "max_requests", limit=1 << 62),
+            out=_text(body, "out", ""),
+            ended_ns=_count(body, "ended_ns", 0, limit=1 << 62),
+            why=_text(body, "why", ""),
+            requests=_count(body, "requests", 0, limit=1 << 62),
+            rows=_count(body, "rows", 0, limit=1 << 62),
+            bytes=_count(body, "bytes", 0, limit=1 << 62),
+            lost={_cut(name): _count(lost, name) for name in list(lost)[:MAX_LABELS]},
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """Who speaks: the first record on every connection, and again whenever its state changes."""
 
@@ -46,6 +96,7 @@ class Hello:
     reason: str | None
     errors: int  # times its own bookkeeping failed
     last_error: str | None
+    capture: Capture | None = None  # that runs, or was the last
 
     @property
     def model_name(self) -> str:
@@ -66,6 +117,9 @@ class Hello:
             reason=_text_or_none(body, "reason"),
             errors=_count(body, "errors", 0),
             last_error=_text_or_none(body, "last_error"),
+            capture=Capture.parse(_get(body, "capture", dict))
+            if body.get("capture") is not None
+            else None,
         )
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from dosimeter.monitor import status
 from dosimeter.monitor.canary import Canary
+from dosimeter.monitor.capture.notes import CaptureNotes
 from dosimeter.monitor.chores import DAY_NS, Chores
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.delivery_status import delivery_status
@@ -100,6 +101,7 @@ def run_line(
             recorder=recorder,
             pausing=Pausing(config.data_dir, ledger_id),
             canary=Canary(ledger_id),
+            captures=CaptureNotes(ledger_id),
             counted_here=config.counted_by == "sidecar",
         )
         with LedgerReader(config.ledger_path) as reader:

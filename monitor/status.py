@@ -194,6 +194,7 @@ def _server(server: Server, now_ns: int) -> dict[str, Any]:
         "packs": sorted({column.pack_name for column in hello.columns}),
         "state": state,
         "reason": reason,
+        "capture": _capture(hello),
         "connections": len(server.connections),
         "last_message_s": round((now_ns - server.seen_ns) / 1e9, 3),
         "requests_live": len(join.live),
@@ -209,6 +210,23 @@ def _server(server: Server, now_ns: int) -> dict[str, Any]:
         "errors": hello.errors,
         "last_error": hello.last_error,
         "coverage": _copy(join.account).as_dict(),
+    }
+
+
+def _capture(hello: Hello) -> dict[str, Any] | None:
+    """What leaves the server now."""
+    one = hello.capture
+    if one is None or one.state != "began":
+        return None
+    return {
+        "id": one.id,
+        "reason": one.reason,
+        "by_uid": one.by_uid,
+        "since_ns": one.since_ns,
+        "until_ns": one.until_ns,
+        "layers": list(one.layers),
+        "sample_ppm": one.sample_ppm,
+        "out": one.out,
     }
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "sidecar": "watch the model servers of this machine",
     "rules": "write, check and try rules",
     "detectors": "fit, evaluate, calibrate and compare probe packs",
+    "capture": "copy activations of some requests out of a server, encrypted, on record",
     "read": "score texts with the reader, where no activations can be had",
     "features": "list the defined features, show one's card",
     "alerts": "list stored alerts, show one",

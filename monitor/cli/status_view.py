@@ -33,6 +33,7 @@ def status_lines(
         said = f"until {clock(paused['until_ns'])}, by uid {paused['by_uid']}: {paused['reason']}"
         yield _line("paused", f"{plain(said)}; {paused['tokens']:,} tokens not looked at")
     yield from _taps(body["taps"])
+    yield from _captures(body["taps"])
     yield _line("coverage", _coverage(body["coverage"]))
     yield _line("alerts", _alerts(body["alerts"]))
     yield _line("rules", _rules(body["rules"]))
@@ -129,6 +130,16 @@ def _taps(taps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if len(ordered) > TAPS:
         rest = Counter(tap["state"] for tap in ordered[TAPS:])
         yield _line("", "and " + ", ".join(f"{count} {state}" for state, count in rest.items()))
+
+
+def _captures(taps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for tap in taps:
+        if (one := tap["capture"]) is not None:
+            yield _line(
+                "capture",
+                f"activations of layers {one['layers']} leave {plain(tap['epoch'])} until "
+                f"{clock(one['until_ns'])}, by uid {one['by_uid']}: {plain(one['reason'])}",
+            )
 
 
 def _coverage(of: Mapping[str, Any]) -> str:

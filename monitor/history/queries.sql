@@ -65,7 +65,7 @@ WHERE event_id >= :prefix AND event_id < :after ORDER BY event_id LIMIT :limit
 -- Newest first. The reader writes `column = :column AND` in place of the mark for each filter that is set,
 -- so that an index can serve it; values are always bound. What the sidecar records about itself is no alert.
 SELECT seq, event_id, core, deliverable, committed_ns FROM alert
-WHERE /* filters */ instr(core, CAST('"kind":"canary"' AS BLOB)) = 0 AND instr(core, CAST('"kind":"pause"' AS BLOB)) = 0
+WHERE /* filters */ instr(core, CAST('"kind":"canary"' AS BLOB)) = 0 AND instr(core, CAST('"kind":"pause"' AS BLOB)) = 0 AND instr(core, CAST('"kind":"capture"' AS BLOB)) = 0
 ORDER BY seq DESC LIMIT :limit
 
 -- name: committed_at

@@ -27,6 +27,7 @@ from dosimeter.monitor.taps.requests import Requests
 class TapState:
     """What the tap says of itself, in HELLO. state: live · blind · no-pack.
 
+    capture: of activations, that runs or was the last: for the record.
     identity: of the loaded model, as its packs were held against it; not said.
     """
 
@@ -34,6 +35,7 @@ class TapState:
     reason: str | None = "no model is loaded yet"
     model: dict[str, str] = field(default_factory=lambda: {"name": "", "digest": ""})
     columns: list[dict[str, str]] = field(default_factory=list)
+    capture: dict[str, Any] | None = None
     identity: ModelIdentity | None = None
 
     def name(self, bank: ProbeBank) -> None:
@@ -52,6 +54,7 @@ class TapState:
             "columns": self.columns,
             "state": self.state,
             "reason": self.reason,
+            "capture": self.capture,
             "errors": requests.errors,
             "last_error": requests.last_error,
         }

@@ -132,7 +132,7 @@ class _Hooked(ABC):
                 self.take(index, hidden)
                 self._calls += 1
             except Exception as error:  # the server's forward must go on
-                self._error = error
+                self._error = self._error or error  # the first: later ones follow from it
 
         return hook
 
@@ -181,6 +181,7 @@ class ProbeOp(_Hooked):
         """room: for how many columns at least, whatever bank comes later."""
         super().__init__(bank.layers, device, residual)
         self.room = max(room, len(bank.columns))
+        self.compiled = False  # whether a graph, which Python does not see, has run a step
         with torch.inference_mode(False):
             layers, self._width = len(self.layers), bank.hidden_size
             self._stored = torch.zeros((self.room, layers * self._width), device=device)
@@ -284,6 +285,7 @@ class ProbeOp(_Hooked):
             rows, out = self._rows, self._out
         else:
             self._owner = None
+            self.compiled = True
             rows, out = compiled, self._in_graph.scores(compiled)[:, : self._features]
         if n > rows:
             raise HookError(f"row map names {n} rows, the step ran {rows}")
@@ -311,16 +313,25 @@ class CaptureOp(_Hooked):
     def __init__(self, layers: Sequence[int], device: torch.device) -> None:
         super().__init__(layers, device)
         self._hidden: list[torch.Tensor] = []
+        self._only: torch.Tensor | None = None
 
-    def begin(self) -> None:
+    def begin(self, only: npt.NDArray[np.int64] | None = None) -> None:
+        """only: which rows of the step are copied, and in which order; None: all."""
         super().begin()
         self._hidden = []
+        self._only = None if only is None else torch.from_numpy(only).to(self.device)
+
+    def drop(self) -> None:
+        """Nothing of this step is wanted any more."""
+        self._owner, self._hidden = None, []
 
     def trace(self, index: int, hidden: torch.Tensor) -> None:
         """Nothing: activations of a compiled step are not captured, and it is found unread."""
 
     def take(self, index: int, hidden: torch.Tensor) -> None:
-        self._hidden.append(hidden.reshape(-1, hidden.shape[-1]).float().clone())
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        copied = rows.clone() if self._only is None else rows[self._only]
+        self._hidden.append(copied.float())
 
     def read(self, n: int, select: npt.NDArray[np.int64] | None = None) -> Array:
         """float32 [n, L * D]: one row per token, layers side by side."""

@@ -26,6 +26,8 @@ DEFAULT_LABELS = {
 class TapSettings:
     socket: str
     packs: tuple[str, ...] = ()
+    capture: str = ""
+    """a socket at which somebody may ask for activations; empty: nobody may"""
     labels: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_LABELS))
     """label -> HTTP header, lower case"""
     trusted: tuple[str, ...] = ()
@@ -45,6 +47,7 @@ class TapSettings:
         return cls(
             socket=found["socket"],
             packs=tuple(found["packs"]),
+            capture=found.get("capture", ""),
             labels=found["labels"],
             trusted=tuple(found["trusted"]),
             content_tenants=tuple(found["content_tenants"]),

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED, ROWS
+from dosimeter.monitor.taps.capture_steps import Place
 from dosimeter.monitor.taps.probe_op import Array, ReadOut
 from dosimeter.monitor.taps.reuse import with_reused
 from dosimeter.monitor.taps.rows import Entry, Rows, entered
@@ -138,6 +139,9 @@ class Tap:
         self.on_unread = on_unread
         self.on_error = on_error
         self.breaker = breaker or Breaker()
+        self.captures: Place | None = (
+            None  # only where the server was started with leave to capture
+        )
         self.rows_emitted = 0
         self.rows_error = 0
         self._reading = threading.Lock()  # held from begin to end of the step that the op reads
@@ -178,10 +182,14 @@ class Tap:
             self._failed(error)
             return Step((), None, False)
         armed = bool(rows) and self._arm()
+        if armed and self.captures is not None:
+            self.captures.begin(rows, select)
         return Step(rows, select, armed, "model_changed" if self._changed_why else "tap_error")
 
     def end(self, step: Step) -> None:
         """After the forward."""
+        if step.armed and self.captures is not None:
+            self.captures.end()
         try:
             self._after(step)
         except Exception as error:
@@ -193,6 +201,7 @@ class Tap:
     def hold(self, step: Step) -> Held:
         """After a forward whose rows the server may yet take back: its scores, for `release`."""
         scores, era = None, self._era
+        self._drop_captured(step, "drafted")
         try:
             if step.armed and step.rows:
                 scores = self.op.read(sum(row.n for row in step.rows), step.select)
@@ -224,10 +233,15 @@ class Tap:
 
     def abandon(self, step: Step) -> None:
         """The server's own forward raised: its rows were never served."""
+        self._drop_captured(step, "not_read")
         if step.armed:
             self._reading.release()
         for row in step.rows:
             row.request.undone += row.n
+
+    def _drop_captured(self, step: Step, why: str) -> None:
+        if step.armed and self.captures is not None:
+            self.captures.drop(why)
 
     def _arm(self) -> bool:
         """Whether the op reads this step: not while the breaker is open, nor beside another step."""

@@ -24,7 +24,7 @@ HISTORY = "history"
 """The source of what no sidecar said."""
 
 DECIDED = ("alert", "digest", "count", "absent", "shift")
-SELF = ("canary", "pause")
+SELF = ("canary", "pause", "capture")
 """What a sidecar records about itself: no findings, and about nobody."""
 MANY = ("alert", "evidence")
 """Kinds that there are many entries of; those of all others together are few."""
@@ -67,6 +67,10 @@ _IN_LEAF: Mapping[str, frozenset[str]] = {
     ),
     "canary": frozenset({"tokens"}),
     "pause": frozenset({"state", "pause", "reason", "by_uid", "until_ns", "why", "tokens", "ended_by_uid"}),
+    "capture": frozenset(
+        {"state", "epoch", "capture", "reason", "by_uid", "until_ns", "layers", "sample_ppm", "max_bytes",
+         "max_requests", "out", "why", "requests", "rows", "bytes", "lost"}
+    ),
 }  # fmt: skip
 """What of a record stands in its leaf for good. A later sidecar may say more: that is encrypted (`_unread`)."""
 _BESIDE: Mapping[str, set[str]] = {"alert": {*_CONSTANT, "also"}, "canary": {"rule", "severity"}}

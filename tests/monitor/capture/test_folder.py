@@ -1,0 +1,116 @@
+"""A capture's folder: what was put in comes out, with the key and not without, and only whole requests of it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.capture.folder import KEY, MANIFEST, Capture, CaptureWriter, make_key
+
+ABOUT = {
+    "id": "ab" * 16, "reason": "INC-441", "epoch": "00000000000000ff", "layers": [1, 4], "width": 8, "blocks": 6,
+    "model": {"name": "small", "digest": "d"},
+}  # fmt: skip
+
+
+def record(key: int, rows: int, **more: Any) -> dict[str, Any]:
+    return {
+        "key": key, "first": 0, "rows": rows, "whole": True, "prompt_len": 3, "spans": [[2, 0, 3]],
+        "labels": {"user": "alice-of-north-bank"}, **more,
+    }  # fmt: skip
+
+
+def filled(folder: Path, **options: Any) -> dict[int, np.ndarray]:
+    """Two requests in turns, in shards of one part each; what went in, by key."""
+    rng = np.random.default_rng(0)
+    put = {key: rng.standard_normal((9, 16)).astype(np.float32) for key in (7, 9)}
+    writer = CaptureWriter(folder, make_key(folder / KEY), ABOUT, **options)
+    for low in range(0, 9, 3):
+        for key, values in put.items():
+            writer.rows(key, low, values[low : low + 3])
+    writer.request(record(7, 9, ids=[5, 6, 7, 8]))
+    writer.request(record(9, 9))
+    writer.close("its time is up", {"rows": 18})
+    return put
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 1 << 20])
+def test_every_row_comes_back(tmp_path: Path, shard_bytes: int) -> None:
+    put = filled(tmp_path, shard_bytes=shard_bytes)
+    found = Capture(tmp_path)
+    assert sorted(found.requests) == ["00000000000000ff/7", "00000000000000ff/9"]
+    assert found.requests["00000000000000ff/7"].ids == (5, 6, 7, 8)
+    for one, rows in found.activations(found.requests.values()):
+        assert rows.shape == (9, 2, 8)
+        assert (rows.reshape(9, 16) == put[one.key]).all()
+
+
+def test_nothing_of_a_request_can_be_read_without_the_key(tmp_path: Path) -> None:
+    put = filled(tmp_path)
+    (tmp_path / KEY).unlink()
+    said = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"INC-441" in said  # the manifest is there to be read
+    assert b"alice" not in said
+    assert put[7][0].tobytes() not in said
+    (tmp_path / KEY).touch()
+    make = tmp_path / "other"
+    make_key(make)
+    with pytest.raises(InputError, match="does not open with this key"):
+        Capture(tmp_path, make)
+
+
+def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    (tmp_path / KEY).chmod(0o640)
+    with pytest.raises(InputError, match="others may read"):
+        Capture(tmp_path)
+
+
+def test_a_shard_cannot_stand_in_for_another(tmp_path: Path) -> None:
+    filled(tmp_path, shard_bytes=1)
+    first, second = tmp_path / "shard-00000.box", tmp_path / "shard-00001.box"
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(InputError, match="does not open"):
+        Capture(tmp_path)
+
+
+def test_what_was_broken_off_can_be_read_as_far_as_it_got(tmp_path: Path) -> None:
+    writer = CaptureWriter(tmp_path, make_key(tmp_path / KEY), ABOUT, shard_bytes=1)
+    writer.request(record(7, 1))
+    writer.rows(7, 0, np.ones((1, 16), np.float32))
+    writer.rows(9, 0, np.ones((1, 16), np.float32))  # killed here
+    assert json.loads((tmp_path / MANIFEST).read_text())["ended"] is None
+    assert list(Capture(tmp_path).requests) == ["00000000000000ff/7"]
+
+
+def test_a_request_that_lacks_a_row_or_holds_infinity_is_left_out(tmp_path: Path) -> None:
+    writer = CaptureWriter(tmp_path, make_key(tmp_path / KEY), ABOUT)
+    values = np.ones((2, 16), np.float32)
+    writer.rows(1, 0, values)
+    writer.rows(2, 0, values * np.float32(np.inf))
+    writer.rows(3, 0, values)
+    writer.request(record(1, 2, whole=False, lost="slow_reader"))
+    writer.request(record(2, 2))
+    writer.request(record(3, 2))
+    writer.close("its time is up", {})
+    found = Capture(tmp_path)
+    assert list(found.requests) == ["00000000000000ff/3"]
+    assert found.left_out == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"v": 2}', '{"v": 1, "shards": [{"name": "../x"}]}']
+)
+def test_what_is_no_manifest_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    make_key(tmp_path / KEY)
+    with pytest.raises(InputError, match=MANIFEST):
+        Capture(tmp_path)

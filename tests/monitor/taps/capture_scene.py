@@ -1,0 +1,129 @@
+"""A tap with leave to capture and somebody who asks, in one process; the order is followed for real."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dosimeter.monitor.capture.asking import Came, listening, take, tap_of
+from dosimeter.monitor.taps import transformers as server
+from dosimeter.monitor.taps.attach import Seen, attach
+from dosimeter.monitor.taps.capture_steps import Place
+from dosimeter.monitor.taps.capture_wire import Order
+from dosimeter.monitor.taps.capturing import Capturing
+
+from .conftest import LAYERS, Small
+
+ORDER = Order("ab" * 16, "INC-441", LAYERS, 60, 1_000_000, 1 << 40, 1000, "/captured")
+
+
+@dataclass
+class Got:
+    """What the asker was sent. rows[key][position] -> float32 [L, D]."""
+
+    about: Mapping[str, Any] = field(default_factory=dict)
+    rows_of: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
+    requests: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    why: str | None = None
+    came: Came | None = None
+    error: Exception | None = None
+    on_rows: Callable[[], object] = lambda: None
+
+    def rows(self, key: int, start: int, values: np.ndarray) -> None:
+        self.on_rows()
+        mine = self.rows_of.setdefault(key, {})
+        for at, row in enumerate(values.reshape(len(values), len(self.about["layers"]), -1)):
+            assert start + at not in mine  # each position once
+            mine[start + at] = row
+
+    def request(self, record: Mapping[str, Any]) -> None:
+        self.requests[record["key"]] = record
+
+    def close(self, why: str, counts: Mapping[str, Any]) -> None:
+        self.why = why
+
+    def hidden(self, key: int) -> np.ndarray:
+        """float32 [L, rows, D]."""
+        mine = self.rows_of[key]
+        return np.stack([mine[at] for at in sorted(mine)], axis=1)
+
+
+@dataclass
+class Scene:
+    small: Small
+    model: Any
+    seen: Seen
+    path: Path
+    place: Place
+    said: list[dict[str, Any]] = field(default_factory=list)  # what the greeting says
+    sidecar: bool = True
+    compiled: bool = False
+    seconds: float = 100.0  # the tap's monotonic clock
+
+    def __post_init__(self) -> None:
+        self.tap = Capturing(
+            self.path, self.place, self.model, server.blocks,
+            lambda: {"epoch": "0" * 16, "model": {}, "width": 64, "blocks": 3},
+            self._say, lambda: self.compiled, monotonic=lambda: self.seconds,
+        )  # fmt: skip
+
+    def _say(self, said: Mapping[str, Any]) -> bool:
+        if self.sidecar:
+            self.said.append(dict(said))
+        return self.sidecar
+
+    @contextmanager
+    def captured(self, got: Got | None = None, **order: Any) -> Iterator[Got]:
+        """Traffic goes inside; the asker says that it has had enough afterwards, unless a bound has ended it."""
+        got, stop, ready = got or Got(), threading.Event(), threading.Event()
+        wanted = replace(ORDER, **order)
+
+        def opened(about: Mapping[str, Any]) -> Got:
+            got.about = about
+            ready.set()
+            return got
+
+        def ask() -> None:
+            try:
+                with listening(self.path) as listener:
+                    looks = threading.Thread(target=self.tap.look)
+                    looks.start()
+                    with tap_of(listener, self.path, stop.is_set) as tap:
+                        got.came = take(tap, wanted, opened, stop.is_set)
+                    looks.join(60)
+                    assert not looks.is_alive()
+            except Exception as error:
+                got.error = error
+            finally:
+                ready.set()
+
+        asks = threading.Thread(target=ask)
+        asks.start()
+        assert ready.wait(60)
+        try:
+            yield got
+        finally:
+            stop.set()
+            asks.join(60)
+        assert not asks.is_alive()
+        if got.error is not None:
+            raise got.error
+
+
+@contextmanager
+def scene(small: Small) -> Iterator[Scene]:
+    model = small.model()
+    with (
+        tempfile.TemporaryDirectory(prefix="d-") as folder,  # short: a socket's path is
+        attach(model, [small.pack]) as seen,
+    ):
+        assert seen.tap is not None
+        seen.tap.captures = Place()
+        yield Scene(small, model, seen, Path(folder) / "c.sock", seen.tap.captures)

@@ -1,0 +1,284 @@
+"""A capture: the rows are the model's, of sampled requests alone, every bound ends it, the server is not held."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dosimeter.monitor.capture.asking import NotTaken
+from dosimeter.monitor.taps import capture_steps, capturing
+from dosimeter.monitor.taps.capture_steps import drawn
+from dosimeter.monitor.taps.capture_wire import CaptureError, Order
+
+from .capture_scene import ORDER, Got, Scene, scene
+from .conftest import LAYERS, Small, hidden_of
+from .test_transformers import PROMPTS, batched, generated
+
+TOLERANCE = 1e-5
+
+
+def check(it: Scene, got: Got, sequences: list[list[int]]) -> None:
+    """Every sequence has its request, and each row of it is what a plain forward of it alone leaves."""
+    it.model.set_attn_implementation("eager")
+    left = [hidden_of(it.model, ids) for ids in sequences]
+    assert len(got.requests) == len(sequences)
+    for key, record in got.requests.items():
+        assert record["whole"]
+        found = got.hidden(key)
+        served = record["served"]
+        assert found.shape[1] == record["rows"] == served - record["first"]
+        fits = [
+            i
+            for i, one in enumerate(left)
+            if one.shape[1] == served + 1
+            and np.abs(one[:, record["first"] : served] - found).max() < TOLERANCE
+        ]
+        assert fits, f"request {key} is of no sequence"
+        left.pop(fits[0])
+
+
+@pytest.mark.parametrize("go", [generated(), batched(PROMPTS)], ids=["generate", "continuous"])
+def test_rows_are_those_of_an_unbatched_forward(small: Small, go) -> None:
+    with scene(small) as it:
+        with it.captured() as got:
+            sequences = go(it.model)
+        check(it, got, sequences)
+        assert got.came is not None
+        assert got.came.done
+        assert got.came.why == "whoever asked has ended it"
+
+
+def test_answers_and_scores_are_what_they_are_without(small: Small) -> None:
+    with scene(small) as it:
+        plain = generated()(it.model)
+        before = dict(it.seen.scores)
+        with it.captured():
+            assert generated()(it.model) == plain
+        after = [it.seen.scores[key] for key in sorted(it.seen.scores)[len(before) :]]
+    for was, now in zip(before.values(), after, strict=True):
+        assert was.keys() == now.keys()
+        assert all((was[at] == now[at]).all() for at in was)
+
+
+def test_unsampled_requests_leave_nothing(small: Small) -> None:
+    with scene(small) as it, it.captured(sample_ppm=400_000) as got:
+        for _ in range(6):
+            generated()(it.model)
+    order = replace(ORDER, sample_ppm=400_000)
+    wanted = {key for key in it.seen.opened if drawn(order, key)}
+    assert 0 < len(wanted) < 24
+    assert set(got.requests) == set(got.rows_of) == wanted
+
+
+def test_a_share_is_drawn_as_often_as_it_says() -> None:
+    """1 % of 100,000: within five standard deviations of 1,000."""
+    order = Order("cd" * 16, "x", (0,), 1, 10_000, 1, 1)
+    assert abs(sum(drawn(order, key) for key in range(100_000)) - 1000) < 160
+
+
+def test_a_request_that_was_under_way_is_not_taken(small: Small) -> None:
+    """Its first rows have gone: half of it is of no use."""
+    with scene(small) as it:
+        streams = [0]
+
+        class Begin:
+            """Begins the capture in the middle of an answer."""
+
+            def put(self, _tokens: torch.Tensor) -> None:
+                streams[0] += 1
+                if streams[0] == 3:
+                    self.holds = it.captured()
+                    self.got = self.holds.__enter__()
+
+            def end(self) -> None:
+                pass
+
+        begin = Begin()
+        it.model.generate(torch.tensor([PROMPTS[0]]), max_new_tokens=8, do_sample=False,
+                          eos_token_id=None, pad_token_id=0, streamer=begin)  # fmt: skip
+        begin.holds.__exit__(None, None, None)
+    assert streams[0] > 3
+    assert not begin.got.rows_of
+    assert not begin.got.requests
+
+
+def test_no_hook_stays_and_nothing_is_kept(small: Small) -> None:
+    with scene(small) as it:
+        before = [len(block._forward_hooks) for block in it.model.model.layers]
+        with it.captured():
+            generated()(it.model)
+            now = [len(block._forward_hooks) for block in it.model.model.layers]
+            assert now == [n + (i in LAYERS) for i, n in enumerate(before)]
+        generated()(it.model)  # they come off between two steps
+        assert [len(block._forward_hooks) for block in it.model.model.layers] == before
+        gc.collect()
+        assert not [one for one in gc.get_objects() if isinstance(one, capture_steps.Job)]
+
+
+def test_time_ends_it(small: Small) -> None:
+    with scene(small) as it, it.captured(for_s=60) as got:
+        generated()(it.model)
+        it.seconds += 60
+        generated()(it.model)
+    assert len(got.requests) == 4
+    assert got.why == it.said[-1]["why"] == "its time is up"
+
+
+def test_a_number_of_requests_ends_it(small: Small) -> None:
+    with scene(small) as it:
+        with it.captured(max_requests=3) as got:
+            sequences = generated()(it.model)
+            generated()(it.model)
+        check(it, got, sequences[:3])
+    assert got.why == "as many requests as were asked for"
+
+
+def test_a_number_of_bytes_ends_it_and_none_more_leave(small: Small) -> None:
+    row = 2 * 64 * 4
+    with scene(small) as it, it.captured(max_bytes=30 * row) as got:
+        generated()(it.model)
+    assert got.why == "as many bytes as were asked for"
+    assert sum(map(len, got.rows_of.values())) * row == it.said[-1]["bytes"] <= 30 * row
+    unfinished = [one for one in got.requests.values() if one["outcome"] == "unfinished"]
+    assert not any(one["whole"] for one in unfinished)
+
+
+def test_a_slow_reader_costs_rows_and_no_time(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader takes nothing until the server is through with everything: it was not waited for."""
+    row = 2 * 64 * 4
+    monkeypatch.setattr(capture_steps, "QUEUE_BYTES", 40 * row)
+    through = threading.Event()
+    got = Got(on_rows=lambda: through.wait(60))
+    with scene(small) as it, it.captured(got) as got:
+        plain = generated()(it.model)
+        for _ in range(300):  # more than the socket's own buffers hold
+            assert generated()(it.model) == plain
+            if it.place._job is not None and it.place._job.lost:
+                break
+        through.set()
+    lost = it.said[-1]["lost"]
+    assert set(lost) == {"slow_reader"}
+    marked = [record for record in got.requests.values() if record["lost"] == "slow_reader"]
+    assert len(marked) == lost["slow_reader"]
+    assert not any(one["whole"] for one in marked)
+
+
+def test_an_asker_that_goes_ends_it(small: Small) -> None:
+    def gone() -> None:
+        raise OSError(28, "No space left on device")
+
+    with scene(small) as it, it.captured(Got(on_rows=gone)) as got:
+        generated()(it.model)
+    assert got.came is not None
+    assert got.came.why == "no space left on device"
+    assert it.said[-1]["state"] == "ended"
+    assert it.said[-1]["why"] in ("no space left on device", "whoever asked has gone")
+    assert it.place.wanted is None
+
+
+def test_an_error_ends_the_capture_and_no_step(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr(capture_steps.CaptureOp, "take", broken)
+    with scene(small) as it:
+        plain = generated()(it.model)
+        with it.captured() as got:
+            assert generated()(it.model) == plain
+            assert it.seen.tap is not None
+            assert not it.seen.tap.breaker.failures
+    assert not got.rows_of
+    assert "a defect of ours" in it.said[-1]["why"]
+    assert it.said[-1]["lost"] == {"not_read": 4}
+
+
+def test_what_was_asked_is_said_before_anything_leaves_and_what_came_afterwards(
+    small: Small,
+) -> None:
+    with scene(small) as it:
+        with it.captured() as got:
+            (began,) = it.said
+            assert began["state"] == "began"
+            assert not got.rows_of
+            assert began["reason"] == "INC-441"
+            assert began["by_uid"] == os.geteuid()
+            assert began["out"] == "/captured"
+            assert began["until_ns"] - began["since_ns"] == 60 * 10**9
+            generated()(it.model)
+        ended = it.said[1]
+    assert ended["id"] == began["id"]
+    assert ended["state"] == "ended"
+    rows = sum(map(len, got.rows_of.values()))
+    assert (ended["requests"], ended["rows"], ended["bytes"]) == (4, rows, rows * 2 * 64 * 4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "order", "why"),
+    [
+        ({"sidecar": False}, {}, "no sidecar"),
+        ({"compiled": True}, {}, "compiled graphs"),
+        ({}, {"layers": (0, 3)}, "the model has 3 blocks"),
+        ({}, {"reason": " "}, "`reason`"),
+        ({}, {"for_s": 10**6}, "`for_s`"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_with_its_reason(
+    small: Small, changed: dict, order: dict, why: str
+) -> None:
+    with scene(small) as it:
+        for name, value in changed.items():
+            setattr(it, name, value)
+        with pytest.raises(NotTaken, match=why), it.captured(**order):
+            generated()(it.model)
+        assert it.place.wanted is None
+        assert not it.said
+
+
+def test_a_socket_in_a_folder_that_others_may_write_is_left_alone(
+    small: Small, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever can put a socket there could have activations sent to themselves."""
+    with scene(small) as it, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        it.path.parent.chmod(0o777)
+        listener.bind(str(it.path))
+        listener.listen(1)
+        listener.setblocking(False)
+        it.tap.look()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert "others may write its folder" in caplog.text
+
+
+def test_another_user_gets_nothing(
+    small: Small, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who listens is asked of the kernel, for one who cannot be trusted says what they like."""
+    monkeypatch.setattr(capturing, "peer_uid", lambda _: os.geteuid() + 1)
+    with scene(small) as it:
+        with pytest.raises(NotTaken, match="without a word"), it.captured():
+            generated()(it.model)
+        assert it.place.wanted is None
+        assert not it.said
+    assert f"user {os.geteuid() + 1} may not ask" in caplog.text
+
+
+def test_an_order_is_checked_field_by_field() -> None:
+    good = ORDER.as_json()
+    assert Order.parse(good) == ORDER
+    for name, bad in {
+        "id": "zz", "layers": [2, 1], "reason": "", "for_s": 0, "sample_ppm": 10**6 + 1, "max_bytes": True,
+        "max_requests": -1, "out": "x" * 401,
+    }.items():  # fmt: skip
+        with pytest.raises(CaptureError, match=name):
+            Order.parse({**good, name: bad})
