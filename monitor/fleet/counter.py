@@ -21,6 +21,7 @@ from dosimeter.monitor.fleet.gaps import Lost
 from dosimeter.monitor.fleet.hit import HitError, decode
 from dosimeter.monitor.fleet.member import Member
 from dosimeter.monitor.fleet.partition import PartitionCounts, reach_ns
+from dosimeter.monitor.fleet.refusals import Refusals
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.rules.language.second import SecondRule
 
@@ -67,6 +68,7 @@ class FleetCounter:
         self._parts: dict[TopicPartition, _Part] = {}
         self._gone: Counter[str] = Counter()  # of partitions that others have now
         self._refused = 0
+        self._refusals = Refusals(time_ns)
         self._lost = Lost()
         self.alerts: Counter[str] = Counter()
         self.told = self._status()  # as of the last step: the client is one thread's
@@ -86,6 +88,7 @@ class FleetCounter:
 
     def _step(self, timeout_s: float) -> int:
         polled = self._member.poll(timeout_s, BATCH)
+        self._refusals.tell()
         self._lose(self._member.assigned - self._member.left())
         found: list[Decided] = []
         new = 0
@@ -176,7 +179,7 @@ class FleetCounter:
             decided = part.counts.take(row.offset, decode(row.value))
         except HitError as error:
             self._refused += 1
-            log.warning("%s-%d offset %d: %s", row.topic, row.partition, row.offset, error)
+            self._refusals.add(f"{row.topic}-{row.partition} offset {row.offset}", str(error))
             decided = []
         if not part.live and part.next >= part.live_from:
             self._go_live(part)

@@ -7,7 +7,6 @@ comes twice. It reads the feed of history as a group of its own, and knows nothi
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from dosimeter.monitor.feed.topic import item_at
 from dosimeter.monitor.fleet.gaps import FeedGaps
 from dosimeter.monitor.fleet.hit import MAX_WIRE, record
 from dosimeter.monitor.fleet.member import FleetAway, Member
+from dosimeter.monitor.fleet.refusals import Refusals
 from dosimeter.monitor.recounting import stored_occurrence
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka import build_producer
@@ -28,8 +28,6 @@ from dosimeter.rules.language.counting import Count
 from dosimeter.rules.language.second import SecondRule
 from dosimeter.rules.occurrence import Occurrence
 from dosimeter.rules.policy import Policy
-
-log = logging.getLogger(__name__)
 
 BATCH = 500
 TEXTS = 10_000
@@ -55,6 +53,7 @@ class Router:
         self._producer: Any = None
         self._blobs: OrderedDict[str, bytes] = OrderedDict()
         self._gaps = FeedGaps()
+        self._refusals = Refusals(time_ns)
         self._came: dict[TopicPartition, list[tuple[int, Item]]] = {}  # in this step
         self.seen: Counter[str] = Counter()
         self.told = self._status()  # as of the last step: the client is one thread's
@@ -70,6 +69,7 @@ class Router:
 
     def _step(self, timeout_s: float) -> int:
         polled = self._member.poll(timeout_s, BATCH)
+        self._refusals.tell()
         self._gaps.end(self._member.left() | (self._gaps.partitions - self._member.assigned))
         for at in sorted((self._member.assigned | polled.keys()) - self._gaps.partitions):
             stored = self._member.committed(at)
@@ -112,12 +112,13 @@ class Router:
             if any(len(one["value"]) > MAX_WIRE for one in made):
                 raise ValueError(f"longer than {MAX_WIRE} bytes")
         except Exception as error:
-            self.seen["refused"] += 1
-            log.warning(
-                "%s-%d offset %d is not counted: %r", row.topic, row.partition, row.offset, error
-            )
+            self._refuse(f"{row.topic}-{row.partition} offset {row.offset}", repr(error))
             return []
         return made
+
+    def _refuse(self, where: str, because: str) -> None:
+        self.seen["refused"] += 1
+        self._refusals.add(where, because)
 
     def close(self) -> None:
         self._let_go()
@@ -157,8 +158,7 @@ class Router:
             while len(self._blobs) > TEXTS:
                 self._blobs.popitem(last=False)
         elif isinstance(item, Refused):
-            self.seen["refused"] += 1
-            log.warning("%s is not counted: %s", item.where, item.because)
+            self._refuse(item.where, item.because)
         elif isinstance(item, Alert):
             of = self._occurrence(json.loads(item.core), row.timestamp)
             if of is not None:

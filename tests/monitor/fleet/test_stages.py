@@ -199,6 +199,39 @@ def test_a_record_of_the_feed_that_is_none_is_said_with_its_place(
     assert said.startswith("t-0 offset 7, key `k` is not counted: ")
 
 
+def test_a_flood_of_what_is_refused_is_a_few_lines_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by review on 2026-11-30: each record was a line, so whoever writes the topic could fill a disk."""
+    at = [START]
+    nonsense = [row(offset, value=b"[]", key=b"k") for offset in range(500)]
+    made = Router(cast(Member, Fake(nonsense, nonsense)), HITS, tuple, dict, time_ns=lambda: at[0])
+    made.step(0)
+    made.step(0)
+    at[0] += 61 * S
+    made.step(0)
+    assert made.seen["refused"] == 1000
+    first, more = caplog.messages
+    assert first.startswith("t-0 offset 0, key `k` is not counted: ")
+    assert more.startswith("999 more are not counted, the latest t-0 offset 499, key `k`: ")
+
+    caplog.clear()
+    at[0] = START
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        member = cast(Member, Fake([], nonsense, []))
+        counter = FleetCounter(member, ledger, lambda: ((rule(),), DAY), lambda: at[0], group="g")
+        counter.step(0)
+        counter.step(0)
+        at[0] += 61 * S
+        counter.step(0)
+        assert counter.told["refused"] == 500
+    because = "not an object with the fields of a hit"
+    assert caplog.messages == [
+        f"t-0 offset 0 is not counted: {because}",
+        f"499 more are not counted, the latest t-0 offset 499: {because}",
+    ]
+
+
 def hit(offset: int, at_ns: int) -> Any:
     of = Occurrence("scam", "live", at_ns, f"q{offset}", {"tenant": "t"}, "m")
     return row(offset, value=encode(FleetHit("burst", f"{offset:032x}", of)))
