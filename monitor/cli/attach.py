@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from dosimeter.monitor.taps.capture_wire import untrusted
 from dosimeter.monitor.taps.settings import DEFAULT_LABELS, TapSettings
 
 FRONT = "dosimeter.monitor.taps.vllm_front.Front"
@@ -34,6 +35,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--pack", action="append", default=[], type=Path, help="a probe pack; repeat for several"
+    )
+    parser.add_argument(
+        "--allow-capture",
+        type=Path,
+        metavar="SOCKET",
+        help="let `dosimeter capture` ask for activations at this path, in a folder that only this user may write",
     )
     parser.add_argument(
         "--label",
@@ -84,8 +91,13 @@ def settings_of(args: argparse.Namespace) -> TapSettings:
         raise ValueError(
             "--content-tenant needs --trust tenant: else any client could name itself in"
         )
+    if args.allow_capture is not None and args.print_env is None:
+        wrong = untrusted(args.allow_capture.absolute())
+        if wrong is not None:
+            raise ValueError(f"--allow-capture `{args.allow_capture}`: {wrong}")
+    asked_at = [] if args.allow_capture is None else [args.allow_capture]
     if args.print_env is not None:
-        for path in (args.print_env, Path(args.socket), *args.pack):
+        for path in (args.print_env, Path(args.socket), *args.pack, *asked_at):
             if not path.is_absolute():
                 raise ValueError(
                     f"--print-env: `{path}` is not absolute: paths are the other container's"
@@ -96,6 +108,7 @@ def settings_of(args: argparse.Namespace) -> TapSettings:
     return TapSettings(
         socket=str(Path(args.socket).absolute()),
         packs=tuple(str(pack.absolute()) for pack in args.pack),
+        capture="".join(str(path.absolute()) for path in asked_at),
         labels=labels,
         trusted=tuple(args.trust),
         content_tenants=tuple(args.content_tenant),
@@ -154,6 +167,13 @@ def run(args: argparse.Namespace) -> int:
             return 2
         print(*(f"{k}={v}" for k, v in elsewhere(settings, args.print_env).items()), sep="\n")
         return 0
+    if is_vllm(command) and settings.capture:
+        print(
+            "attach: --allow-capture: no activations leave vLLM, for nobody\n"
+            "  hint: capture from `transformers serve`, or leave it out",
+            file=sys.stderr,
+        )
+        return 2
     if is_vllm(command) and settings.content_tenants:
         print(
             "attach: --content-tenant: no text leaves vLLM, for nobody\n  hint: leave it out",

@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +27,8 @@ from dosimeter.detectors.pack import load_pack
 from dosimeter.monitor.taps import attach, reload, roles, seams
 from dosimeter.monitor.taps import transformers as tapping
 from dosimeter.monitor.taps.binding import TapState
+from dosimeter.monitor.taps.capture_steps import Place
+from dosimeter.monitor.taps.capturing import Capturing
 from dosimeter.monitor.taps.front import Front
 from dosimeter.monitor.taps.requests import Requests, Ticket
 from dosimeter.monitor.taps.sender import Sender
@@ -87,6 +89,8 @@ class Runtime:
             if tap is not None:
                 self._scored = weakref.ref(model)
                 self._follow(tap)
+                if self.settings.capture:
+                    self._let_capture(model, tap)
                 weakref.finalize(model, self._unloaded).atexit = False
                 self._reasons[model] = self.requests.blanket_reason = None
             else:
@@ -108,6 +112,34 @@ class Runtime:
         if tap is None:
             raise reload.NotLoaded("no model is scored here\n  hint: restart the server")
         reload.load(tap, [load_pack(folder) for folder in folders], self.state, self.sender.greet)
+
+    def _let_capture(self, model: Any, tap: Tap) -> None:
+        """Look for somebody who asks for activations, as long as the model is there."""
+        identity = self.state.identity
+        assert identity is not None  # there is a tap
+        about = {
+            "epoch": f"{self.sender.epoch:016x}",
+            "model": {**self.state.model, "dtype": identity.dtype},
+            "width": identity.hidden_size,
+            "blocks": len(tapping.blocks(model)),
+        }
+        tap.captures = Place()
+        Capturing(
+            self.settings.capture,
+            tap.captures,
+            model,
+            tapping.blocks,
+            lambda: about,
+            self._captured,
+            lambda: bool(getattr(tap.op, "compiled", False)),
+        ).start()
+
+    def _captured(self, said: Mapping[str, Any]) -> bool:
+        """Say it in the greeting; False: there is no sidecar that a beginning could be told to."""
+        if said["state"] == "began" and not self.sender.connected:
+            return False
+        self.sender.greet(lambda: setattr(self.state, "capture", dict(said)))
+        return True
 
     def _put(self, model: Any, find_folder: Callable[[], Path]) -> Tap | None:
         packs = [Path(p) for p in self.settings.packs]
