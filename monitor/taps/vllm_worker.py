@@ -71,9 +71,12 @@ class Watch:
             self.requests.failed(error)
 
     def say(self, state: str, reason: str | None) -> None:
-        """Set what the tap says of itself, and say it at once."""
-        self.state.state, self.state.reason = state, reason
-        self.sender.control(Kind.HELLO, self.hello())
+        """Set what the tap says of itself, and say it at once; what another thread changes is never said back."""
+
+        def change() -> None:
+            self.state.state, self.state.reason = state, reason
+
+        self.sender.greet(change)
 
     # --- once, when the weights are in and before anything is profiled, compiled or warmed up
 

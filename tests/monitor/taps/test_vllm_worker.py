@@ -5,7 +5,10 @@ vLLM itself is not needed here; `test_vllm_serve` runs the same code inside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +19,7 @@ import torch
 from torch import nn
 
 from dosimeter.detectors.frames import to_codes
+from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.settings import TapSettings
 from dosimeter.monitor.taps.vllm_ends import ATTRIBUTE
 from dosimeter.monitor.taps.vllm_model import blocks
@@ -23,6 +27,7 @@ from dosimeter.monitor.taps.vllm_session import KEY, Session
 from dosimeter.monitor.taps.vllm_worker import Watch, watch_runner
 
 from .conftest import Small, hidden_of
+from .test_sender import Listener
 from .test_vllm_modes import config
 
 SESSION = Session(77, "5e" * 16)
@@ -114,18 +119,21 @@ class RunnerV2(Runner):
 class Wire:
     """Stands where the sender does, and keeps what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, hello: Callable[[], dict[str, Any]]) -> None:
+        self.hello = hello
         self.opened: list[dict[str, Any]] = []
         self.closed: list[dict[str, Any]] = []
         self.states: list[tuple[str, str | None]] = []
         self.rows: list[tuple[int, int, int]] = []
         self.codes: list[npt.NDArray[np.int16]] = []
 
+    def greet(self, change: Callable[[], None] = lambda: None) -> None:
+        change()
+        said = self.hello()
+        self.states.append((said["state"], said["reason"]))
+
     def control(self, kind: Any, record: dict[str, Any]) -> None:
-        if kind.name == "HELLO":
-            self.states.append((record["state"], record["reason"]))
-        else:
-            {"OPEN": self.opened, "CLOSE": self.closed}[kind.name].append(record)
+        {"OPEN": self.opened, "CLOSE": self.closed}[kind.name].append(record)
 
     def step(self, rows: Any, codes: Any, hook_ns: int, time_ns: int) -> tuple[int, None]:
         self.rows += [row[:3] for row in rows.tolist()]
@@ -139,9 +147,10 @@ class Wire:
 class Engine:
     """A scheduler for one request at a time, and the runner it tells."""
 
-    def __init__(self, runner: Runner, packs: tuple[str, ...]) -> None:
-        self.runner, self.wire = runner, Wire()
-        self.watch: Watch = watch_runner(runner, TapSettings("none.sock", packs), SESSION, "0.32.0")
+    def __init__(self, runner: Runner, settings: TapSettings) -> None:
+        self.runner = runner
+        self.watch: Watch = watch_runner(runner, settings, SESSION, "0.32.0")
+        self.wire = Wire(self.watch.hello)
         self.watch.sender.close()
         self.watch.sender = self.wire  # type: ignore[assignment]
         runner.load_model()
@@ -170,14 +179,18 @@ class Engine:
         self.run("canary", list(small.pack.fingerprint.token_ids), canary=small.pack.name)
 
 
+def scoring(small: Small) -> TapSettings:
+    return TapSettings("none.sock", (str(small.pack_folder),))
+
+
 @pytest.fixture(params=[Runner, RunnerV2])
 def engine(small: Small, request: pytest.FixtureRequest) -> Iterator[Engine]:
-    return Engine(request.param(small), (str(small.pack_folder),))
+    return Engine(request.param(small), scoring(small))
 
 
 @pytest.fixture
 def engine_v1(small: Small) -> Engine:
-    return Engine(Runner(small), (str(small.pack_folder),))
+    return Engine(Runner(small), scoring(small))
 
 
 PROMPT = [1, 40, 41, 42, 43]
@@ -256,7 +269,7 @@ def test_a_late_canary_of_another_api_process_makes_no_blind_tap_live(
 
 
 def test_a_refused_mode_is_served_and_counted_with_the_settings_name(small: Small) -> None:
-    engine = Engine(Runner(small, speculative_config=object()), (str(small.pack_folder),))
+    engine = Engine(Runner(small, speculative_config=object()), scoring(small))
     assert engine.wire.states[-1][0] == "blind"
     assert "start without `--speculative-config`" in str(engine.wire.states[-1][1])
     engine.run("a", PROMPT)
@@ -265,7 +278,7 @@ def test_a_refused_mode_is_served_and_counted_with_the_settings_name(small: Smal
 
 
 def test_a_pack_of_another_model_refuses_to_score_and_never_to_serve(small: Small) -> None:
-    engine = Engine(Runner(small), ())
+    engine = Engine(Runner(small), TapSettings("none.sock"))
     assert engine.wire.states[-1] == ("no-pack", "no pack is configured for this model")
     engine.run("a", PROMPT)
     assert engine.wire.closed[0]["errors"] == {"no_pack": 5}
@@ -329,3 +342,35 @@ def test_weights_that_were_reloaded_are_another_model(
     engine_v1.run("a", PROMPT)
     assert engine_v1.wire.rows == []
     assert engine_v1.wire.closed[0]["errors"] == {"unsupported": 5}
+
+
+def test_a_word_of_one_thread_takes_back_nothing_that_another_has_said_meanwhile(
+    engine_v1: Engine, tmp_path: Path
+) -> None:
+    """Found by review on 2026-11-30: the record was made before the sender's lock was taken. What another thread said
+    in between was said back for up to a second: columns of packs that were gone, before rows of those that had come."""
+    listener, watch = Listener(tmp_path / "tap.sock"), engine_v1.watch
+    watch.sender = sender = Sender(listener.path, 7, lambda: watch.hello(), list)
+    sender.tick()
+    said, columns = watch.hello, [{"feature": "new", "pack": "", "packName": ""}]
+    change = functools.partial(setattr, watch.state, "columns", columns)
+    other = threading.Thread(target=sender.greet, args=(change,))
+
+    def hello() -> dict[str, Any]:
+        """The other gets its turn while a record is made, if nothing keeps it."""
+        record = said()
+        if other.ident is None:
+            other.start()
+            other.join(0.1)
+        return record
+
+    watch.hello = hello  # type: ignore[method-assign]
+    watch.say("live", None)
+    other.join()
+    found = listener.read()
+    listener.close()
+    sender.close()
+    assert [one.kind.name for one in found] == ["HELLO"] * 3
+    last = found[-1].body
+    assert isinstance(last, dict)
+    assert (last["state"], last["columns"]) == ("live", columns)
