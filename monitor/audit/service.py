@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dosimeter.monitor.audit.erasure.erase import Eraser
+from dosimeter.monitor.audit.feeds import IDLE_S, Feed, build_feed
 from dosimeter.monitor.audit.store.anchoring import build_anchors
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import Entry, own_id
@@ -31,26 +32,20 @@ from dosimeter.monitor.audit.store.tidying import Tidying
 from dosimeter.monitor.clock import age_s
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
-from dosimeter.monitor.feed import life
-from dosimeter.monitor.feed.cursor_file import CursorFile
 from dosimeter.monitor.feed.items import Batch, FeedAway
-from dosimeter.monitor.feed.ledger_feed import LedgerFeed
 from dosimeter.monitor.log_counts import LineCounts, count_lines
-from dosimeter.monitor.sinks.config import KafkaConfig
 
 if TYPE_CHECKING:
     from dosimeter.monitor.answers.serve import Pages
     from dosimeter.monitor.telemetry import Telemetry
 
-IDLE_S, RETRY_S, REST_S = 0.5, 5.0, 10.0
+RETRY_S, REST_S = 5.0, 10.0
 ONCE_S = 30.0
 """How long `once` goes on trying to write."""
 PAGES_AGAIN_S = 10.0
 """Before pages whose address is taken are tried again."""
 LOOPING_NS = 600 * 10**9
 """A start so soon after one that nothing came after is the same trouble, and told once."""
-PART = 500
-GROUP = "dosimeter-history"
 log = logging.getLogger(__name__)
 
 
@@ -175,78 +170,6 @@ def _ledgers(config: Config, settings: HistoryConfig) -> list[Path]:
     return [config.data_dir] if settings.kafka is None else []
 
 
-class Feed(Protocol):
-    """What history is fed by. Reading again says that the last batch was stored, unless `rewind` came between."""
-
-    def read(self) -> Batch: ...
-    def rewind(self) -> None: ...
-    def end(self) -> None:
-        """We stop: what comes now is the rest."""
-
-    def close(self) -> None: ...
-
-    @property
-    def owes(self) -> bool: ...
-
-
-class FromLedger:
-    """The sidecar beside it, which is told how far we are: it keeps what we have not read."""
-
-    def __init__(self, config: Config, settings: HistoryConfig, history: History) -> None:
-        self._history, self._ledger = history, config.ledger_path
-        self._feed = LedgerFeed(config.ledger_path, settings.name, history.cursor)
-        self._told = CursorFile(config.history_cursor_path)
-        self._said: dict[str, Any] = {}
-
-    def read(self) -> Batch:
-        cursor = self._history.cursor
-        if cursor and (said := {"ledger_id": cursor["source"], "seq": cursor["seq"]}) != self._said:
-            try:
-                self._told.save(said)
-            except OSError as error:
-                raise FeedAway(f"{self._told.path}: cannot be written now: {error}") from error
-            self._said = said
-        return self._feed.read(time.time_ns(), PART)
-
-    def rewind(self) -> None:
-        self._feed.rewind(self._history.cursor)
-
-    def end(self) -> None:
-        """Where the sidecar has ended too, the rest of its coverage, and its last word."""
-        if life.written(self._ledger) is False:
-            self._feed.end(time.time_ns(), "ended")
-
-    @property
-    def owes(self) -> bool:
-        return self._feed.owes
-
-    def close(self) -> None:
-        self._feed.close()
-
-
-class FromKafka:
-    """The sidecars of a fleet."""
-
-    owes = False
-
-    def __init__(self, config: KafkaConfig, history: History) -> None:
-        from dosimeter.monitor.feed.kafka_feed import KafkaFeed
-
-        self._feed = KafkaFeed(config, GROUP, lambda: history.cursor or {})
-
-    def read(self) -> Batch:
-        return self._feed.read(IDLE_S, PART)
-
-    def rewind(self) -> None:
-        self._feed.rewind()
-
-    def end(self) -> None:
-        """Sidecars end without us."""
-
-    def close(self) -> None:
-        self._feed.close()
-
-
 def run_history(
     config: Config,
     stop: threading.Event,
@@ -264,11 +187,7 @@ def run_history(
     site = _Site(config, settings, history, ready) if not once else None
     telemetry = _telemetry(config, lines) if not once else None
     try:
-        feed: Feed = (
-            FromLedger(config, settings, history)
-            if settings.kafka is None
-            else FromKafka(settings.kafka, history)
-        )
+        feed = build_feed(config, settings, lambda: history.cursor)
         with closing(feed):
             while not stop.is_set():
                 if site is not None:

@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 
 from dosimeter.monitor.audit import service
-from dosimeter.monitor.audit.service import Feed, FromLedger, History, _turn, run_history
+from dosimeter.monitor.audit.feeds import Feed, FromLedger
+from dosimeter.monitor.audit.service import History, _turn, run_history
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.audit.store.keys import KeysError
@@ -152,17 +153,16 @@ def test_history_is_kept_while_the_address_of_its_pages_is_taken_and_then_they_o
     """A port that somebody else had stopped the taking in, for pages came first."""
     monkeypatch.setattr(service, "PAGES_AGAIN_S", 0.0)
     stop, links, said = threading.Event(), list[str](), list[str]()
-    read = FromLedger.read
 
-    def looked(self: FromLedger) -> Batch:
+    def looked(history: History, *given: Any, **named: Any) -> bool:
         if taken.fileno() >= 0:
-            said.append(self._history.status()["pages"])
+            said.append(history.status()["pages"])
             taken.close()
         elif links:
             stop.set()
-        return read(self)
+        return _turn(history, *given, **named)
 
-    monkeypatch.setattr(FromLedger, "read", looked)
+    monkeypatch.setattr(service, "_turn", looked)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
