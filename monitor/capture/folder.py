@@ -209,7 +209,7 @@ def _by_request(
 
 def _request(epoch: str, record: Mapping[str, Any]) -> CapturedRequest:
     return CapturedRequest(
-        name=f"{epoch}/{record['key']}",
+        name=f"{epoch}/{record['key']:016x}",
         key=record["key"],
         first=record["first"],
         rows=record["rows"],

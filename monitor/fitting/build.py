@@ -61,12 +61,14 @@ def learn(
     twin: Subject | None = None,
     twin_has: Collection[str] = (),
     seed: int = 0,
+    layers: tuple[int, ...] | None = None,
 ) -> list[Learned]:
     """Capture every row once, then judge each feature. Raises InputError, FitError.
 
     twin_has: features that the twin shows as well, so that it is no null of theirs
+    layers: to choose among; None: of all the model
     """
-    layers = candidate_layers(subject.blocks)
+    layers = candidate_layers(subject.blocks) if layers is None else layers
     if twin is not None and (twin.blocks, twin.width) != (subject.blocks, subject.width):
         raise InputError.at(
             twin.identity.name,

@@ -102,6 +102,11 @@ class Decoder:
     def pieces(self, tokens: Tokens) -> list[str]:
         return [self.tokenizer.decode([i]) for i in tokens.ids]
 
+    def special(self, ids: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """bool [T]: tokens of the template, which nobody has said."""
+        found: npt.NDArray[np.bool_] = self._special[list(ids)]
+        return found
+
     def activations(
         self, tokens: Sequence[Tokens], layers: Sequence[int], tell: Tell
     ) -> Iterator[tuple[int, Floats]]:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dosimeter.detectors.examples import Example
+    from dosimeter.detectors.registry import Feature
     from dosimeter.monitor.fitting.build import Learned
     from dosimeter.monitor.fitting.lesson import Lesson
+    from dosimeter.monitor.fitting.subject import Subject
+    from dosimeter.monitor.fitting.traffic import Traffic
 
 
 CAPTURES = ".captures"
@@ -39,6 +42,12 @@ def add(commands: Any) -> None:
                         help="one feature; repeat for a pack of several")  # fmt: skip
     parser.add_argument("--data", type=Path, metavar="DIR",
                         help="`<feature>_<set>.jsonl` and `benign_<set>.jsonl` (default: our own texts)")  # fmt: skip
+    parser.add_argument("--capture", type=Path, metavar="DIR",
+                        help="requests out of `dosimeter capture`, with --labels, instead of texts")  # fmt: skip
+    parser.add_argument("--labels", type=Path, metavar="CSV",
+                        help="`request,label` of requests of the capture; levels are placed on the others")  # fmt: skip
+    parser.add_argument("--key-file", type=Path, metavar="FILE",
+                        help="the capture's key (default: `key` in it)")  # fmt: skip
     parser.add_argument("--benign", action="append", default=[], type=Path, metavar="FILE",
                         help="benign texts to place levels on, JSON Lines; repeat for several")  # fmt: skip
     parser.add_argument("--unlabelled", action="store_true",
@@ -78,16 +87,24 @@ def run(args: argparse.Namespace) -> int:
     name = args.name or f"own/{asked[0]}".replace("_", "-")
     if not PACK_NAME.fullmatch(name):
         raise InputError.at("--name", f"`{visible(name)}`", f"it matches `{PACK_NAME.pattern}`")
-    lessons = [lesson_of(features[one], features, args.data) for one in asked]
+    subject: Subject
+    layers = None
+    if args.capture is not None:
+        traffic, lessons = _captured(args, [features[one] for one in asked])
+        subject, layers = traffic, traffic.layers
+    else:
+        lessons = [lesson_of(features[one], features, args.data) for one in asked]
     for lesson in lessons:
         for finding in lesson.warnings:
             print(visible(str(finding), keep="\n"), file=sys.stderr)
     benign, corpus = _benign(args, lessons)
     _make_room(args.out)
-    subject = open_subject(args.model)
+    if args.capture is None:
+        subject = open_subject(args.model)
     requests = requests_of(subject, [lesson.feature for lesson in lessons], benign)
     twin = open_subject(args.twin) if args.twin else None
-    learned = learn(subject, lessons, args.out / CAPTURES, Progress, twin=twin, seed=args.seed)
+    learned = learn(subject, lessons, args.out / CAPTURES, Progress, twin=twin, seed=args.seed,
+                    layers=layers)  # fmt: skip
     pack = make_pack(subject, name, learned, args.tier)
     calibration = None
     if pack is not None:
@@ -98,6 +115,9 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
         calibration.save(args.out / "calibration")
     documents = [_document(subject, one, pack, calibration, args.tier, today) for one in learned]
+    if args.capture is None:
+        for one, document in zip(learned, documents, strict=True):
+            document["examples"] = _examples(subject, pack, one)
     for one, document in zip(learned, documents, strict=True):
         _write(args.out, one.evidence["feature"], document)
     shutil.rmtree(args.out / CAPTURES)  # all of it is in the pack, or was refused
@@ -149,7 +169,6 @@ def _document(
 ) -> dict[str, Any]:
     from dosimeter.detectors.levels import Shape
     from dosimeter.monitor.fitting.calibrating import levels
-    from dosimeter.monitor.fitting.shown import shaded
 
     kept = pack is not None and one.fit is not None
     scope = one.lesson.feature.read.scope
@@ -160,9 +179,16 @@ def _document(
         "date": today,
         "pack": {"name": pack.name, "digest": pack.digest} if kept else None,
         "levels": levels(calibration, one.evidence["feature"], scope, shape) if kept else [],
-        "examples": shaded(subject, pack, one.lesson) if kept else [],
+        "examples": [],
         "ablation": None,
     }
+
+
+def _examples(subject: Any, pack: Any, one: Learned) -> list[dict[str, Any]]:
+    """For people to look at. What was captured is nobody's to read in a report, so there none is shown."""
+    from dosimeter.monitor.fitting.shown import shaded
+
+    return [] if pack is None or one.fit is None else shaded(subject, pack, one.lesson)
 
 
 def _write(out: Path, feature: str, document: dict[str, Any]) -> None:
@@ -174,13 +200,44 @@ def _write(out: Path, feature: str, document: dict[str, Any]) -> None:
     (out / f"report-{feature}.html").write_text(html(document), encoding="utf-8")
 
 
+def _captured(
+    args: argparse.Namespace, features: Sequence[Feature]
+) -> tuple[Traffic, list[Lesson]]:
+    """Requests of a capture instead of texts. Raises InputError."""
+    from dosimeter.detectors.findings import InputError
+    from dosimeter.monitor.capture.folder import Capture
+    from dosimeter.monitor.cli.rules.backtest import read_labels
+    from dosimeter.monitor.fitting.decoder import Decoder
+    from dosimeter.monitor.fitting.loading import folder_of
+    from dosimeter.monitor.fitting.traffic import Traffic, lesson_of
+
+    if args.labels is None or args.data is not None or args.benign or args.twin:
+        raise InputError.at(
+            "--capture", "takes --labels, and neither --data nor --benign nor --twin"
+        )
+    labels = read_labels(args.labels)
+    traffic = Traffic(Decoder(folder_of(args.model)), Capture(args.capture, args.key_file))
+    found = [lesson_of(feature, traffic, labels) for feature in features]
+    for one in found:
+        told = {
+            "without tokens": one.unworded,
+            "without one to read": one.unread,
+            "not in it": one.unknown,
+        }
+        left = ", ".join(f"{n} {what}" for what, n in told.items() if n)
+        if left:
+            print(f"{one.lesson.feature.name}: labelled requests left out: {left}", file=sys.stderr)
+    args.unlabelled = bool(found[0].lesson.benign)  # nobody has looked at the others
+    return traffic, [one.lesson for one in found]
+
+
 def _benign(args: argparse.Namespace, lessons: Sequence[Lesson]) -> tuple[list[Example], str]:
     """What levels are placed on, and what it is called: files that were given, sets of the folder, or our own."""
     from dosimeter.detectors.examples import leaks, load_examples
     from dosimeter.detectors.findings import InputError
     from dosimeter.monitor.fitting.lesson import benign_texts
 
-    if args.unlabelled and not args.benign:
+    if args.unlabelled and not args.benign and args.capture is None:
         raise InputError.at(
             "--unlabelled", "says what the texts of --benign are", "give --benign FILE"
         )
@@ -192,7 +249,8 @@ def _benign(args: argparse.Namespace, lessons: Sequence[Lesson]) -> tuple[list[E
             )
         corpus = ", ".join(path.name for path in args.benign)
     elif lessons[0].benign:
-        rows, corpus = list(lessons[0].benign), "benign sets of the data folder"
+        rows = list(lessons[0].benign)
+        corpus = "benign sets of the data folder" if args.capture is None else "captured requests"
     else:
         rows, corpus = benign_texts(), "our own ordinary texts"
     fitted = [row for lesson in lessons for row in (*lesson.own, *lesson.others)]

@@ -44,8 +44,8 @@ def filled(folder: Path, **options: Any) -> dict[int, np.ndarray]:
 def test_every_row_comes_back(tmp_path: Path, shard_bytes: int) -> None:
     put = filled(tmp_path, shard_bytes=shard_bytes)
     found = Capture(tmp_path)
-    assert sorted(found.requests) == ["00000000000000ff/7", "00000000000000ff/9"]
-    assert found.requests["00000000000000ff/7"].ids == (5, 6, 7, 8)
+    assert sorted(found.requests) == ["00000000000000ff/0000000000000007", "00000000000000ff/0000000000000009"]
+    assert found.requests["00000000000000ff/0000000000000007"].ids == (5, 6, 7, 8)
     for one, rows in found.activations(found.requests.values()):
         assert rows.shape == (9, 2, 8)
         assert (rows.reshape(9, 16) == put[one.key]).all()
@@ -88,7 +88,7 @@ def test_what_was_broken_off_can_be_read_as_far_as_it_got(tmp_path: Path) -> Non
     writer.rows(7, 0, np.ones((1, 16), np.float32))
     writer.rows(9, 0, np.ones((1, 16), np.float32))  # killed here
     assert json.loads((tmp_path / MANIFEST).read_text())["ended"] is None
-    assert list(Capture(tmp_path).requests) == ["00000000000000ff/7"]
+    assert list(Capture(tmp_path).requests) == ["00000000000000ff/0000000000000007"]
 
 
 def test_a_request_that_lacks_a_row_or_holds_infinity_is_left_out(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_request_that_lacks_a_row_or_holds_infinity_is_left_out(tmp_path: Path
     writer.request(record(3, 2))
     writer.close("its time is up", {})
     found = Capture(tmp_path)
-    assert list(found.requests) == ["00000000000000ff/3"]
+    assert list(found.requests) == ["00000000000000ff/0000000000000003"]
     assert found.left_out == 2
 
 

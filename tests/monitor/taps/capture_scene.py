@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dosimeter.monitor.capture.asking import Came, listening, take, tap_of
+from dosimeter.monitor.capture.asking import Came, Writer, listening, take, tap_of
 from dosimeter.monitor.taps import transformers as server
 from dosimeter.monitor.taps.attach import Seen, attach
 from dosimeter.monitor.taps.capture_steps import Place
@@ -57,11 +57,11 @@ class Got:
 
 @dataclass
 class Scene:
-    small: Small
     model: Any
     seen: Seen
     path: Path
     place: Place
+    about: Mapping[str, Any]
     said: list[dict[str, Any]] = field(default_factory=list)  # what the greeting says
     sidecar: bool = True
     compiled: bool = False
@@ -70,8 +70,7 @@ class Scene:
     def __post_init__(self) -> None:
         self.tap = Capturing(
             self.path, self.place, self.model, server.blocks,
-            lambda: {"epoch": "0" * 16, "model": {}, "width": 64, "blocks": 3},
-            self._say, lambda: self.compiled, monotonic=lambda: self.seconds,
+            lambda: self.about, self._say, lambda: self.compiled, monotonic=lambda: self.seconds,
         )  # fmt: skip
 
     def _say(self, said: Mapping[str, Any]) -> bool:
@@ -80,15 +79,23 @@ class Scene:
         return self.sidecar
 
     @contextmanager
-    def captured(self, got: Got | None = None, **order: Any) -> Iterator[Got]:
-        """Traffic goes inside; the asker says that it has had enough afterwards, unless a bound has ended it."""
+    def captured(
+        self,
+        got: Got | None = None,
+        into: Callable[[Mapping[str, Any]], Writer] | None = None,
+        **order: Any,
+    ) -> Iterator[Got]:
+        """Traffic goes inside; the asker says that it has had enough afterwards, unless a bound has ended it.
+
+        into: told what a manifest says, gives where it is written instead.
+        """
         got, stop, ready = got or Got(), threading.Event(), threading.Event()
         wanted = replace(ORDER, **order)
 
-        def opened(about: Mapping[str, Any]) -> Got:
+        def opened(about: Mapping[str, Any]) -> Writer:
             got.about = about
             ready.set()
-            return got
+            return got if into is None else into({**about, **wanted.as_json()})
 
         def ask() -> None:
             try:
@@ -120,10 +127,20 @@ class Scene:
 @contextmanager
 def scene(small: Small) -> Iterator[Scene]:
     model = small.model()
+    with scene_of(model, attach(model, [small.pack]), {"width": 64, "blocks": 3}) as it:
+        yield it
+
+
+@contextmanager
+def scene_of(
+    model: Any, watched: AbstractContextManager[Seen], about: Mapping[str, Any]
+) -> Iterator[Scene]:
+    """watched: puts a tap on the model. about: what the asker is told of it."""
+    said = {"epoch": "0" * 15 + "7", "model": {}, **about}
     with (
         tempfile.TemporaryDirectory(prefix="d-") as folder,  # short: a socket's path is
-        attach(model, [small.pack]) as seen,
+        watched as seen,
     ):
         assert seen.tap is not None
         seen.tap.captures = Place()
-        yield Scene(small, model, seen, Path(folder) / "c.sock", seen.tap.captures)
+        yield Scene(model, seen, Path(folder) / "c.sock", seen.tap.captures, said)
