@@ -12,6 +12,7 @@ from helm_python import Chart, lint
 from helm_python.errors import HelmError
 
 from dosimeter.monitor.config import load_config
+from dosimeter.monitor.sinks.config import OtlpConfig
 
 from . import pod_rules
 from .conftest import ROOT
@@ -29,7 +30,16 @@ FULL: dict[str, Any] = {
         "filesSecret": "history-kafka",
     },
     "pages": {"oidc": {"jwks": "https://login.example/keys", "roles": {"ts-team": "reviewer"}}},
-    "telemetry": "",
+    "telemetry": {
+        "endpoint": "https://otel.example",
+        "filesSecret": "history-telemetry",
+        "headersFile": "headers",
+        "ca": "ca.crt",
+        "clientCert": "tls.crt",
+        "clientKey": "tls.key",
+        "timeout": 5,
+        "resource": {"deployment.environment.name": "prod"},
+    },
     "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "history-tls"},
     "networkPolicy": {
         "from": [
@@ -107,7 +117,6 @@ def test_the_configuration_is_one_and_agrees_with_the_pod(case: str, tmp_path: P
     (container,) = containers(pod(case)).values()
     paths = [m["mountPath"] for m in container["volumeMounts"]]
     assert str(config.data_dir) in paths
-    assert (config.telemetry is None) == (case == "history-full")
     assert config.history is not None
     assert (config.history.host, config.history.port) == ("0.0.0.0", 7788)
     assert container["ports"] == [{"name": "http", "containerPort": 7788}]
@@ -116,6 +125,20 @@ def test_the_configuration_is_one_and_agrees_with_the_pod(case: str, tmp_path: P
     if case == "history-full":
         assert config.history.kafka.bootstrap == ("kafka-0:9093",)
         assert dict(config.history.pages.oidc.roles) == {"ts-team": "reviewer"}
+        files = Path("/etc/dosimeter/telemetry")
+        assert str(files) in paths
+        assert config.telemetry == OtlpConfig(
+            "https://otel.example",
+            resource={"deployment.environment.name": "prod"},
+            headers_file=files / "headers",
+            ca=files / "ca.crt",
+            client_cert=files / "tls.crt",
+            client_key=files / "tls.key",
+            timeout_s=5.0,
+        )
+    else:
+        endpoint = "http://otel-collector.observability.svc:4318"
+        assert config.telemetry == OtlpConfig(endpoint)
 
 
 @each
@@ -128,6 +151,24 @@ def test_probes_call_the_pages_by_the_name_they_answer_to(case: str) -> None:
         assert get["path"] == "/api/v1/healthz"
 
 
+@pytest.mark.parametrize("key", ["headersFile", "clientCert"])
+def test_a_credential_to_a_collector_is_not_sent_in_the_clear(key: str) -> None:
+    """History would refuse to start with it."""
+    with pytest.raises(HelmError, match=r"telemetry\.endpoint: a credential would be sent"):
+        render({"telemetry": {"filesSecret": "s", key: "f"}})
+
+
+@pytest.mark.parametrize("key", ["headersFile", "ca", "clientCert", "clientKey"])
+def test_a_file_that_is_in_no_secret_is_refused(key: str) -> None:
+    with pytest.raises(HelmError, match=rf"telemetry\.{key}: `f` is in no Secret"):
+        render({"telemetry": {"endpoint": "https://c", key: "f"}})
+
+
+def test_without_an_endpoint_there_is_no_telemetry() -> None:
+    text = named(render({"telemetry": {"endpoint": ""}}), "ConfigMap")["data"]["history.yaml"]
+    assert "telemetry" not in yaml.safe_load(text)
+
+
 def test_an_ingress_that_nobody_lets_in_is_refused() -> None:
     """Its controller lives in another namespace: pages that time out, and a chart that looked well."""
     with pytest.raises(HelmError, match=r"networkPolicy\.from: empty"):
@@ -138,7 +179,8 @@ def test_an_ingress_that_nobody_lets_in_is_refused() -> None:
     "values",
     [
         {"replicas": 2},
-        {"telemetry": "collector:4318"},
+        {"telemetry": {"endpoint": "collector:4318"}},
+        {"telemetry": {"ca": "/etc/ca.crt"}},
         {"keep": {"core": "two years"}},
         {"pages": {"publicUrl": "http://history.example"}},
         {"pages": {"oidc": {"jwks": "http://login.example/keys"}}},
