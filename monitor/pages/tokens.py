@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from starlette.requests import Request
 from dosimeter.monitor.config_pages import OidcConfig
 from dosimeter.monitor.pages.access import NotAdmitted, Person, Role
 from dosimeter.monitor.sinks.http import HttpClient, HttpError
+
+log = logging.getLogger(__name__)
 
 MAX_TOKEN, MAX_JWKS = 8192, 1 << 20
 FRESH_S, HOLD_S, AT_MOST_EVERY_S, TIMEOUT_S = 300.0, 86_400.0, 15.0, 5.0
@@ -37,6 +40,7 @@ class Keys:
         self._lock = threading.Lock()
         self._keys: dict[str, dict[str, Any]] = {}
         self._read_at = self._tried_at = -1e9
+        self._failing = False
 
     def get(self, kid: str) -> dict[str, Any] | None:
         """The JWK; None where the provider has none of that id."""
@@ -47,10 +51,25 @@ class Keys:
                 self._tried_at = now
                 try:
                     self._keys, self._read_at = _by_id(self._read()), now
-                except (OSError, ValueError):
-                    if now - self._read_at > HOLD_S:
-                        self._keys = {}
+                except (OSError, ValueError, RecursionError) as error:
+                    self._not_read(error, now - self._read_at)
+                else:
+                    if self._failing:
+                        log.info("keys of the identity provider are read again")
+                    self._failing = False
             return self._keys.get(kid)
+
+    def _not_read(self, error: Exception, age_s: float) -> None:
+        """Said once, and once more when what was read last holds no longer; not for each call that waits for it."""
+        why = f"{error}\n  hint: does `history.pages.oidc.jwks` lead to its key set?"
+        if age_s > HOLD_S and (self._keys or not self._failing):
+            self._keys = {}
+            log.error("there are no keys of the identity provider, so nobody is let in: %s", why)
+        elif not self._failing:
+            log.warning(
+                "keys of the identity provider are not read, the last hold for a day: %s", why
+            )
+        self._failing = True
 
     def _read(self) -> bytes:
         """A redirect could lead from https to http; the configured URL is the one that is trusted. Raises OSError."""

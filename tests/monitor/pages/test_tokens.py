@@ -203,6 +203,52 @@ def test_while_keys_cannot_be_read_the_last_ones_hold_for_a_day(
         tokens.admit(signed(claims()))
 
 
+def test_keys_that_cannot_be_read_are_said_once_and_again_when_the_last_ones_are_too_old(
+    jwks: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by review on 2026-11-30: who was not let in was told, and nobody who could mend it."""
+    caplog.set_level("INFO")
+    clock, whole = Clock(), jwks.read_text()
+    keys = Keys(jwks, clock)
+    keys.get("one")
+    assert caplog.messages == []
+
+    def later(seconds: float) -> list[str]:
+        """What the log says by then; somebody asks every minute."""
+        caplog.clear()
+        for _ in range(int(seconds / 60)):
+            clock.now += 60
+            keys.get("one")
+        return [f"{one.levelname} {one.getMessage()}" for one in caplog.records]
+
+    jwks.write_text("<html>")
+    (said,) = later(3600)
+    assert said.startswith(
+        "WARNING keys of the identity provider are not read, the last hold for a"
+    )
+    assert "Expecting value" in said
+    (said,) = later(HOLD_S)
+    assert said.startswith(
+        "ERROR there are no keys of the identity provider, so nobody is let in: "
+    )
+    assert later(HOLD_S) == []
+    jwks.write_text(whole)
+    assert later(60) == ["INFO keys of the identity provider are read again"]
+    assert later(3600) == []
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, '{"keys": {}}', "\ud800"], ids=["deep", "odd", "no"]
+)
+def test_whatever_a_provider_answers_is_no_defect_of_ours(
+    body: str, jwks: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jwks.write_bytes(body.encode("utf-8", "surrogatepass"))
+    assert Keys(jwks, Clock()).get("one") is None
+    (said,) = caplog.messages
+    assert said.startswith("there are no keys of the identity provider, so nobody is let in: ")
+
+
 @pytest.mark.parametrize("in_time", [True, False])
 def test_a_provider_is_read_over_http_and_left_when_its_whole_answer_has_taken_its_time(
     in_time: bool, monkeypatch: pytest.MonkeyPatch
