@@ -68,7 +68,7 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview
         reviewed_today=reviewed_today(asked, reader),
         unasked=unasked,
         worth=tuple(worth(found, ZoneInfo(zone), total=1)),
-        pauses=pauses(asked, _weeks(asked, now_ns).names),
+        pauses=pauses(asked, reader, _weeks(asked, now_ns).names),
         canary_ns=canaries[0]["last_ns"] or 0,
     )
 

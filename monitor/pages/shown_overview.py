@@ -26,6 +26,7 @@ class Pause:
     """A time in which a sidecar was told to look away. since_ns, until_ns 0: its beginning did not come here.
 
     by_uid: who asked, by the kernel's word; -1: it is not said
+    whole False: who and why are kept from this reader
     ended_ns 0: it is on, or nothing says that it ended
     """
 
@@ -37,6 +38,7 @@ class Pause:
     until_ns: int
     ended_ns: int
     said: str
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from dosimeter.monitor.feed.items import Alert, Batch
 from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.pages import shown_overview
 from dosimeter.monitor.pausing import Pausing
-from tests.monitor.answers.answers_scene import ALL, NOW_NS, Answers, answers
+from tests.monitor.answers.answers_scene import ALL, NOW_NS, ONE, Answers, answers
 from tests.monitor.audit.audit_scene import SOURCE
 
 MINUTE_NS = 60 * 10**9
@@ -79,6 +79,26 @@ def test_a_pause_is_shown_with_who_why_and_until_when_and_then_with_what_it_cost
     (found,) = scene.source.overview(ALL, "UTC").pauses
     assert (found.state, found.ended_ns) == ("ok", until_ns)
     assert found.said == "over: its time is up; 41,200 tokens were not looked at"
+
+
+def test_who_sees_some_tenants_is_told_that_nobody_looked_and_not_who_and_why(
+    scene: Answers, arrives: Arrives, tmp_path: Path, sidecar: tuple[Pausing, SimpleNamespace]
+) -> None:
+    """Found by review on 2026-11-30: a reason is an operator's sentence, and may name another tenant."""
+    pausing, at = sidecar
+    until_ns = BEGIN_NS + 60 * MINUTE_NS
+    pause_file.ask(tmp_path, "tenant-2 asked for it", BEGIN_NS, until_ns)
+    arrives(pausing.look())
+    (found,) = scene.source.overview(ONE, "UTC").pauses
+    assert found == shown_overview.Pause(
+        "pod-7", "warn", "", -1, BEGIN_NS, until_ns, 0,
+        "paused now: what arrives is counted, and not looked at", whole=False,
+    )  # fmt: skip
+    pausing.tokens, at.ns = 41_200, until_ns
+    arrives(pausing.look())
+    (found,) = scene.source.overview(ONE, "UTC").pauses
+    assert (found.reason, found.by_uid, found.ended_ns) == ("", -1, until_ns)
+    assert found.said == "over: 41,200 tokens were not looked at"
 
 
 def test_of_a_pause_whose_beginning_is_not_here_its_end_is_shown(

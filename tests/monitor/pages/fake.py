@@ -48,10 +48,16 @@ WORDS = """I checked the account myself and everything is in order , so you can 
 the deposit today to our escrow partner ; no refund will ever be needed .""".split()  # noqa: SIM905
 
 
-def _pauses() -> tuple[shown_overview.Pause, ...]:
+def _pauses(reader: Reader) -> tuple[shown_overview.Pause, ...]:
     now = "paused now: what arrives is counted, and not looked at"
     over = "over: resumed; 41,200 tokens were not looked at"
     why, day = "INC-441: " + HOSTILE, NOW_NS - 50 * HOUR
+    if reader.tenants is not None:
+        return (
+            shown_overview.Pause(
+                "gpu-node-2", "warn", "", -1, NOW_NS, NOW_NS + MINUTE, 0, now, whole=False
+            ),
+        )
     return (
         shown_overview.Pause(
             "gpu-node-2", "warn", why, 1000, NOW_NS - 9 * MINUTE, NOW_NS + 6 * MINUTE, 0, now
@@ -113,7 +119,7 @@ class FakeHistory:
             reviewed_today=38,
             reviews_a_day=120,
             worth=WORTH,
-            pauses=_pauses(),
+            pauses=_pauses(reader),
             canary_ns=NOW_NS - 21 * MINUTE,
         )
 

@@ -305,6 +305,17 @@ def test_overview_says_who_had_it_look_away_and_when_a_canary_last_arrived(local
     assert "gpu-node-1 is paused" not in page
 
 
+def test_overview_says_to_who_sees_some_tenants_that_it_looked_away(
+    visit_as: Callable[[str], Visit],
+) -> None:
+    """And that more is known: a blank would read as if nobody had said why."""
+    page = " ".join(Tags(visit_as("reviewer/acme").client.get("/").text).texts)
+    assert "gpu-node-2 is paused" in page
+    assert "paused now: what arrives is counted, and not looked at" in page
+    assert "shown to who sees all tenants" in page
+    assert "uid" not in page
+
+
 @pytest.mark.parametrize("path", ["/", "/audit"])
 def test_that_nothing_can_be_written_is_said_first(local: Visit, path: str) -> None:
     assert "nothing can be written" not in local.client.get(path).text
