@@ -12,6 +12,7 @@ from typing import Any
 from dosimeter.monitor.cli.detectors import (
     build,
     calibrate,
+    captured,
     compare,
     drift,
     evaluate,
@@ -29,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
     commands = parser.add_subparsers(dest="detectors_command", required=True, metavar="COMMAND")
     for module in (
         build, evaluate, calibrate, compare, persona, promote, imports, drift, interference,
+        captured,
     ):  # fmt: skip
         module.add(commands)
     for child in commands.choices.values():
