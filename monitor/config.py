@@ -21,7 +21,7 @@ from dosimeter.monitor.config_history import HistoryConfig, read_history
 from dosimeter.monitor.config_outward import read_confirmers, read_otlp, read_sinks
 from dosimeter.monitor.config_peers import PeersConfig, read_peers
 from dosimeter.monitor.confirm.config import ConfirmerConfig
-from dosimeter.monitor.sinks.config import OtlpConfig, SinkConfig
+from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig
 from dosimeter.monitor.sinks.http import origin
 
 VERSION = 1
@@ -98,6 +98,12 @@ class Config:
         return self.data_dir / "archive"
 
     @property
+    def scores(self) -> KafkaConfig | None:
+        """Where kept scores are sent."""
+        kafka = (sink for sink in self.sinks if isinstance(sink, KafkaConfig) and sink.scores)
+        return next(kafka, None)
+
+    @property
     def history_path(self) -> Path:
         return self.data_dir / "history"
 
@@ -161,6 +167,10 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
         return default if found is None else found
 
     sinks = read_sinks(top["sinks"], reader, path) if "sinks" in top else ()
+    if "archive" not in top and any(isinstance(s, KafkaConfig) and s.scores for s in sinks):
+        reader.error(
+            top["sinks"], "`scores` without `archive`", "write `archive: {}`: they are its own"
+        )
     return Config(
         data_dir=given("data-dir", path, Config().data_dir),
         socket=path(top["socket"]) if "socket" in top else None,

@@ -51,7 +51,7 @@ def read_sinks(
     node: Node, reader: Reader, path: Callable[[Node], Path | None]
 ) -> tuple[SinkConfig, ...]:
     readers: dict[str, Callable[[Node], SinkConfig]] = {
-        "kafka": lambda value: read_kafka(value, reader, path, KafkaConfig()),
+        "kafka": lambda value: read_kafka(value, reader, path, KafkaConfig(), scores=True),
         "otlp": lambda value: read_otlp(value, reader, path),
         "stdout": lambda value: _stdout(value, reader, path),
         "webhook": lambda value: _webhook(value, reader, path),
@@ -61,9 +61,11 @@ def read_sinks(
     return tuple(readers[name](value) for name, value in found.items())
 
 
-def read_kafka(node: Node, reader: Reader, path: _WAYS, default: KafkaConfig) -> KafkaConfig:
-    """default: what is not said."""
-    names = ("bootstrap", "topic", "security", "security-file")
+def read_kafka(
+    node: Node, reader: Reader, path: _WAYS, default: KafkaConfig, *, scores: bool = False
+) -> KafkaConfig:
+    """default: what is not said. scores: whether a topic for them may be named."""
+    names = ("bootstrap", "topic", "security", "security-file", *(("scores",) if scores else ()))
     keys = reader.mapping(node, names, required=("bootstrap",))
     changes: dict[str, Any] = {}
     if "bootstrap" in keys:
@@ -76,7 +78,12 @@ def read_kafka(node: Node, reader: Reader, path: _WAYS, default: KafkaConfig) ->
         changes["security"] = _security(keys["security"], reader)
     if "security-file" in keys and (file := path(keys["security-file"])) is not None:
         changes["security"] = {**changes.get("security", {}), **_security_file(file, reader)}
+    if "scores" in keys and (topic := reader.text(keys["scores"])):
+        changes["scores"] = topic
     found = replace(default, **changes)
+    if found.scores == found.topic:
+        hint = f"`{found.topic}` is the topic of alerts: `scores: dosimeter.scores.v1`"
+        reader.error(keys["scores"], "scores among alerts", hint)
     place = keys.get("security", keys.get("security-file"))
     if place is not None and (host := _told_in_the_clear(found)) is not None:
         hint = "`security_protocol: SASL_SSL`, or `sasl_mechanism: SCRAM-SHA-512`"

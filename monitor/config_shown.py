@@ -77,6 +77,7 @@ def as_yaml(config: Config) -> str:
                 "bootstrap": list(one.bootstrap),
                 "topic": one.topic,
                 "security": dict(one.security),
+                **({} if one.scores is None else {"scores": one.scores}),
             }
         if isinstance(one, OtlpConfig):
             return "otlp", {

@@ -25,6 +25,8 @@ from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
 from dosimeter.monitor.lane import Backoff, Lane
+from dosimeter.monitor.scores.lane import ScoresConfig, run_scores
+from dosimeter.monitor.scores.status import record_scores
 from dosimeter.monitor.sinks.config import SinkConfig, build_sink
 from dosimeter.monitor.sinks.sink import Sink
 
@@ -51,6 +53,7 @@ class DeliveryConfig:
     backoff_s: float = 0.1  # before the first repeat; doubles
     backoff_cap_s: float = 5.0  # so that a sink that is back is noticed within this
     drain_s: float = 5.0  # on stop: how long to go on while sinks keep answering
+    scores: ScoresConfig | None = None  # kept scores, in a lane of their own
 
 
 def run_delivery(
@@ -94,6 +97,11 @@ def run_delivery(
         ]
         for thread in (asking, *threads):
             thread.start()
+        scores = threading.Thread(
+            target=run_scores, args=(config.scores, stop), name="scores", daemon=True
+        )
+        if config.scores is not None:
+            scores.start()
         began = time.monotonic()
         forget_at = began + FORGET_S
         while not stop.wait(1.0):
@@ -106,6 +114,8 @@ def run_delivery(
             thread.join(max(0.0, deadline - time.monotonic()))
         desk.close()
         asking.join(max(0.0, deadline - time.monotonic()))
+        if config.scores is not None:  # what it has not sent stays in its outbox
+            scores.join(ANSWER_S)
         _record(config, telemetry, began)
     finally:
         lock.close()
@@ -115,6 +125,8 @@ def _record(config: DeliveryConfig, telemetry: Telemetry | None, began: float) -
     if telemetry is not None:
         running_s = time.monotonic() - began
         record_delivery(telemetry, config.ledger, config.store, running_s=running_s)
+        if config.scores is not None:
+            record_scores(telemetry, config.scores.outbox)
 
 
 def _forget(config: DeliveryConfig, ledger_id: str) -> None:

@@ -1,11 +1,14 @@
 """What the line scored and decided, handed to the spool of the archive: scores and positions, no text.
 
-It knows what may be stored of a request: its key, its bank and program, and the tenant and route that a gateway vouches
-for. Without a spool it keeps nothing, so that the line need not ask; it counts what it did not keep where it should.
+It knows what may be stored of a request: its key, its bank and program, the tenant and route that a gateway vouches
+for, and a random number in the place of its conversation. Without a spool it keeps nothing, so that the line need not
+ask; it counts what it did not keep where it should.
 """
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -51,6 +54,7 @@ class Recorder:
     time_ns: Callable[[], int] = time.time_ns
     _banks: dict[int, tuple[Hello, Bank]] = field(default_factory=dict)  # by epoch
     _programs: dict[str, ProgramText] = field(default_factory=dict)
+    _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _missed: Counter[str] = field(default_factory=Counter)  # without a spool, by name in the status
 
     def open(
@@ -70,6 +74,7 @@ class Recorder:
             tenant=_trusted(opened, "tenant"),
             route=_trusted(opened, "route"),
             whole=whole,
+            conversation=self._number(_trusted(opened, "conversation")),
         )
         self.spool.open(bank, text, record)
 
@@ -111,6 +116,14 @@ class Recorder:
             model, digest = hello.model.get("name", ""), hello.model.get("digest", "")
             known = self._banks[epoch] = hello, Bank(columns, model, digest)
         return known[1]
+
+    def _number(self, conversation: str) -> int:
+        """Whose secret is in this memory alone: once we end, nobody finds a conversation by its number."""
+        if not conversation:
+            return 0
+        name = conversation.encode("utf-8", "replace")
+        found = hashlib.blake2b(name, key=self._secret, digest_size=8).digest()
+        return int.from_bytes(found, "little")
 
     def _text(self, program: Program) -> ProgramText:
         if program.digest not in self._programs:

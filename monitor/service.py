@@ -47,6 +47,7 @@ from dosimeter.monitor.recounting import recount
 from dosimeter.monitor.restoring import restored
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.score_counts import ScoreCounts
+from dosimeter.monitor.scores.status import scores_status
 from dosimeter.monitor.sinks.config import OtlpConfig
 from dosimeter.monitor.standing import Standing
 from dosimeter.monitor.stopping import set_from_handler
@@ -271,7 +272,8 @@ def sinks_status(config: Config) -> dict[str, Any]:
     if not config.sinks:
         return {"sinks": {}, "confirm": {}}
     try:
-        return delivery_status(config.ledger_path, config.deliver_path, now_ns=time.time_ns())
+        found = delivery_status(config.ledger_path, config.deliver_path, now_ns=time.time_ns())
+        return found | scores_status(config)
     except (RuntimeError, OSError, sqlite3.Error) as error:
         return {"sinks": {}, "confirm": {}, "error": str(error)}
 

@@ -37,7 +37,9 @@ NEEDS_GO = ["deploy/test_verify_go.py"]
 GO = shutil.which("go") is not None
 APACHE = Path(__file__).parent.parent / ".kafka"
 KAFKA = (APACHE / ".ready").is_file() and shutil.which("java") is not None
-NEEDS_KAFKA = [f"monitor/sinks/test_kafka_{name}.py" for name in ("apache", "cluster", "rights")]
+NEEDS_KAFKA = [
+    f"monitor/sinks/test_kafka_{name}.py" for name in ("apache", "cluster", "rights", "scores")
+]
 NEEDS_KCAT = ["monitor/sinks/test_kafka_kcat.py"]
 KCAT = shutil.which("kcat") is not None
 COLLECTOR = Path(__file__).parent.parent / ".collector" / ".ready"
@@ -69,6 +71,7 @@ TOGETHER = {
 }
 """Files of the parts tier that share what is costly to start: one process of the tests has all of a name."""
 collect_ignore = [
+    "tests/monitor/sinks/test_kafka_scores.py": "Apache Kafka",
     *([] if VLLM.is_file() else NEEDS_VLLM),
     *([] if READER else NEEDS_READER),
     *([] if native.found else NEEDS_COMPILER),

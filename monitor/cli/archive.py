@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,12 +98,17 @@ def follow(config: Config, stop: threading.Event, *, once: bool) -> dict[str, An
     from dosimeter.monitor.history.archive import Archiver, status
     from dosimeter.monitor.history.archive_folder import ArchiveFolder
     from dosimeter.monitor.history.archive_tidy import Tidy
+    from dosimeter.monitor.history.room import Room
+    from dosimeter.monitor.scores.outbox import Outbox
+    from dosimeter.monitor.scores.packed import hand_on
 
     pyarrow.set_cpu_count(1)
     folder, keeping = ArchiveFolder(config.archive_path), config.archive or ArchiveConfig()
     tidy = Tidy(folder, keeping.days)
+    outbox = Outbox(folder.outbox, Room(config.ledger_path, config.ledger.quota).for_scores)
+    given = () if config.scores is None else (partial(hand_on, outbox),)
     while True:
-        archiver = Archiver(folder, keeping.one_in)
+        archiver = Archiver(folder, keeping.one_in, *given)
         try:
             _work(archiver, tidy, stop, once=once)
             return status(archiver)

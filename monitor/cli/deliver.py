@@ -30,6 +30,8 @@ from dosimeter.monitor.sinks.config import (
 from dosimeter.monitor.stopping import set_from_handler
 
 if TYPE_CHECKING:
+    from dosimeter.monitor.config import Config
+    from dosimeter.monitor.scores.lane import ScoresConfig
     from dosimeter.monitor.telemetry import Telemetry
 
 USAGE, ENVIRONMENT, DATA = 2, 3, 4
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.config import Config, load_config
     from dosimeter.monitor.delivery import DeliveryConfig, run_delivery
     from dosimeter.monitor.delivery_status import delivery_status
+    from dosimeter.monitor.scores.status import scores_status
 
     try:
         settings = load_config(args.config) if args.config else Config()
@@ -67,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         store=settings.deliver_path,
         sinks=merge_sinks(settings.sinks, sinks_of(args)),
         confirmers=settings.confirmers,
+        scores=_scores(settings),
     )
     if not config.sinks and not args.status:
         print("no sink to deliver to", file=sys.stderr)
@@ -77,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.status:
             status = delivery_status(config.ledger, config.store, now_ns=time.time_ns())
+            status |= scores_status(settings)
         else:
             with telemetry_of(config.sinks) as telemetry:
                 run_delivery(config, stop_on_signals(), telemetry=telemetry)
@@ -87,6 +92,20 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(status, indent=2, sort_keys=True))
         return _ahead(settings.ledger_path, status["sinks"])
     return 0
+
+
+def _scores(settings: Config) -> ScoresConfig | None:
+    """The outbox of the archive beside the ledger, where the file names a topic for it."""
+    from dosimeter.monitor.history.archive_folder import ArchiveFolder
+    from dosimeter.monitor.history.room import Room
+    from dosimeter.monitor.scores.lane import ScoresConfig
+    from dosimeter.monitor.scores.outbox import Outbox
+
+    if settings.scores is None:
+        return None
+    room = Room(settings.ledger_path, settings.ledger.quota)
+    outbox = Outbox(ArchiveFolder(settings.archive_path).outbox, room.for_scores)
+    return ScoresConfig(settings.scores, outbox)
 
 
 def _ahead(ledger: Path, sinks: Mapping[str, Mapping[str, Any]]) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dosimeter.monitor.cli import kafka_scores
 from dosimeter.monitor.sinks.config import TOPIC, KafkaConfig
 
 CONFIGS = {"cleanup.policy": "delete"}
@@ -29,7 +30,7 @@ class TopicError(RuntimeError):
 def add_parser(subparsers: Any) -> None:
     kafka = subparsers.add_parser("kafka", help="prepare a Kafka cluster for alerts")
     commands = kafka.add_subparsers(dest="kafka_command", required=True, metavar="COMMAND")
-    init = commands.add_parser("init", help="create the topic; does nothing when it exists")
+    init = commands.add_parser("init", help="create the topics; does nothing where they exist")
     where = init.add_mutually_exclusive_group(required=True)
     where.add_argument("--bootstrap", metavar="HOST:PORT[,...]")
     where.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's: its Kafka sink")
@@ -38,30 +39,32 @@ def add_parser(subparsers: Any) -> None:
     init.add_argument("--replication", type=int, default=1, metavar="N")
     init.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
     init.set_defaults(run=run)
+    kafka_scores.add_parser(commands)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: the topic is there. 3: the cluster is away or refused. 4: a configuration that does not load."""
+    """0: the topics are there. 3: the cluster is away or refused. 4: a configuration that does not load."""
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs what is reported below
     try:
         sink = _sink(args)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 4
-    topic = args.topic or sink.topic
-    try:
-        created = init_topic(
-            list(sink.bootstrap),
-            topic,
-            partitions=args.partitions,
-            replication=args.replication,
-            timeout_s=args.timeout,
-            security=sink.security,
-        )
-    except TopicError as error:
-        print(error, file=sys.stderr)
-        return 3
-    print(f"topic `{topic}` {'created' if created else 'is there already'}")
+    topics = [args.topic] if args.topic else [sink.topic, *([sink.scores] if sink.scores else [])]
+    for topic in topics:
+        try:
+            created = init_topic(
+                list(sink.bootstrap),
+                topic,
+                partitions=args.partitions,
+                replication=args.replication,
+                timeout_s=args.timeout,
+                security=sink.security,
+            )
+        except TopicError as error:
+            print(error, file=sys.stderr)
+            return 3
+        print(f"topic `{topic}` {'created' if created else 'is there already'}")
     return 0
 
 

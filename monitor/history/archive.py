@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,24 @@ COUNTED = {
 """What is counted since the archive began. tokens_read = tokens + tokens_unknown + those of open requests, exactly."""
 
 
+HandOn = Callable[[int, int, Sequence[Kept], int], None]
+"""Of a chunk: its sequence, its wall clock, what is kept of it, and of how many of `rest` one is."""
+
+
 class Archiver:
     """Call `step` until it says that there is nothing to do; then again, later."""
 
-    def __init__(self, folder: ArchiveFolder, one_in: int) -> None:
+    def __init__(
+        self, folder: ArchiveFolder, one_in: int, hand_on: HandOn = lambda *_: None
+    ) -> None:
         """one_in: of what is neither flagged nor near, one request in so many is kept.
+
+        hand_on: is given what was kept of each chunk, again after a crash.
 
         Raises AlreadyWriting, SpoolError, OSError.
         """
         folder.make()
-        self._folder = folder
+        self._folder, self._hand_on = folder, hand_on
         self._lock = WriterLock(folder.work / "archive")
         try:
             self._sampler = Sampler(_key(folder.key), one_in)
@@ -144,9 +152,12 @@ class Archiver:
     def _read(self, file: ChunkFile) -> None:
         now_ns, over = self._requests_of(file)
         day = day_of(now_ns)  # by our own clock: that of a server must not decide what is old
-        for kept, about in self._decide(over):
+        decided = self._decide(over)
+        for kept, about in decided:
             part = self._folder.part(day, file.sequence, file.sequence, about.bank.digest)
             archive_part.write_part(part.path, kept, about)
+        everything = [one for kept, _ in decided for one in kept]
+        self._hand_on(file.sequence, now_ns, everything, self._sampler.one_in)
         self._carry(file.sequence, now_ns)
         for sequence, path in self._folder.carries():
             if sequence < file.sequence:

@@ -3,6 +3,7 @@
     spool/chunk-SEQUENCE-ROWS.chunk   ended by the line, not read yet      spool/chunk-SEQUENCE.open  being written
     work/                             the chunk that is being read, and `carry-SEQUENCE`: requests open after it
     refused/                          chunks and parts that could not be read
+    outbox/                           what is to be sent to Kafka (monitor/scores)
     day=2026-11-29/part-FIRST-LAST-BANK.parquet   what chunks FIRST up to LAST held of one bank
     key                               32 random bytes that decide which requests the sample takes
 
@@ -61,6 +62,10 @@ class ArchiveFolder:
     @property
     def refused(self) -> Path:
         return self.path / "refused"
+
+    @property
+    def outbox(self) -> Path:
+        return self.path / "outbox"
 
     @property
     def key(self) -> Path:

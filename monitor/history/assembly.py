@@ -268,10 +268,10 @@ def _rows(request: Request) -> Iterator[Rows]:
     cuts = sorted({*range(0, len(codes), piece), max(0, len(codes) - 1), len(codes)})
     for low, high in pairwise(cuts):
         time_ns = request.last_ns if high == len(codes) else request.first_ns
-        yield Rows(request.epoch, time_ns, _cut(segments, low, high), codes[low:high])
+        yield Rows(request.epoch, time_ns, cut(segments, low, high), codes[low:high])
 
 
-def _cut(segments: npt.NDArray[np.void], low: int, high: int) -> npt.NDArray[np.void]:
+def cut(segments: npt.NDArray[np.void], low: int, high: int) -> npt.NDArray[np.void]:
     """The segments of rows low up to high."""
     ends = np.cumsum(segments["n"])
     before = ends - segments["n"]

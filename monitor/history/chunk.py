@@ -45,6 +45,7 @@ class Kind(IntEnum):
     LOST = 7
     SEAL = 8
     TOTALS = 9
+    PIECE = 10
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ class ProgramText:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A request begins, or goes on under another bank. tenant, route: only where a gateway vouches for them."""
+    """A request begins, or goes on under another bank. tenant, route: only where a gateway vouches for them.
+
+    conversation: a random number for the one that a gateway names, the same until the sidecar starts again; 0: none.
+    """
 
     epoch: int
     key: int
@@ -87,6 +91,7 @@ class Opened:
     tenant: str = ""
     route: str = ""
     whole: bool = True  # False: its first tokens came before
+    conversation: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +150,27 @@ class Totals:
     counts: Mapping[str, int]
 
 
-Record = Bank | ProgramText | Opened | Rows | Fired | Ended | Lost | Seal | Totals
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Which of the pieces of a request this is, and why it is kept. Only in records that are sent (`scores/packed`).
+
+    part, parts       from 0; together they have all of its tokens, in their order
+    first_ns, last_ns wall clock of the first and last token of the request
+    stratum, uniform  as in the archive; sample: of `rest` one request in so many is kept
+    """
+
+    epoch: int
+    key: int
+    part: int
+    parts: int
+    first_ns: int
+    last_ns: int
+    stratum: str
+    sample: int
+    uniform: bool
+
+
+Record = Bank | ProgramText | Opened | Rows | Fired | Ended | Lost | Seal | Totals | Piece
 KINDS: dict[type, Kind] = {
     Bank: Kind.BANK,
     Opened: Kind.OPEN,
@@ -154,6 +179,7 @@ KINDS: dict[type, Kind] = {
     Lost: Kind.LOST,
     Seal: Kind.SEAL,
     Totals: Kind.TOTALS,
+    Piece: Kind.PIECE,
 }
 
 
@@ -178,7 +204,7 @@ def encode(record: Record) -> bytes:
     return RECORD.pack(len(body), checksum, kind) + body
 
 
-def _fields(record: Opened | Fired | Ended | Lost | Seal | Totals | Bank) -> dict[str, Any]:
+def _fields(record: Opened | Fired | Ended | Lost | Seal | Totals | Piece | Bank) -> dict[str, Any]:
     if isinstance(record, Bank):
         return record.as_json()
     return asdict(record)

@@ -30,6 +30,7 @@ from dosimeter.monitor.history.chunk import (
     Kind,
     Lost,
     Opened,
+    Piece,
     ProgramText,
     Record,
     Rows,
@@ -172,6 +173,8 @@ def _opened(one: Mapping[str, Any]) -> Opened:
         tenant=_text(one["tenant"]),
         route=_text(one["route"]),
         whole=_flag(one, "whole"),
+        # A field that came later: chunks that wait on disk during an upgrade have none.
+        conversation=_number(one, "conversation") if "conversation" in one else 0,
     )
 
 
@@ -210,6 +213,20 @@ def _totals(one: Mapping[str, Any]) -> Totals:
     return Totals({_text(name): _number(counts, name, CLOCK) for name in counts})
 
 
+def _piece(one: Mapping[str, Any]) -> Piece:
+    return Piece(
+        epoch=_number(one, "epoch"),
+        key=_number(one, "key"),
+        part=_number(one, "part", CLOCK),
+        parts=_number(one, "parts", CLOCK),
+        first_ns=_number(one, "first_ns", CLOCK),
+        last_ns=_number(one, "last_ns", CLOCK),
+        stratum=_text(one["stratum"]),
+        sample=_number(one, "sample", CLOCK),
+        uniform=_flag(one, "uniform"),
+    )
+
+
 CLOCK = 1 << 63
 READ: dict[Kind, Callable[[Mapping[str, Any]], Record]] = {
     Kind.BANK: _bank,
@@ -219,4 +236,5 @@ READ: dict[Kind, Callable[[Mapping[str, Any]], Record]] = {
     Kind.LOST: _lost,
     Kind.SEAL: _seal,
     Kind.TOTALS: _totals,
+    Kind.PIECE: _piece,
 }

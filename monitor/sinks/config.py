@@ -25,6 +25,7 @@ class KafkaConfig:
     connect_timeout_s: float = 5.0  # first contact with the cluster, and metadata of the topic
     delivery_timeout_s: float = 10.0  # from send to the last acknowledgement, retries included
     security: Mapping[str, Any] = field(default_factory=dict)  # kafka-python's ssl_*, sasl_*
+    scores: str | None = None  # the topic of kept scores; of the sink of alerts alone
 
 
 def is_unnamed(security: Mapping[str, Any]) -> bool:

@@ -23,7 +23,6 @@ from kafka.errors import (
     UnknownError,
 )
 
-from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka_client import ClientRecorder, explained
 from dosimeter.monitor.sinks.kafka_record import kafka_record
@@ -38,7 +37,7 @@ BATCH_BYTES = 1 << 16
 log = logging.getLogger(__name__)
 
 
-def build_producer(config: KafkaConfig) -> Any:
+def build_producer(config: KafkaConfig, client_id: str = "dosimeter") -> Any:
     """A connected producer. Blocks up to `connect_timeout_s`. Raises KafkaError, of what it was that failed."""
     connect_ms = int(config.connect_timeout_s * 1000)
     delivery_ms = int(config.delivery_timeout_s * 1000)
@@ -46,7 +45,7 @@ def build_producer(config: KafkaConfig) -> Any:
     try:
         return KafkaProducer(
             bootstrap_servers=list(config.bootstrap),
-            client_id="dosimeter",
+            client_id=client_id,
             acks="all",
             enable_idempotence=True,
             allow_auto_create_topics=False,  # made by accident it has the broker's policy, not ours
@@ -71,14 +70,20 @@ class KafkaSink:
     """Delivered means: acknowledged with `acks=all`. Duplicates carry the same `event_id`."""
 
     def __init__(
-        self, config: KafkaConfig, *, connect: Callable[[KafkaConfig], Any] = build_producer
+        self,
+        config: KafkaConfig,
+        *,
+        connect: Callable[[KafkaConfig], Any] = build_producer,
+        record: Callable[[Any], dict[str, Any]] = kafka_record,
     ) -> None:
+        """record: what one of a batch is in Kafka, as keyword arguments of `send`."""
         self.name = config.name
+        self._record = record
         self.config = config
         self._connect = connect
         self._producer: Any = None
 
-    def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
+    def send(self, batch: Sequence[Any]) -> list[Outcome]:
         outcomes, refused = self._attempt(batch)
         if len(batch) > 1:
             # A producer of which one record was refused gives the same answer to all that it still holds, and to all
@@ -90,7 +95,7 @@ class KafkaSink:
                     gone = one
         return outcomes
 
-    def _attempt(self, batch: Sequence[StoredAlert]) -> tuple[list[Outcome], list[int]]:
+    def _attempt(self, batch: Sequence[Any]) -> tuple[list[Outcome], list[int]]:
         """What became of each, and places of those that the broker refused for what they are."""
         try:
             if self._producer is None:
@@ -117,14 +122,14 @@ class KafkaSink:
             self.close()
         return outcomes, refused
 
-    def _enqueue(self, batch: Sequence[StoredAlert]) -> list[Any]:
-        """Per alert a future, or the outcome when it never got that far."""
+    def _enqueue(self, batch: Sequence[Any]) -> list[Any]:
+        """Per record a future, or the outcome when it never got that far."""
         futures: list[Any] = []
         blocked: Outcome | None = None
-        for alert in batch:
+        for one in batch:
             if blocked is None:
                 try:
-                    record = kafka_record(alert)
+                    record = self._record(one)
                 except (ValueError, TypeError, AttributeError) as error:
                     futures.append(dead(f"cannot be written as a Kafka record: {error!r}"))
                     continue

@@ -37,6 +37,8 @@ from dosimeter.monitor.receive import Receiver
 from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.records import Hello
 from dosimeter.monitor.rulebook import Rulebook
+from dosimeter.monitor.scores.outbox import Outbox, Packed
+from dosimeter.monitor.scores.status import scores_status
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.sinks import semconv
 from dosimeter.monitor.sinks.config import KafkaConfig
@@ -256,6 +258,9 @@ def test_every_field_of_the_status_is_documented(tmp_path: Path) -> None:
         store.register(["*"])
         store.verdicts.register(["*"])
     status["delivery"] = delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0)
+    outbox = Outbox(ArchiveFolder(tmp_path / "archive").outbox)
+    outbox.put(0, 1, [Packed(b"", b"", 1)])
+    status["delivery"] |= scores_status(Config(data_dir=tmp_path))
     ledger.close()
     assert set(table("operate.md", "field")) == set(flat(status))
 

@@ -204,6 +204,33 @@ def test_who_may_connect_is_read_and_printed(tmp_path: Path) -> None:
         assert load_config(written(tmp_path, as_yaml(config))).peers == config.peers
 
 
+def test_scores_go_where_the_file_says_and_that_is_printed(tmp_path: Path) -> None:
+    text = "version: 1\narchive: {}\nsinks: {kafka: {bootstrap: a, scores: s.v1}}\n"
+    config = load_config(written(tmp_path, text))
+    assert config.scores is not None
+    assert (config.scores.bootstrap, config.scores.scores) == (("a",), "s.v1")
+    assert load_config(written(tmp_path, as_yaml(config))).sinks == config.sinks
+    assert Config().scores is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sinks: {kafka: {bootstrap: a, scores: s}}", "`scores` without `archive`"),
+        (
+            "archive: {}\nsinks: {kafka: {bootstrap: a, topic: s, scores: s}}",
+            "scores among alerts",
+        ),
+        ("history: {ship: {bootstrap: a, scores: s}}", "`scores`"),
+    ],
+)
+def test_scores_without_an_archive_or_among_alerts_are_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        load_config(written(tmp_path, f"version: 1\n{text}\n"))
+
+
 def test_the_password_of_kafka_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("sasl_plain_password: s3cret\nsasl_mechanism: PLAIN\n")
     text = "{bootstrap: a, security: {sasl_mechanism: x, sasl_plain_username: u}, security-file: secret}"

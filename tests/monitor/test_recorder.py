@@ -14,10 +14,14 @@ from dosimeter.detectors.frames import Scope
 from dosimeter.monitor.history.archive import Archiver
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.archive_reader import Part, open_archive
+from dosimeter.monitor.history.chunk import Opened
+from dosimeter.monitor.history.chunk_reader import read_chunk
 from dosimeter.monitor.history.spool import Spool
 from dosimeter.monitor.history.strata import Stratum
 from dosimeter.monitor.recorder import Recorder
+from dosimeter.monitor.records import Hello, Open
 from dosimeter.monitor.taps.wire import Kind
+from dosimeter.rules.program import Program
 from tests.monitor.test_pipeline import PACK, Line, Server, folder  # noqa: F401
 
 WHOLE = int(Scope.ANSWER)
@@ -109,6 +113,33 @@ def test_a_label_is_kept_only_where_a_gateway_vouches_for_it(
     stored = b"".join(one.path.read_bytes() for one in kept.archive.parts())
     assert b"u-1" not in stored
     assert b"c-1" not in stored
+
+
+def test_a_conversation_is_a_random_number_for_as_long_as_the_line_lives(tmp_path: Path) -> None:
+    numbers: list[list[int]] = []
+    for life in ("one", "two"):
+        spool = Spool(ArchiveFolder(tmp_path / life))
+        recorder = Recorder(spool)
+        hello, program = Hello.parse({"state": "no-pack"}), Program((), (), ())
+        for key, name, trusted in (
+            (1, "chat-7", True),
+            (2, "chat-8", True),
+            (3, "chat-7", True),
+            (4, "chat-7", False),
+        ):
+            said = {"key": key, "prompt_len": 1, "labels": {"conversation": name}}
+            said["trusted"] = ["conversation"] if trusted else []
+            recorder.open(1, Open.parse(said), hello, program, whole=True)
+        spool.write(last=True)
+        (chunk,) = ArchiveFolder(tmp_path / life).sealed()
+        assert b"chat" not in chunk.path.read_bytes()
+        records = read_chunk(chunk.path).records
+        numbers.append([one.conversation for one in records if isinstance(one, Opened)])
+    first, second = numbers
+    assert first[0] == first[2] != first[1]
+    assert first[3] == 0
+    assert 0 not in first[:3]
+    assert set(first[:3]).isdisjoint(second)
 
 
 def test_requests_that_a_dead_server_left_are_over_too(kept: Kept, folder: Path) -> None:  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import struct
 import zlib
 
@@ -21,6 +22,7 @@ from dosimeter.monitor.history.chunk import (
     Kind,
     Lost,
     Opened,
+    Piece,
     Record,
     Rows,
     Seal,
@@ -57,11 +59,21 @@ def test_every_kind_of_record_reads_back_as_it_was_written() -> None:
         Lost(1, (), 12),
         Lost(1, (3, 2**63), 0),
         Totals({"tokens": 4}),
+        Piece(2**64 - 1, 2, 3, 4, 5, 6, "rest", 20, uniform=True),
+        Opened(1, 2, "b", "p", 0, conversation=2**64 - 1),
     ]
     chunk = parse_chunk(chunk_bytes(records, 7), "x")
     assert (chunk.sequence, chunk.torn, chunk.sealed) == (7, 0, True)
     assert all(same(a, b) for a, b in zip(chunk.records[:-1], records, strict=True))
     assert isinstance(chunk.records[-1], Seal)
+
+
+def test_a_chunk_of_a_release_that_knew_no_conversations_is_read() -> None:
+    """On disk while both processes are upgraded: its requests are of none."""
+    record = {"epoch": 1, "key": 2, "bank": "b", "program": "p", "time_ns": 3}
+    record |= {"tenant": "", "route": "", "whole": True}
+    data = HEAD + framed(Kind.OPEN, json.dumps(record).encode())
+    assert parse_chunk(data, "x").records == (Opened(1, 2, "b", "p", 3),)
 
 
 def test_killed_at_any_byte_what_is_whole_before_it_is_read_and_nothing_else() -> None:

@@ -1,0 +1,242 @@
+"""Where packed scores wait to be sent: a file a chunk of the archive, below a bound, and the account of them all.
+
+    outbox/scores-SEQUENCE-TOKENS.packed   records of what chunk SEQUENCE brought, whole
+    outbox/handed                          what the archive handed over or had no place for; written by it alone
+    outbox/sent                            what became of it; written by `dosimeter deliver` alone
+
+Exactly, in tokens: handed + full + room = what the archive kept since scores are sent, and handed = sent + dropped +
+waiting. It knows nothing of Kafka, nor of what is in a record.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from re import compile as pattern
+from typing import TypeVar
+
+from dosimeter.monitor.feed.cursor_file import CursorError, CursorFile
+from dosimeter.monitor.history.archive_folder import keep
+
+NAME = pattern(r"scores-(\d{12})-(\d{1,15})\.packed")
+FRAME = struct.Struct("<III")
+"""Tokens, bytes of the key, bytes of the value; then the two."""
+BEHIND_BYTES = 128 << 20
+"""Of what waits: beyond it the oldest are not sent any more."""
+FULL_BYTES = 2 * BEHIND_BYTES
+"""Nothing is added beyond it: nobody sends, nor skips."""
+T = TypeVar("T")
+LOOKS = 5
+"""At the folder, until nothing was settled in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One record of the topic. tokens: scored ones in it."""
+
+    key: bytes
+    value: bytes
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Waiting:
+    """One file of the outbox."""
+
+    sequence: int
+    tokens: int
+    path: Path
+
+    @property
+    def size(self) -> int:
+        """In bytes; 0 for one that is gone."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """In tokens. full, room: that the outbox, or the disk beside the alerts, had no place for."""
+
+    through: int = -1  # the last chunk that is in these
+    handed: int = 0
+    full: int = 0
+    room: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """through: the last file that is done with. at: bytes of the one after it that are settled, and `here` tokens.
+
+    behind, room  skipped because too much waited, or because alerts need the disk
+    refused       the broker refuses the record for what it is
+    unreadable    the file is not whole
+    """
+
+    through: int = -1
+    at: int = 0
+    here: int = 0
+    records: int = 0
+    sent: int = 0
+    behind: int = 0
+    room: int = 0
+    refused: int = 0
+    unreadable: int = 0
+    last_ack_ns: int | None = None
+    last_error: str | None = None
+    last_error_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What `/status` shows, in tokens; archived = sent + waiting + what was dropped, by reason."""
+
+    archived: int
+    sent: int
+    waiting: int
+    dropped: Mapping[str, int]
+    records: int
+    last_ack_ns: int | None
+    last_error: str | None
+    last_error_ns: int | None
+
+
+class Broken(ValueError):
+    """A file of the outbox that is not whole."""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """The folder `outbox` of an archive. room: raises OSError while the disk is needed for alerts."""
+
+    path: Path
+    room: Callable[[], None] = lambda: None
+    full_bytes: int = FULL_BYTES
+    _handed: CursorFile = field(init=False)
+    _sent: CursorFile = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._handed = CursorFile(self.path / "handed")
+        self._sent = CursorFile(self.path / "sent")
+
+    # --- the archive
+
+    def put(self, sequence: int, tokens: int, packed: Iterable[Packed]) -> None:
+        """What chunk `sequence` brought, once, however often it is said. Raises OSError: say it again."""
+        handed = self.handed()
+        if not tokens or sequence <= handed.through:
+            return
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files = {one.sequence: one for one in self.waiting()}
+        if sequence in files:  # we died before it was in the account; nothing was done with it
+            reason = "handed"
+        elif not self.has_room():
+            reason = "room"
+        elif sum(one.size for one in files.values()) >= self.full_bytes:
+            reason = "full"
+        else:
+            reason = "handed"
+            self._write(sequence, tokens, packed)
+        counts = {reason: getattr(handed, reason) + tokens}
+        self._handed.save(asdict(replace(handed, through=sequence, **counts)))
+
+    def _write(self, sequence: int, tokens: int, packed: Iterable[Packed]) -> None:
+        for left in self.path.glob("*.part"):  # of a writer that died
+            left.unlink()
+        path = self.path / f"scores-{sequence:012d}-{tokens}.packed"
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            for one in packed:
+                file.write(
+                    FRAME.pack(one.tokens, len(one.key), len(one.value)) + one.key + one.value
+                )
+        keep(part, path)
+
+    # --- delivery
+
+    def waiting(self) -> list[Waiting]:
+        """Every file that is there, the oldest first; those that are done with included, and one not in the account."""
+        try:
+            names = [(NAME.fullmatch(path.name), path) for path in self.path.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(Waiting(int(m[1]), int(m[2]), path) for m, path in names if m)
+
+    def has_room(self) -> bool:
+        try:
+            self.room()
+        except OSError:
+            return False
+        return True
+
+    def handed(self) -> Handed:
+        """Raises CursorError, OSError."""
+        return _read(self._handed, Handed)
+
+    def sent(self) -> Sent:
+        """Raises CursorError, OSError."""
+        return _read(self._sent, Sent)
+
+    def save(self, sent: Sent) -> None:
+        """Raises OSError: as it was."""
+        self._sent.save(asdict(sent))
+
+    # --- whoever asks
+
+    def account(self) -> Account | None:
+        """None where scores were never sent. Raises CursorError, OSError."""
+        for _ in range(LOOKS):
+            sent, handed, files = self.sent(), self.handed(), self.waiting()
+            if (self.sent(), self.handed()) == (sent, handed):
+                break
+        if handed.through < 0:
+            return None
+        there = [one for one in files if sent.through < one.sequence <= handed.through]
+        dropped = {
+            "full": handed.full,
+            "room": handed.room + sent.room,
+            "behind": sent.behind,
+            "refused": sent.refused,
+            "unreadable": sent.unreadable,
+        }
+        return Account(
+            archived=handed.handed + handed.full + handed.room,
+            sent=sent.sent,
+            waiting=sum(one.tokens for one in there) - (sent.here if there else 0),
+            dropped=dropped,
+            records=sent.records,
+            last_ack_ns=sent.last_ack_ns,
+            last_error=sent.last_error,
+            last_error_ns=sent.last_error_ns,
+        )
+
+
+def _read(file: CursorFile, kind: type[T]) -> T:
+    try:
+        return kind(**file.load())
+    except (CursorError, TypeError) as error:
+        hint = "stop the sidecar and remove its folder: what waits there is not sent"
+        why = str(error).partition("\n")[0]
+        raise CursorError(f"{file.path}: no account of scores: {why}\n  hint: {hint}") from None
+
+
+def read_packed(path: Path, at: int, most: int) -> Iterator[tuple[Packed, int]]:
+    """At most so many records from byte `at` on, each with where the next one begins. Raises Broken, OSError."""
+    with path.open("rb") as file:
+        file.seek(at)
+        for _ in range(most):
+            head = file.read(FRAME.size)
+            if not head:
+                return
+            if len(head) < FRAME.size:
+                raise Broken(f"{path}:{at}: {len(head)} bytes are no record")
+            tokens, key, value = FRAME.unpack(head)
+            body = file.read(key + value)
+            if len(body) < key + value:
+                raise Broken(f"{path}:{at}: {len(body)} bytes of {key + value}")
+            at += FRAME.size + key + value
+            yield Packed(body[:key], body[key:], tokens), at

@@ -1,0 +1,124 @@
+"""The outbox: bounded, in the account to the token, and the same whatever dies and is done again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dosimeter.monitor.feed.cursor_file import CursorError
+from dosimeter.monitor.scores.outbox import Account, Broken, Outbox, Packed, read_packed
+
+
+def packed(sequence: int, count: int, tokens: int = 3) -> list[Packed]:
+    return [Packed(b"key", f"{sequence}.{n}".encode(), tokens) for n in range(count)]
+
+
+def account(outbox: Outbox) -> Account:
+    found = outbox.account()
+    assert found is not None
+    assert found.archived == found.sent + found.waiting + sum(found.dropped.values())
+    return found
+
+
+def test_what_was_put_is_read_back_in_its_order(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(4, 9, packed(4, 3))
+    outbox.put(7, 6, packed(7, 2))
+    first, second = outbox.waiting()
+    assert [one for one, _ in read_packed(first.path, 0, 9)] == packed(4, 3)
+    assert [(one.sequence, one.tokens) for one in (first, second)] == [(4, 9), (7, 6)]
+    (_, end), *_ = read_packed(first.path, 0, 1)
+    assert [one for one, _ in read_packed(first.path, end, 9)] == packed(4, 3)[1:]
+    assert account(outbox).waiting == 15
+
+
+def test_a_chunk_that_is_read_again_after_a_crash_is_counted_once(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(4, 9, packed(4, 3))
+    outbox.put(4, 9, packed(4, 3))
+    assert (account(outbox).archived, account(outbox).waiting) == (9, 9)
+
+
+def test_a_file_that_is_there_before_its_account_is_taken_into_it(tmp_path: Path) -> None:
+    """Killed between the two: until the chunk is read again nobody counts, nor sends, what is in the file."""
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 3, packed(1, 1))
+    before = (outbox.path / "handed").read_bytes()
+    outbox.put(2, 9, packed(2, 3))
+    (outbox.path / "handed").write_bytes(before)
+    assert (account(outbox).archived, account(outbox).waiting) == (3, 3)
+    outbox.put(2, 9, packed(2, 3))
+    assert (account(outbox).archived, account(outbox).waiting) == (12, 12)
+
+
+def test_killed_in_the_middle_of_a_file_nothing_of_it_is_left(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+
+    def dies() -> Iterator[Packed]:
+        yield from packed(1, 2)
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        outbox.put(1, 9, dies())
+    assert (outbox.waiting(), outbox.account()) == ([], None)
+    outbox.put(1, 9, packed(1, 3))
+    assert sorted(path.name for path in outbox.path.iterdir()) == [
+        "handed",
+        "scores-000000000001-9.packed",
+    ]
+
+
+def test_nobody_sends_and_it_is_full(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox", full_bytes=1)
+    outbox.put(1, 9, packed(1, 3))
+    outbox.put(2, 6, packed(2, 2))
+    assert account(outbox).dropped["full"] == 6
+    assert [one.sequence for one in outbox.waiting()] == [1]
+
+
+def test_where_alerts_need_the_disk_nothing_is_added(tmp_path: Path) -> None:
+    def none() -> None:
+        raise OSError(28, "scores give way")
+
+    outbox = Outbox(tmp_path / "outbox", none)
+    outbox.put(1, 9, packed(1, 3))
+    assert account(outbox).dropped["room"] == 9
+    assert outbox.waiting() == []
+
+
+def test_what_the_archive_kept_nothing_of_leaves_no_trace(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 0, [])
+    assert outbox.account() is None
+    assert not outbox.path.exists()
+
+
+def test_it_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 3, packed(1, 1))
+    assert outbox.path.stat().st_mode & 0o077 == 0
+
+
+def test_a_file_that_is_cut_anywhere_is_broken(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 6, packed(1, 2))
+    (file,) = outbox.waiting()
+    whole = file.size
+    ends = {0, *(end for _, end in read_packed(file.path, 0, 9))}
+    for size in set(range(whole)) - ends:
+        os.truncate(file.path, size)
+        with pytest.raises(Broken, match="scores-0000"):
+            list(read_packed(file.path, 0, 9))
+        file.path.unlink()
+        outbox._write(1, 6, packed(1, 2))
+
+
+def test_an_account_that_makes_no_sense_is_an_error_with_what_to_do(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 3, packed(1, 1))
+    (outbox.path / "sent").write_text('{"later": 1}')
+    with pytest.raises(CursorError, match=r"sent: no account of scores: .*later.*\n  hint: stop"):
+        outbox.account()
