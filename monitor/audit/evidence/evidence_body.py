@@ -19,6 +19,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -62,7 +63,7 @@ _NONE = np.zeros(0, np.int16)
 _ESCAPED = {"\0": "\1a", "\1": "\1b", "\2": "\1c", "\3": "\1d"}
 _ESCAPE = str.maketrans(_ESCAPED)
 _RESTORED = {written: plain for plain, written in _ESCAPED.items()}
-_HEX = re.compile("[0-9a-f]{16,254}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HEX = re.compile("[0-9a-f]{8}(?:[0-9a-f]{8,246}|(-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _ESCAPES = re.compile("\1[a-d]")
 _PACKED = re.compile("\2|\3(.)", re.DOTALL)
 """A UUID; other ids with the number of their bytes."""
@@ -139,8 +140,11 @@ def _draft(
     core: Mapping[str, Any], evidence: Evidence | None, reads: Sequence[str]
 ) -> _Draft | EvidenceError:
     labels = {str(name): str(text) for name, text in (core.get("labels") or {}).items()}
-    own = [labels[name] for name in LABELS if name in labels]
-    bits = sum([bit for name, bit in _BITS.items() if name in labels])
+    own, bits = list[str](), 0
+    for name, bit in _BITS.items():
+        if name in labels:
+            own.append(labels[name])
+            bits |= bit
     others = len(labels) - len(own)
     if others:
         own += [one for pair in labels.items() if pair[0] not in _BITS for one in pair]
@@ -205,9 +209,9 @@ def _put_codes(
         kinds |= AT
         others = evidence.codes[position - first]
         put_numbers(head, len(columns), *index, position - first)
-        texts += [_joined(columns)] if columns else []
+        texts += [_names(columns)] if columns else []
     else:
-        texts += [_joined([columns[i] for i in index])] if index else []
+        texts += [_names(tuple([columns[i] for i in index]))] if index else []
     if evidence.tokens is not None:
         kinds |= TOKENS
         texts += [_joined(evidence.tokens)] if rows else []
@@ -220,6 +224,10 @@ def _joined(texts: Sequence[str]) -> str:
     if joined.count("\0") >= len(texts) or "\1" in joined or "\2" in joined or "\3" in joined:
         joined = "\0".join([text.translate(_ESCAPE) for text in texts])
     return joined
+
+
+_names = lru_cache(maxsize=256)(_joined)
+"""Of columns, which are the same for all alerts of a program."""
 
 
 def _pack(text: str, packed: bytearray) -> str:

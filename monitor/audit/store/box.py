@@ -25,8 +25,8 @@ def shut(
     body: bytes, key: bytes, about: bytes, random: Callable[[int], bytes] = os.urandom
 ) -> tuple[bytes, str]:
     """(ciphertext, commitment in hex) of evidence of the entry with the id `about`."""
-    salted = random(SALT) + body
-    nonce = random(NONCE)
+    drawn = random(SALT + NONCE)
+    salted, nonce = drawn[:SALT] + body, drawn[SALT:]
     return nonce + AESGCM(key).encrypt(nonce, salted, about), hashlib.sha256(salted).hexdigest()
 
 

@@ -73,15 +73,15 @@ def row_of(
     length, and for a number that is none.
     """
     places = _PLACES if terms else _ALL_PLACES
-    row: list[Value] = [None] * len(COLUMNS)
+    row: list[Any] = [None] * len(COLUMNS)
     more: dict[str, Any] = {}
     for field, found in leaf.items():
         if (place := places.get(field)) is None:
             if field != "v":
                 more[field] = found
         elif found is not None:
-            at, read = place
-            row[at] = read(found)
+            at, usual, read = place
+            row[at] = found if type(found) is usual else read(found)
     if terms or constant is not None:
         row[_OF_TERMS] = constant_of(terms) if constant is None else constant
     row[-1] = _ENCODE(more) if more else None
@@ -96,6 +96,8 @@ def constant_of(terms: Mapping[str, Any]) -> tuple[Value, ...]:
 
 def _whole(found: Any) -> int:
     """A column of numbers takes nothing else: SQLite and Parquet would each make their own of it."""
+    if type(found) is int and -MAX_INT <= found <= MAX_INT:
+        return found
     if not isinstance(found, int) or not -MAX_INT <= found <= MAX_INT:
         raise ValueError(f"a {type(found).__name__} stands where a whole number of 64 bits should")
     return int(found)
@@ -103,8 +105,6 @@ def _whole(found: Any) -> int:
 
 def _text(found: Any) -> str:
     """A model stands for its name: its digest is in the terms."""
-    if type(found) is str:
-        return found
     return str(found.get("name", "") if isinstance(found, dict) else found)
 
 
@@ -127,7 +127,9 @@ _READ: Mapping[Kind, Callable[[Any], Value]] = {
     "hash": _bytes(32),
 }
 _CONSTANT = [(c.field, _READ[c.kind]) for c in COLUMNS if c.of_terms]
-_ALL_PLACES = {c.field: (at, _READ[c.kind]) for at, c in enumerate(COLUMNS[:-1])}
+_USUAL: Mapping[Kind, type | None] = {"int": None, "text": str, "id": None, "hash": None}
+"""What is stored as it is."""
+_ALL_PLACES = {c.field: (at, _USUAL[c.kind], _READ[c.kind]) for at, c in enumerate(COLUMNS[:-1])}
 _PLACES = {c.field: _ALL_PLACES[c.field] for c in COLUMNS[:-1] if not c.of_terms}
 _OF_TERMS = slice(
     min(at for at, c in enumerate(COLUMNS) if c.of_terms),

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from dosimeter.rules.alert import record_id
 from dosimeter.rules.canonical import MAX_INT, canonical, digest
 
@@ -185,14 +187,20 @@ def _taken(record: Any, source: str, seq: int) -> Taken:
         terms = _terms(record)
         if also := record.get("also"):
             fields["also"] = [{name: one[name] for name in MEASURED if name in one} for one in also]
-    names = {label: labels[label] for label in LABEL_IDS if label in labels}
-    if "user" not in names and "conversation" not in names and "request_id" in labels:
-        names["request"] = labels["request_id"]
     time_ns = _integer(record, "time_ns")
     if not 0 <= time_ns < MAX_TIME_NS:
         raise ValueError(f"`time_ns` is {time_ns}, which is in no year that has a name here")
+    names = names_of(labels)
     entry = Entry(kind, _event_id(record), time_ns, source, seq, fields, names, terms)
     return Taken(entry, labels, words)
+
+
+def names_of(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels that get an id; the request's own name only where nothing else stands for somebody."""
+    names = {label: labels[label] for label in LABEL_IDS if label in labels}
+    if "user" not in names and "conversation" not in names and "request_id" in labels:
+        names["request"] = labels["request_id"]
+    return names
 
 
 def _unread(record: Mapping[str, Any], known: frozenset[str]) -> dict[str, str]:
@@ -228,11 +236,11 @@ MAX_TERMS = 1000
 
 def encoded(value: Mapping[str, Any]) -> bytes:
     """`canonical(value)`, several times as quickly where all is ASCII. For what has no floats and no large integers."""
-    text = _ENCODE(value)
-    return text.encode() if text.isascii() else canonical(value)
+    data = _ENCODE(value)
+    return data if data.isascii() else canonical(value)
 
 
-_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode
+_ENCODE = msgspec.json.Encoder(order="sorted").encode
 
 
 def _no_float(text: str) -> float:

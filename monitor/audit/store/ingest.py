@@ -23,10 +23,11 @@ from dosimeter.monitor.audit.evidence.evidence_body import (
 )
 from dosimeter.monitor.audit.store import box
 from dosimeter.monitor.audit.store.appending import Appender
-from dosimeter.monitor.audit.store.entries import MAX_TIME_NS, Entry, Taken, from_record
+from dosimeter.monitor.audit.store.entries import MAX_TIME_NS, Entry, Taken
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import Appended, HotStore
 from dosimeter.monitor.audit.store.keys import NameGone
+from dosimeter.monitor.audit.store.usual import read_record
 from dosimeter.monitor.feed.items import (
     Alert,
     Batch,
@@ -188,7 +189,7 @@ class Ingest:
         hidden: list[tuple[Entry, int, Given]] = []
         for item, body in zip(items, bodies, strict=True):
             try:
-                taken = from_record(item.core, item.source, item.seq)
+                taken = read_record(item.core, item.source, item.seq)
                 if taken.entry.id != item.event_id:
                     raise ValueError(f"it says that it is {taken.entry.id}")
                 if (given := _hidden(taken, body)) is not None:

@@ -12,7 +12,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 from dosimeter.monitor.audit.store.hot import StoreStalled
@@ -23,6 +24,8 @@ VERSION = 1
 PACKAGE = "dosimeter.monitor.audit.store"
 BUSY_S = 30.0
 """For an erasure, which writes the file anew: about 7 s a million names."""
+DAY_NS = 86_400 * 10**9
+_EPOCH = date(1970, 1, 1).toordinal()
 MAX_KNOWN = 200_000
 """Ids and keys remembered in memory, each; above it all are forgotten and read again."""
 SQL = load_sql(PACKAGE, "keys_queries.sql")
@@ -52,7 +55,12 @@ class Destroyed:
 
 def month_of(time_ns: int) -> int:
     """202603 for a moment in March 2026, UTC."""
-    at = datetime.fromtimestamp(max(0, time_ns) // 1_000_000_000, UTC)
+    return _month(max(0, time_ns) // DAY_NS)
+
+
+@lru_cache(maxsize=1024)
+def _month(day: int) -> int:
+    at = date.fromordinal(_EPOCH + day)
     return 100 * at.year + at.month
 
 
@@ -111,18 +119,16 @@ class KeyStore:
         """
         self._forget_if_changed()
         wanted = set(names)
-        missing = [name for name in wanted if name not in self._ids]
+        missing = sorted(name for name in wanted if name not in self._ids)
         if missing:
-            found = {}
             with self._writing():
                 self._stand({owners[name] for name in missing if name in owners})
                 self._stand({name[1] for name in missing if name[1]})
-                made = [(*name, self._random(16), owners.get(name)) for name in missing]
-                put = self._db.executemany(SQL["put_id"], made).rowcount
-                for name, one in zip(missing, made, strict=True):
-                    there = put < len(made)  # some were
-                    row = self._db.execute(SQL["find_id"], name).fetchone() if there else one[3:]
-                    found[name] = row[0]
+                found = dict(zip(missing, self._draw(16, len(missing)), strict=True))
+                made = [(*name, id_, owners.get(name)) for name, id_ in found.items()]
+                if self._db.executemany(SQL["put_id"], made).rowcount < len(made):
+                    for name in missing:  # some were there
+                        found[name] = self._db.execute(SQL["find_id"], name).fetchone()[0]
             if len(self._ids) + len(found) > MAX_KNOWN:
                 self._ids.clear()
                 return found | self.ids(wanted - found.keys(), owners)
@@ -137,17 +143,15 @@ class KeyStore:
         """
         self._forget_if_changed()
         each = set(wanted)
-        missing = [one for one in each if one not in self._keys]
+        missing = sorted(one for one in each if one not in self._keys)
         if missing:
-            found = {}
             with self._writing():
                 self._stand({subject for subject, _ in missing})
-                made = [(*one, self._random(32)) for one in missing]
-                put = self._db.executemany(SQL["put_key"], made).rowcount
-                for subject, month, key in made:
-                    if put < len(made):  # some were there
-                        key = self._db.execute(SQL["find_key"], (subject, month)).fetchone()[0]
-                    found[subject, month] = key
+                found = dict(zip(missing, self._draw(32, len(missing)), strict=True))
+                made = [(*one, key) for one, key in found.items()]
+                if self._db.executemany(SQL["put_key"], made).rowcount < len(made):
+                    for one in missing:  # some were there
+                        found[one] = self._db.execute(SQL["find_key"], one).fetchone()[0]
             if len(self._keys) + len(found) > MAX_KNOWN:
                 self._keys.clear()
                 return found | self.keys(each - found.keys())
@@ -155,12 +159,18 @@ class KeyStore:
             self._seen()
         return {one: self._keys[one] for one in each}
 
+    def _draw(self, size: int, count: int) -> Iterator[bytes]:
+        """So many random texts of `size` bytes, of one look at where chance comes from."""
+        drawn = self._random(size * count)
+        return (drawn[at : at + size] for at in range(0, len(drawn), size))
+
     def _stand(self, ids: Iterable[bytes]) -> None:
         """Inside a transaction: what is erased stays erased. Raises NameGone."""
-        for id_ in ids:
-            if self.gone(id_):
-                self._ids.clear()
-                raise NameGone(id_)
+        marks = {_mark(id_): id_ for id_ in ids}
+        row = self._db.execute(SQL["any_gone"], {"marks": b"".join(marks)}).fetchone()
+        if row is not None:
+            self._ids.clear()
+            raise NameGone(marks[row[0]])
 
     def find(self, kind: str, tenant: bytes, value: str) -> bytes | None:
         """The id of a label's value; None where there is none, or it was erased."""

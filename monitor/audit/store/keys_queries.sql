@@ -51,3 +51,8 @@ INSERT INTO gone (mark) VALUES (?) ON CONFLICT (mark) DO NOTHING
 
 -- name: find_gone
 SELECT 1 FROM gone WHERE mark = ?
+
+-- name: any_gone
+-- One of these marks, 32 bytes each behind each other, that stands for somebody erased.
+WITH RECURSIVE asked (at) AS (SELECT 1 UNION ALL SELECT at + 32 FROM asked WHERE at + 32 <= length(:marks))
+SELECT mark FROM asked CROSS JOIN gone ON mark = substr(:marks, at, 32) LIMIT 1

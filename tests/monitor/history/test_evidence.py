@@ -56,6 +56,49 @@ def test_a_body_that_contradicts_itself_is_refused(change: dict[str, object]) ->
         decode_evidence(json.dumps(body).encode())
 
 
+REST = b'"first":7,"v":1}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"codes":"AQD+/w==","columns":["a"],' + REST,
+        b'{"codes":"AQD+/w==","columns":["a"],"first":1,' + REST,
+        b'{"codes":"AQD+/w==","columns":["a"],"codes":"AAAA",' + REST,
+        b'{"codes":"AQD+/w==","columns":["a"],"tokens":["x","y"],' + REST,
+        b'{"codes":"AQD+/w==","columns":["a"],"note":"","columns":",' + REST,
+        b'{"codes":"AQD+\\/w==","columns":["a"],' + REST,
+        b'{"codes":"AQD+/w","columns":["a"],' + REST,
+        b'{"codes":"AQD+/w==AQD+/w==","columns":["a"],' + REST,
+        b'{"codes":"AQD+\n/w==","columns":["a"],' + REST,
+        b'{"codes":"","x":"","columns":["a"],' + REST,
+        b'{"codes":"AQD+/w==","columns":["a"],"first":7} ',
+        b'{"codes":"AQD+/w==","columns":["a"],"first":7}x',
+        b'{"codes":"AQD+/w==","columns":["a"],"v":1}',
+        b'{"codes":"AQD+/w==","columns":["' + b"a" * 600 + b'"],' + REST,
+        b'{"codes":"AQD+/w==","columns":["\xff"],' + REST,
+        b'{"codes":"AQD+/w==","columns":' + b"[" * 100 + b"]" * 100 + b"," + REST,
+    ],
+)
+def test_a_body_as_we_write_it_is_read_quickly_and_as_any_json(body: bytes) -> None:
+    """With a blank in front it is no longer as we write it."""
+
+    def said(data: bytes) -> object:
+        try:
+            found = decode_evidence(data)
+        except EvidenceError:
+            return "refused"
+        return found.first, found.columns, found.tokens, found.codes.tolist()
+
+    assert said(body) == said(b" " + body)
+
+
+@pytest.mark.parametrize("begin", [b"", b'{"codes":"","columns":'])
+def test_brackets_without_end_are_refused_and_stop_nobody(begin: bytes) -> None:
+    with pytest.raises(EvidenceError):
+        decode_evidence(begin + b"[" * 100_000)
+
+
 @given(st.binary(max_size=60))
 def test_no_bytes_at_all_raise_anything_else(body: bytes) -> None:
     with pytest.raises(EvidenceError):

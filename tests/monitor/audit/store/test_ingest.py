@@ -296,6 +296,13 @@ def test_a_record_that_can_be_no_entry_is_refused_and_keeps_nobody_out(
             log.append(0, [leaf for _, leaf in to.hot.leaves(0, 3)])
 
 
+def test_evidence_of_brackets_without_end_is_refused_and_keeps_nobody_out(tmp_path: Path) -> None:
+    """2026-11-30: it ended history, at every start anew."""
+    with opened(tmp_path) as to:
+        give(Ingest(to, NOW), HELLO, alert(0, body=b"[" * 100_000), alert(1, body=evidence(1)))
+        assert kinds(to) == ["birth", "refused", "alert"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

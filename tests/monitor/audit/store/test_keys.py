@@ -87,6 +87,16 @@ def test_who_comes_back_after_erasure_is_somebody_new_in_every_process(
         assert (history.key(before, 202603), history.gone(before)) == (None, True)
 
 
+def test_one_who_was_erased_is_found_among_many(keys: KeyStore) -> None:
+    others = [bytes([n]) * 16 for n in range(200)]
+    gone = keys.ids([USER], {})[USER]
+    keys.destroy(gone)
+    for where in (0, 100, 200):
+        with pytest.raises(NameGone, match=gone.hex()):
+            keys.keys([(one, 202603) for one in (*others[:where], gone, *others[where:])])
+    assert len(keys.keys([(one, 202603) for one in others])) == 200
+
+
 def test_months_go_but_those_of_held_subjects_stay(keys: KeyStore) -> None:
     a, b = b"a" * 16, b"b" * 16
     keys.keys([(a, 202601), (a, 202603), (b, 202601)])
