@@ -36,7 +36,9 @@ class Asked:
     status: Status
     now_ns: Callable[[], int]
     lock: threading.RLock = field(default_factory=threading.RLock)
-    weeks: dict[int, Watched] = field(default_factory=dict)  # by the minute it was asked for
+    lately: dict[int, tuple[int, Watched]] = field(
+        default_factory=dict
+    )  # by span: the minute, and what was watched
     found: dict[str, Found] = field(default_factory=dict)  # the entry asked for last, by its id
 
     @property

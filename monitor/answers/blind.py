@@ -15,7 +15,7 @@ from dosimeter.monitor.roles import ROLES
 
 
 def may_be_blind(reader: Reader) -> bool:
-    rights = {right for role in reader.roles for right in ROLES[role].may}
+    rights = _rights(reader)
     return "label" in rights and "audit" not in rights
 
 
@@ -28,11 +28,20 @@ def is_blind(asked: Asked, reader: Reader, judges: Collection[str]) -> bool:
         return _id(actor_id(actor(reader, "label"), history.keys)) not in people
 
 
+def sums_are_kept(reader: Reader) -> bool:
+    """Sums over all of a rule are for whoever tunes it, also if they judge; from who judges only they are kept."""
+    return may_be_blind(reader) and "edit" not in _rights(reader)
+
+
 def counted(verdicts: Mapping[str, int], reader: Reader) -> dict[str, int]:
     """Of few alerts the counts are the verdicts, so whoever may have to judge one is told how many have one."""
     if not verdicts or not may_be_blind(reader):
         return dict(verdicts)
     return {"judged": sum(verdicts.values())}
+
+
+def _rights(reader: Reader) -> set[str]:
+    return {right for role in reader.roles for right in ROLES[role].may}
 
 
 def _id(who: str) -> str:

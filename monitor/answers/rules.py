@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,8 +21,11 @@ from zoneinfo import ZoneInfo
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.findings import Finding, InputError
 from dosimeter.monitor.answers.asking import Asked
+from dosimeter.monitor.answers.blind import counted, sums_are_kept
 from dosimeter.monitor.answers.days import days
 from dosimeter.monitor.answers.queue import DAY_NS, severity
+from dosimeter.monitor.answers.watching import lately
+from dosimeter.monitor.audit.queries.worth import short, worth
 from dosimeter.monitor.pages import shown, shown_rules
 from dosimeter.monitor.pages.source import NotPossible, Reader
 from dosimeter.rules.language.schema import Rule, RuleSet, load_rules
@@ -60,57 +64,46 @@ def find(asked: Asked, name: str) -> File | None:
     return None
 
 
-def rules(asked: Asked, reader: Reader) -> tuple[shown_rules.RuleLine, ...]:
+def rules(asked: Asked, reader: Reader) -> shown_rules.RuleList:
     """Those in the files, and those that have decided something before."""
     since = asked.now_ns() - WEEK_NS
     own = asked.own(reader)
-    lately = {
+    alerts = {
         row["rule"]: row["n"]
         for row in asked.rows("count_by_rule", from_ns=since, kind="alert", **own)
     }
     said = _verdicts(asked, reader)
-    lines: dict[str, shown_rules.RuleLine] = {}
+    known: dict[str, tuple[str, shown.Severity, str]] = {}  # status, severity, owner
     for row in asked.rows("rules_seen", kind="alert", **own):
         terms = _terms(asked, row["terms"])
-        lines[row["rule"]] = shown_rules.RuleLine(
-            row["rule"],
-            str(terms.get("status", "")),
-            severity(terms.get("severity")),
-            str(terms.get("owner", "")),
-            0,
-            0,
-            0,
-        )
+        status, owner = str(terms.get("status", "")), str(terms.get("owner", ""))
+        known[row["rule"]] = status, severity(terms.get("severity")), owner
     for path in files(asked):
         try:
             ruleset = load_rules([path])
         except (InputError, OSError):
             continue
         for rule in ruleset.rules:
-            lines[rule.id] = shown_rules.RuleLine(
-                rule.id, rule.status, severity(rule.severity), rule.owner, 0, 0, 0
-            )
-    return tuple(
-        shown_rules.RuleLine(
-            one.name,
-            one.status,
-            one.severity,
-            one.owner,
-            lately.get(one.name, 0),
-            said.get(one.name, {}).get("true", 0),
-            said.get(one.name, {}).get("false", 0),
-        )
-        for one in sorted(lines.values(), key=lambda one: one.name)
-    )
+            known[rule.id] = rule.status, severity(rule.severity), rule.owner
+    lines = []
+    for name, told in sorted(known.items()):
+        of = said.get(name, {})
+        sums = of.get("true", 0), of.get("false", 0), of.get("judged", 0)
+        lines.append(shown_rules.RuleLine(name, *told, alerts.get(name, 0), *sums))
+    return shown_rules.RuleList(tuple(lines), short(lately(asked, WEEK_NS)))
 
 
 def _verdicts(asked: Asked, reader: Reader) -> dict[str, dict[str, int]]:
+    """By rule: `true`, `false` and `unsure`, or how many were `judged`; and on how many reviewers `disagreed`."""
     found: dict[str, dict[str, int]] = {}
+    disagreed: Counter[str] = Counter()
     for row in asked.rows("labels_by_rule", kind="alert", **asked.own(reader)):
-        one = found.setdefault(row["rule"] or "", {})
-        one[row["verdict"]] = row["n"]
-        one["disagreed"] = one.get("disagreed", 0) + (row["disagreed"] or 0)
-    return found
+        name = row["rule"] or ""
+        found.setdefault(name, {})[row["verdict"]] = row["n"]
+        disagreed[name] += row["disagreed"] or 0
+    if sums_are_kept(reader):
+        found = {name: counted(one, reader) for name, one in found.items()}
+    return {name: one | {"disagreed": disagreed[name]} for name, one in found.items()}
 
 
 def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown_rules.RuleView | None:
@@ -125,6 +118,8 @@ def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown_rules.Rule
     last = _terms(asked, newest["terms"]) if newest else {}
     now = file.rule if file is not None else None
     since = asked.now_ns() - 4 * WEEK_NS
+    alerts = days(asked, zone, kind="alert", rule=name, from_ns=since, **own)
+    total = sum(n for day in alerts for n in day.counts.values())
     return shown_rules.RuleView(
         name=name,
         path=_path(file.path) if file is not None else "",
@@ -137,7 +132,9 @@ def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown_rules.Rule
         false=said.get("false", 0),
         unsure=said.get("unsure", 0),
         disagreed=said.get("disagreed", 0),
-        days=days(asked, zone, kind="alert", rule=name, from_ns=since, **own),
+        judged=said.get("judged", 0),
+        days=alerts,
+        worth=tuple(worth(lately(asked, 4 * WEEK_NS), ZoneInfo(zone), total=total)),
         versions=tuple(_versions(asked, seen)),
         features=features_of(now) if now is not None else (str(last["feature"]),),
     )

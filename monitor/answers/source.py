@@ -55,7 +55,7 @@ class HistorySource:
     ) -> shown_alerts.CaseView | None:
         return case.case(self._asked, by, subject_id, reader, zone)
 
-    def rules(self, reader: Reader) -> tuple[shown_rules.RuleLine, ...]:
+    def rules(self, reader: Reader) -> shown_rules.RuleList:
         return rules.rules(self._asked, reader)
 
     def rule(self, name: str, reader: Reader, zone: str) -> shown_rules.RuleView | None:

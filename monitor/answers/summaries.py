@@ -20,7 +20,7 @@ from dosimeter.monitor.answers.asking import Asked
 from dosimeter.monitor.answers.days import days
 from dosimeter.monitor.answers.pauses import pauses
 from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
-from dosimeter.monitor.audit.queries.watched import Watched
+from dosimeter.monitor.answers.watching import lately
 from dosimeter.monitor.audit.queries.worth import worth
 from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.pages import shown, shown_log, shown_overview
@@ -68,7 +68,7 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview
         reviewed_today=reviewed_today(asked, reader),
         unasked=unasked,
         worth=tuple(worth(found, ZoneInfo(zone), total=1)),
-        pauses=pauses(asked, reader, _weeks(asked, now_ns).names),
+        pauses=pauses(asked, reader, lately(asked, WEEKS_NS).names),
         canary_ns=canaries[0]["last_ns"] or 0,
     )
 
@@ -133,7 +133,7 @@ def log_state(asked: Asked) -> shown_log.LogState:
     now_ns = asked.now_ns()
     with asked.alone() as history:
         size = history.hot.size
-        gaps = _weeks(asked, now_ns)
+        gaps = lately(asked, WEEKS_NS)
         try:
             history.log.refresh()
             checkpoint: Checkpoint | None = history.log.checkpoint
@@ -170,18 +170,6 @@ def log_state(asked: Asked) -> shown_log.LogState:
         stalled=status.get("stalled") or "",
         stalled_ns=status.get("stalled_ns", 0),
     )
-
-
-def _weeks(asked: Asked, now_ns: int) -> Watched:
-    """How far the last weeks were watched, as of this minute: the list of gaps is long work, and grows by the hour."""
-    minute = now_ns // (60 * 10**9)
-    with asked.alone() as history:
-        known = asked.weeks.get(minute)
-        if known is None:
-            known = history.watched(now_ns - WEEKS_NS, now_ns, now_ns=now_ns)
-            asked.weeks.clear()
-            asked.weeks[minute] = known
-    return known
 
 
 def _age_of(asked: Asked, idx: int, now_ns: int) -> float:

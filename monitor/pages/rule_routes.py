@@ -27,7 +27,7 @@ _one_backtest = threading.Lock()
 
 def rules(request: Request, site: Here, person: Visitor) -> Response:
     site.need(person, "look")
-    return site.renderer.page(request, person, "rules", rules=site.source.rules(person.reader))
+    return site.renderer.page(request, person, "rules", of=site.source.rules(person.reader))
 
 
 def rule(request: Request, site: Here, person: Visitor, name: Name) -> Response:

@@ -29,7 +29,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class RuleLine:
-    """A rule in the list. true and false: verdicts, from which precision is computed."""
+    """A rule in the list. true and false: verdicts, from which precision is computed.
+
+    judged: alerts with a verdict, where the reader is told no more of them
+    """
 
     name: str
     status: str
@@ -38,11 +41,23 @@ class RuleLine:
     alerts_7d: int
     true: int
     false: int
+    judged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RuleList:
+    """worth: how far the days of `alerts_7d` were watched, in words."""
+
+    lines: tuple[RuleLine, ...]
+    worth: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleView:
-    """One rule. path: of its file in git; text: all of that file, as written."""
+    """One rule. path: of its file in git; text: all of that file, as written.
+
+    judged: as of a line in the list; worth: how far the days were watched, in words
+    """
 
     name: str
     path: str
@@ -58,6 +73,8 @@ class RuleView:
     days: tuple[Day, ...]
     versions: tuple[Version, ...]
     features: tuple[str, ...]
+    judged: int = 0
+    worth: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,32 @@ def test_no_count_of_verdicts_tells_which_one_it_was(scene: Answers) -> None:
         assert case.verdicts == told
 
 
+def test_sums_of_a_rule_are_kept_from_who_judges_alone(scene: Answers) -> None:
+    """Found by review on 2026-11-30: of a rule with one verdict the sum was that verdict. Who tunes rules needs it."""
+    tuning = Reader("tara", None, frozenset({"reviewer", "author"}))
+    name = scene.alert(1)["rule"]
+    for reader, told in (
+        (FIRST, (0, 0, 1)),
+        (SECOND, (0, 0, 1)),
+        (VIEWER, (0, 1, 0)),
+        (AUDITOR, (0, 1, 0)),
+        (tuning, (0, 1, 0)),
+    ):
+        (line,) = (one for one in scene.source.rules(reader).lines if one.name == name)
+        assert (line.true, line.false, line.judged) == told, reader.name
+        rule = scene.source.rule(name, reader, "UTC")
+        assert rule is not None
+        assert (rule.true, rule.false, rule.judged, rule.unsure) == (*told, 0), reader.name
+
+
+def test_where_reviewers_disagreed_is_no_secret(scene: Answers) -> None:
+    """Both verdicts are a matter of record by then; the sum of them is still a number."""
+    scene_label(scene, SECOND, "true")
+    rule = scene.source.rule(scene.alert(1)["rule"], FIRST, "UTC")
+    assert rule is not None
+    assert (rule.judged, rule.disagreed) == (1, 1)
+
+
 def test_whoever_gave_it_sees_it_and_so_do_those_who_judge_nothing(scene: Answers) -> None:
     shown = (["false"], ["she was joking"], ["false", "false"], [False, False, False])
     assert seen(scene, FIRST) == shown

@@ -136,11 +136,13 @@ def test_sums_are_over_own_rows(scene: Answers, secret: set[str]) -> None:
     assert overview.unlabelled == 2
     assert sum(n for day in overview.days for n in day.counts.values()) == 3
     assert not given_away(overview, secret)
-    (line,) = scene.source.rules(ONE)
-    assert (line.name, line.alerts_7d, line.true) == ("scam-written", 3, 1)
+    found = scene.source.rules(ONE)
+    assert not given_away(found, secret)
+    (line,) = found.lines
+    assert (line.name, line.alerts_7d, line.true, line.judged) == ("scam-written", 3, 0, 1)
     rule = scene.source.rule("scam-written", ONE, "UTC")
     assert rule is not None
-    assert (rule.true, sum(one.alerts for one in rule.versions)) == (1, 3)
+    assert (rule.judged, sum(one.alerts for one in rule.versions)) == (1, 3)
     assert not given_away(rule, secret)
     everybody = scene.source.rule("scam-written", ALL, "UTC")
     assert everybody is not None
@@ -189,5 +191,5 @@ def test_who_sees_no_tenant_sees_nothing(scene: Answers, secret: set[str]) -> No
     assert (page.rows, page.total) == ((), 0)
     unknown = Reader("nora", frozenset({"tenant-9"}), REVIEWER)
     assert scene.source.queue(QueueFilter(), unknown, None, 50).total == 0
-    assert scene.source.rules(nobody) == ()
+    assert scene.source.rules(nobody).lines == ()
     assert not given_away(scene.source.overview(nobody, "UTC"), secret | {"scam-written"})

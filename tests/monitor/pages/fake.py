@@ -206,19 +206,29 @@ class FakeHistory:
             rows=rows,
         )
 
-    def rules(self, reader: Reader) -> tuple[shown_rules.RuleLine, ...]:
-        return tuple(
-            shown_rules.RuleLine(
-                name,
-                "live" if i else "shadow",
-                "high",
-                "trust-and-safety",
-                412 - 100 * i,
-                20,
-                4 * i,
-            )
-            for i, name in enumerate(RULES)
+    def rules(self, reader: Reader) -> shown_rules.RuleList:
+        return shown_rules.RuleList(
+            tuple(
+                shown_rules.RuleLine(
+                    name,
+                    "live" if i else "shadow",
+                    "high",
+                    "trust-and-safety",
+                    412 - 100 * i,
+                    **self._said(reader, 20, 4 * i),
+                )
+                for i, name in enumerate(RULES)
+            ),
+            WORTH[0],
         )
+
+    @staticmethod
+    def _said(reader: Reader, true: int, false: int) -> dict[str, int]:
+        """From who judges alone the sums are kept."""
+        kept = reader.roles == {"reviewer"}
+        if kept:
+            return {"true": 0, "false": 0, "judged": true + false}
+        return {"true": true, "false": false}
 
     def rule(self, name: str, reader: Reader, zone: str) -> shown_rules.RuleView | None:
         if name not in RULES:
@@ -231,10 +241,10 @@ class FakeHistory:
             status="live",
             severity="high",
             owner="trust-and-safety",
-            true=33,
-            false=7,
+            **self._said(reader, 33, 7),
             unsure=2,
             disagreed=1,
+            worth=WORTH,
             days=_days(),
             versions=(
                 shown_rules.Version("7f" * 32, NOW_NS - 200 * HOUR, NOW_NS - HOUR, "live", 412),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from dosimeter.monitor.pages import rule_routes
@@ -84,6 +85,23 @@ def test_the_list_shows_precision_with_its_interval(local: Visit) -> None:
     page = local.client.get("/rules").text
     assert "100 % [84, 100] of 20" in page  # Wilson of 20 in 20: 0.839 to 1
     assert "83 % [64, 93] of 24" in page  # and of 20 in 24: 0.641 to 0.933
+
+
+def test_alerts_by_day_stand_beside_how_far_that_time_was_watched(local: Visit) -> None:
+    """Found by review on 2026-11-30: a rule that fired seldom as nobody looked read like one that fires seldom."""
+    for path in ("/rules", PAGE):
+        assert (
+            "coverage 99.58 % of 984,000 tokens; 1 hour under 99 %" in local.client.get(path).text
+        )
+
+
+def test_from_who_judges_alone_the_sums_are_kept(visit_as: Callable[[str], Visit]) -> None:
+    client = visit_as("reviewer/*").client
+    assert "24 judged, sums kept" in client.get("/rules").text
+    page = client.get(PAGE).text
+    assert "<b>40</b> judged" in page
+    assert "Wilson" not in page
+    assert "Wilson" in visit_as("viewer/*").client.get(PAGE).text
 
 
 def test_a_text_over_the_bound_is_refused(local: Visit) -> None:
