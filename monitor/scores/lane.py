@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from dosimeter.monitor.feed.cursor_file import CursorError
 from dosimeter.monitor.lane import Backoff
 from dosimeter.monitor.scores.outbox import (
     BEHIND_BYTES,
+    AccountError,
     Broken,
     Outbox,
     Packed,
@@ -69,7 +69,7 @@ class ScoreLane:
         now_ns: Callable[[], int] = time.time_ns,
         up_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises CursorError, OSError."""
+        """Raises AccountError, OSError."""
         self._sink, self._outbox, self._backoff = sink, outbox, backoff
         self._behind_bytes, self._now_ns, self._up_s = behind_bytes, now_ns, up_s
         self._sent = outbox.sent()
@@ -192,6 +192,6 @@ def run_scores(
             while not stop.wait(lane.step()):
                 trouble.reset()
             lane.close()
-        except (OSError, CursorError) as error:
+        except (OSError, AccountError) as error:
             log.warning("scores are not sent: %s", error)
             stop.wait(trouble.next_s())

@@ -10,15 +10,15 @@ waiting. It knows nothing of Kafka, nor of what is in a record.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from re import compile as pattern
 from typing import TypeVar
 
-from dosimeter.monitor.feed.cursor_file import CursorError, CursorFile
-from dosimeter.monitor.history.archive_folder import keep
+from dosimeter.monitor.history.archive_folder import keep, write_whole
 
 NAME = pattern(r"scores-(\d{12})-(\d{1,15})\.packed")
 FRAME = struct.Struct("<III")
@@ -109,6 +109,10 @@ class Broken(ValueError):
     """A file of the outbox that is not whole."""
 
 
+class AccountError(RuntimeError):
+    """A file of the account is there and makes no sense. Both are replaced whole: somebody else was at it."""
+
+
 @dataclass(slots=True)
 class Outbox:
     """The folder `outbox` of an archive. room: raises OSError while the disk is needed for alerts."""
@@ -116,12 +120,6 @@ class Outbox:
     path: Path
     room: Callable[[], None] = lambda: None
     full_bytes: int = FULL_BYTES
-    _handed: CursorFile = field(init=False)
-    _sent: CursorFile = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._handed = CursorFile(self.path / "handed")
-        self._sent = CursorFile(self.path / "sent")
 
     # --- the archive
 
@@ -142,10 +140,10 @@ class Outbox:
             reason = "handed"
             self._write(sequence, tokens, packed)
         counts = {reason: getattr(handed, reason) + tokens}
-        self._handed.save(asdict(replace(handed, through=sequence, **counts)))
+        _save(self.path / "handed", replace(handed, through=sequence, **counts))
 
     def _write(self, sequence: int, tokens: int, packed: Iterable[Packed]) -> None:
-        for left in self.path.glob("*.part"):  # of a writer that died
+        for left in self.path.glob("scores-*.part"):  # of a writer that died
             left.unlink()
         path = self.path / f"scores-{sequence:012d}-{tokens}.packed"
         part = path.with_name(path.name + ".part")
@@ -174,21 +172,21 @@ class Outbox:
         return True
 
     def handed(self) -> Handed:
-        """Raises CursorError, OSError."""
-        return _read(self._handed, Handed)
+        """Raises AccountError, OSError."""
+        return _load(self.path / "handed", Handed)
 
     def sent(self) -> Sent:
-        """Raises CursorError, OSError."""
-        return _read(self._sent, Sent)
+        """Raises AccountError, OSError."""
+        return _load(self.path / "sent", Sent)
 
     def save(self, sent: Sent) -> None:
         """Raises OSError: as it was."""
-        self._sent.save(asdict(sent))
+        _save(self.path / "sent", sent)
 
     # --- whoever asks
 
     def account(self) -> Account | None:
-        """None where scores were never sent. Raises CursorError, OSError."""
+        """None where scores were never sent. Raises AccountError, OSError."""
         for _ in range(LOOKS):
             sent, handed, files = self.sent(), self.handed(), self.waiting()
             if (self.sent(), self.handed()) == (sent, handed):
@@ -215,13 +213,19 @@ class Outbox:
         )
 
 
-def _read(file: CursorFile, kind: type[T]) -> T:
+def _load(path: Path, kind: type[T]) -> T:
+    """As it begins where there is no file."""
     try:
-        return kind(**file.load())
-    except (CursorError, TypeError) as error:
+        return kind(**json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return kind()
+    except (ValueError, TypeError) as error:
         hint = "stop the sidecar and remove its folder: what waits there is not sent"
-        why = str(error).partition("\n")[0]
-        raise CursorError(f"{file.path}: no account of scores: {why}\n  hint: {hint}") from None
+        raise AccountError(f"{path}: no account of scores: {error}\n  hint: {hint}") from None
+
+
+def _save(path: Path, account: Handed | Sent) -> None:
+    write_whole(path, json.dumps(asdict(account)).encode())
 
 
 def read_packed(path: Path, at: int, most: int) -> Iterator[tuple[Packed, int]]:

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.feed.cursor_file import CursorError
-from dosimeter.monitor.scores.outbox import Account, Broken, Outbox, Packed, read_packed
+from dosimeter.monitor.scores.outbox import (
+    Account,
+    AccountError,
+    Broken,
+    Outbox,
+    Packed,
+    read_packed,
+)
 
 
 def packed(sequence: int, count: int, tokens: int = 3) -> list[Packed]:
@@ -120,5 +126,8 @@ def test_an_account_that_makes_no_sense_is_an_error_with_what_to_do(tmp_path: Pa
     outbox = Outbox(tmp_path / "outbox")
     outbox.put(1, 3, packed(1, 1))
     (outbox.path / "sent").write_text('{"later": 1}')
-    with pytest.raises(CursorError, match=r"sent: no account of scores: .*later.*\n  hint: stop"):
+    with pytest.raises(AccountError, match=r"sent: no account of scores: .*later.*\n  hint: stop"):
+        outbox.account()
+    (outbox.path / "sent").write_text("[]")
+    with pytest.raises(AccountError):
         outbox.account()
