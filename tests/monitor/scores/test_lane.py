@@ -43,7 +43,7 @@ class Scripted:
 class Scene:
     def __init__(self, folder: Path) -> None:
         self.outbox = Outbox(folder / "archive" / "outbox", self._room)
-        self.up_s = 0.0
+        self.up_s = self.worked_s = 0.0
         self.full = False
         self.put = 0
 
@@ -65,6 +65,7 @@ class Scene:
             behind_bytes=behind_bytes,
             now_ns=lambda: 42,
             up_s=lambda: self.up_s,
+            worked_s=lambda: self.worked_s,
         )
 
     @property
@@ -184,15 +185,22 @@ def test_within_a_file_it_saves_once_in_a_while_and_not_each_time(scene: Scene) 
     assert scene.outbox.sent().records == 2 * BATCH
 
 
-def test_it_rests_as_long_as_it_worked(scene: Scene) -> None:
+def test_before_there_is_an_outbox_it_ends_without_a_word(scene: Scene) -> None:
+    lane = scene.lane(Scripted())
+    assert lane.step() == IDLE_S
+    lane.close()
+    assert not scene.outbox.path.exists()
+
+
+def test_it_rests_as_long_as_it_and_its_client_have_worked(scene: Scene) -> None:
     scene.fill(1, BATCH)
 
     class Slow(Scripted):
         def send(self, batch: Sequence[Packed]) -> list[Outcome]:
-            scene.up_s += 0.25
+            scene.worked_s += 0.25
             return super().send(batch)
 
-    assert scene.lane(Slow()).step() == 0.25
+    assert scene.lane(Slow()).step() == 0.5
 
 
 def test_a_file_that_is_not_whole_is_dropped_and_counted(scene: Scene) -> None:
