@@ -96,6 +96,7 @@ class Hello:
     reason: str | None
     errors: int  # times its own bookkeeping failed
     last_error: str | None
+    packs_refused: str | None = None  # why packs that were listed since are not loaded
     capture: Capture | None = None  # that runs, or was the last
 
     @property
@@ -117,6 +118,7 @@ class Hello:
             reason=_text_or_none(body, "reason"),
             errors=_count(body, "errors", 0),
             last_error=_text_or_none(body, "last_error"),
+            packs_refused=_text_or_none(body, "packs_refused"),
             capture=Capture.parse(_get(body, "capture", dict))
             if body.get("capture") is not None
             else None,

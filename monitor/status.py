@@ -194,6 +194,7 @@ def _server(server: Server, now_ns: int) -> dict[str, Any]:
         "packs": sorted({column.pack_name for column in hello.columns}),
         "state": state,
         "reason": reason,
+        "packs_refused": hello.packs_refused,
         "capture": _capture(hello),
         "connections": len(server.connections),
         "last_message_s": round((now_ns - server.seen_ns) / 1e9, 3),

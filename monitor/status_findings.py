@@ -67,6 +67,12 @@ def _sight(body: Mapping[str, Any]) -> Iterator[StatusFinding]:
         if tap["state"] in UNSEEN:
             found = f"tap {tap['epoch']} is {tap['state']}: {tap['reason'] or 'no reason given'}"
             yield _alert("DosimeterBlind", found, nexts[tap["state"]])
+        if tap["packs_refused"] is not None:
+            found = f"tap {tap['epoch']} goes on with the packs it has: {tap['packs_refused']}"
+            what = "mend what the reason names, and write the list anew"
+            yield StatusFinding(
+                "packs", found, what, "docs/attach.md#other-packs-in-a-running-server"
+            )
     if (error := body["canary"]["error"]) is not None:
         found = f"what was planted in the line did not come out: {error}"
         yield _alert("DosimeterCanaryMissing", found, DEFECT)

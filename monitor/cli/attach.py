@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from dosimeter.monitor.taps import pack_list
 from dosimeter.monitor.taps.capture_wire import untrusted
 from dosimeter.monitor.taps.settings import DEFAULT_LABELS, TapSettings
 
@@ -35,6 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--pack", action="append", default=[], type=Path, help="a probe pack; repeat for several"
+    )
+    parser.add_argument(
+        "--pack-list",
+        type=Path,
+        metavar="FILE",
+        help="instead: a file that names the packs and is followed while the server runs; `dosimeter packs` writes one",
     )
     parser.add_argument(
         "--allow-capture",
@@ -96,8 +103,11 @@ def settings_of(args: argparse.Namespace) -> TapSettings:
         if wrong is not None:
             raise ValueError(f"--allow-capture `{args.allow_capture}`: {wrong}")
     asked_at = [] if args.allow_capture is None else [args.allow_capture]
+    listed = [] if args.pack_list is None else [args.pack_list]
+    if listed and args.pack:
+        raise ValueError("--pack-list: it names the packs; leave --pack out")
     if args.print_env is not None:
-        for path in (args.print_env, Path(args.socket), *args.pack, *asked_at):
+        for path in (args.print_env, Path(args.socket), *args.pack, *listed, *asked_at):
             if not path.is_absolute():
                 raise ValueError(
                     f"--print-env: `{path}` is not absolute: paths are the other container's"
@@ -105,9 +115,12 @@ def settings_of(args: argparse.Namespace) -> TapSettings:
     for pack in args.pack:
         if args.print_env is None and not (pack / "card.yaml").is_file():
             raise ValueError(f"--pack `{pack}`: no card.yaml in it")
+    for path in listed if args.print_env is None else ():
+        pack_list.read(path)
     return TapSettings(
         socket=str(Path(args.socket).absolute()),
         packs=tuple(str(pack.absolute()) for pack in args.pack),
+        pack_list="".join(str(path.absolute()) for path in listed),
         capture="".join(str(path.absolute()) for path in asked_at),
         labels=labels,
         trusted=tuple(args.trust),

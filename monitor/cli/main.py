@@ -18,6 +18,7 @@ from dosimeter.detectors.findings import visible
 
 COMMANDS = {
     "attach": "start a model server with our tap and front in it",
+    "packs": "say which packs running taps score with",
     "sidecar": "watch the model servers of this machine",
     "rules": "write, check and try rules",
     "detectors": "fit, evaluate, calibrate and compare probe packs",

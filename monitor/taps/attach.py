@@ -31,13 +31,14 @@ from dosimeter.monitor.taps.unchanged import Unchanged
 
 
 def put(
-    model: nn.Module, folder: Path, pack_folders: Sequence[Path], sink: Sink, state: TapState
+    model: nn.Module, folder: Path, named: Sequence[str | Path], sink: Sink, state: TapState
 ) -> Tap | None:
     """Install a tap on `model`, loaded from `folder`; None, with the reason in `state`, if it may not score.
 
+    named: its packs, by folder or by a line of a list.
     Call it before anything compiles, warms up or captures the model.
     """
-    packs = fitting_packs(model, folder, pack_folders, state)
+    packs = fitting_packs(model, folder, named, state)
     if not packs:
         return None
     if server.tapped(model):

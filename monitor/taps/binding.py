@@ -18,7 +18,8 @@ from torch import nn
 from dosimeter.detectors.bank import ProbeBank
 from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.detectors.identity import ModelIdentity
-from dosimeter.detectors.pack import Pack, bind, load_pack
+from dosimeter.detectors.pack import Pack, bind
+from dosimeter.monitor.taps import pack_list
 from dosimeter.monitor.taps.probe_op import Array, HookError, ProbeOp
 from dosimeter.monitor.taps.requests import Requests
 
@@ -27,6 +28,7 @@ from dosimeter.monitor.taps.requests import Requests
 class TapState:
     """What the tap says of itself, in HELLO. state: live · blind · no-pack.
 
+    refused: why packs that were asked for since were not loaded; those of `columns` go on.
     capture: of activations, that runs or was the last: for the record.
     identity: of the loaded model, as its packs were held against it; not said.
     """
@@ -35,6 +37,7 @@ class TapState:
     reason: str | None = "no model is loaded yet"
     model: dict[str, str] = field(default_factory=lambda: {"name": "", "digest": ""})
     columns: list[dict[str, str]] = field(default_factory=list)
+    refused: str | None = None
     capture: dict[str, Any] | None = None
     identity: ModelIdentity | None = None
 
@@ -43,6 +46,11 @@ class TapState:
         self.columns = [
             {"feature": c.feature, "pack": c.pack, "packName": c.pack_name} for c in bank.columns
         ]
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of the packs that are scored, in the order of their columns."""
+        return tuple(dict.fromkeys(column["pack"] for column in self.columns))
 
     def greeting(self, role: str, kind: str, version: str, requests: Requests) -> dict[str, Any]:
         """HELLO of the process that loaded the model. kind, version: the server."""
@@ -54,6 +62,7 @@ class TapState:
             "columns": self.columns,
             "state": self.state,
             "reason": self.reason,
+            "packs_refused": self.refused,
             "capture": self.capture,
             "errors": requests.errors,
             "last_error": requests.last_error,
@@ -61,9 +70,12 @@ class TapState:
 
 
 def fitting_packs(
-    model: nn.Module, folder: Path, pack_folders: Sequence[Path], state: TapState
+    model: nn.Module, folder: Path, named: Sequence[str | Path], state: TapState
 ) -> list[Pack]:
-    """The packs bound to `model`, loaded from `folder`; where there is none, `state` says why."""
+    """Of the packs named by folder or by a line of a list, those bound to `model`, loaded from `folder`.
+
+    Where there is none, `state` says why.
+    """
     state.columns = []
     try:
         # The folder says what was saved; what runs may have been loaded as another type.
@@ -71,7 +83,7 @@ def fitting_packs(
         identity = replace(ModelIdentity.from_folder(folder), dtype=running)
         state.identity = identity
         state.model = {"name": identity.name, "digest": identity.digest}
-        packs = [load_pack(path) for path in pack_folders]
+        packs = [pack_list.load(one) for one in named]
     except (OSError, ValueError) as error:
         state.state, state.reason = "no-pack", str(error)
         return []

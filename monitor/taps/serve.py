@@ -23,13 +23,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.frames import Codes
-from dosimeter.detectors.pack import load_pack
-from dosimeter.monitor.taps import attach, reload, roles, seams
+from dosimeter.detectors.pack import Pack
+from dosimeter.monitor.taps import attach, pack_list, reload, roles, seams
 from dosimeter.monitor.taps import transformers as tapping
 from dosimeter.monitor.taps.binding import TapState
 from dosimeter.monitor.taps.capture_steps import Place
 from dosimeter.monitor.taps.capturing import Capturing
 from dosimeter.monitor.taps.front import Front
+from dosimeter.monitor.taps.pack_list import PackList
 from dosimeter.monitor.taps.requests import Requests, Ticket
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.settings import TapSettings
@@ -56,6 +57,9 @@ class Runtime:
         self.requests.blanket_reason = "no_pack"
         self._scored: weakref.ref[Any] | None = None  # the model whose columns the greeting names
         self._reasons: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
+        self._list: PackList | None = None
+        if settings.pack_list:
+            self._list = PackList(Path(settings.pack_list), self.load, self._refused)
         self.sender = Sender(
             settings.socket, secrets.randbits(63) | 1, self.hello, self.requests.live
         ).start()
@@ -89,6 +93,8 @@ class Runtime:
             if tap is not None:
                 self._scored = weakref.ref(model)
                 self._follow(tap)
+                if self._list is not None:
+                    self._list.begin(self.state.digests)
                 if self.settings.capture:
                     self._let_capture(model, tap)
                 weakref.finalize(model, self._unloaded).atexit = False
@@ -102,16 +108,19 @@ class Runtime:
         with contextlib.suppress(Exception):
             self.sender.greet()
 
-    def load(self, folders: Sequence[Path]) -> None:
-        """Score with the packs in these folders instead, from the next step on; no graph is traced again.
+    def load(self, packs: Sequence[Pack]) -> None:
+        """Score with these packs instead, from the next step on; no graph is traced again.
 
-        Raises OSError, ValueError, HookError: the tap goes on with the packs it has.
+        Raises ValueError, HookError: the tap goes on with the packs it has.
         """
         model = self._scored() if self._scored is not None else None
         tap = None if model is None else seams.taps.get(model)
         if tap is None:
             raise reload.NotLoaded("no model is scored here\n  hint: restart the server")
-        reload.load(tap, [load_pack(folder) for folder in folders], self.state, self.sender.greet)
+        reload.load(tap, packs, self.state, self.sender.greet)
+
+    def _refused(self, reason: str | None) -> None:
+        self.sender.greet(lambda: setattr(self.state, "refused", reason))
 
     def _let_capture(self, model: Any, tap: Tap) -> None:
         """Look for somebody who asks for activations, as long as the model is there."""
@@ -123,12 +132,11 @@ class Runtime:
             "width": identity.hidden_size,
             "blocks": len(tapping.blocks(model)),
         }
-        tap.captures = Place()
+        tap.captures = Place(tapping.blocks(model))
         Capturing(
             self.settings.capture,
             tap.captures,
             model,
-            tapping.blocks,
             lambda: about,
             self._captured,
             lambda: bool(getattr(tap.op, "compiled", False)),
@@ -142,14 +150,18 @@ class Runtime:
         return True
 
     def _put(self, model: Any, find_folder: Callable[[], Path]) -> Tap | None:
-        packs = [Path(p) for p in self.settings.packs]
+        self.state.state, self.state.columns = "no-pack", []
         try:
             folder = find_folder()
         except (OSError, ValueError) as error:
-            self.state.state, self.state.columns = "no-pack", []
             self.state.reason = f"the model's folder is not known: {error}"
             return None
-        return attach.put(model, folder, packs, self.sink, self.state)
+        try:
+            named = pack_list.resolved(self.settings).packs
+        except (OSError, ValueError) as error:
+            self.state.reason = str(error)
+            return None
+        return attach.put(model, folder, named, self.sink, self.state)
 
     def reason_of(self, model: Any) -> str | None:
         """Why this model is not scored; None: it is, or nothing is known of it."""

@@ -26,6 +26,9 @@ DEFAULT_LABELS = {
 class TapSettings:
     socket: str
     packs: tuple[str, ...] = ()
+    """folders, or lines of a list"""
+    pack_list: str = ""
+    """a file that names the packs instead, and is followed while the server runs"""
     capture: str = ""
     """a socket at which somebody may ask for activations; empty: nobody may"""
     labels: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_LABELS))
@@ -47,6 +50,7 @@ class TapSettings:
         return cls(
             socket=found["socket"],
             packs=tuple(found["packs"]),
+            pack_list=found.get("pack_list", ""),
             capture=found.get("capture", ""),
             labels=found["labels"],
             trusted=tuple(found["trusted"]),

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dosimeter.monitor.taps import refusal, roles, vllm_ends, vllm_modes
+from dosimeter.monitor.taps import pack_list, refusal, roles, vllm_ends, vllm_modes
 from dosimeter.monitor.taps.settings import ENV, TapSettings
 from dosimeter.monitor.taps.vllm_session import ENV as SESSION_ENV
 from dosimeter.monitor.taps.vllm_session import Session
@@ -57,6 +57,9 @@ def register() -> None:
         settings = TapSettings.from_env()
         if settings is not None:
             session = Session.shared()
+            # One process reads the list of packs for all: the API's sends the canaries of those that the worker has.
+            settings = pack_list.resolved(settings)
+            os.environ.update(settings.to_env())
             _patch(settings, session)
     except Exception as error:
         if first:  # one process says it for all

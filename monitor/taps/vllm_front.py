@@ -15,8 +15,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from dosimeter.detectors.pack import load_pack
-from dosimeter.monitor.taps import front
+from dosimeter.monitor.taps import front, pack_list
 from dosimeter.monitor.taps.front import Receive, Scope, Send
 from dosimeter.monitor.taps.requests import Ticket
 from dosimeter.monitor.taps.sender import Sender
@@ -99,9 +98,9 @@ class Desk:
         """Send each pack's known tokens through the engine; the worker knows what must come of them."""
         from vllm import SamplingParams
 
-        for path in self.settings.packs:
+        for named in self.settings.packs:
             try:
-                pack = load_pack(Path(path))
+                pack = pack_list.load(named)
                 _canary.set(pack.name)
                 prompt = {
                     "prompt_token_ids": list(pack.fingerprint.token_ids),

@@ -21,8 +21,9 @@ from torch import nn
 from dosimeter.detectors.bank import ProbeBank
 from dosimeter.detectors.frames import Codes, to_codes
 from dosimeter.detectors.pack import Pack
-from dosimeter.monitor.taps import vllm_ends, vllm_modes, vllm_rows
+from dosimeter.monitor.taps import reload, vllm_ends, vllm_modes, vllm_rows
 from dosimeter.monitor.taps.binding import TapState, fitting_packs, seed_of, self_test
+from dosimeter.monitor.taps.pack_list import PackList
 from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
 from dosimeter.monitor.taps.requests import Requests
 from dosimeter.monitor.taps.score_cache import ScoreCache
@@ -53,6 +54,9 @@ class Watch:
         self._pieces: Pieces | None = None  # of the step whose forward is next
         self._step: Step | None = None
         self._take_off: Callable[[], None] = lambda: None
+        self._list: PackList | None = None
+        if settings.pack_list:
+            self._list = PackList(Path(settings.pack_list), self.load, self._refused)
         # Replicas are refused; should there be some, each is a server of its own.
         epoch = session.epoch + int(config.parallel_config.data_parallel_rank)
         self.sender = Sender(settings.socket, epoch, self.hello, self.requests.live).start()
@@ -92,7 +96,7 @@ class Watch:
         if refused:
             raise HookError(vllm_modes.reason(refused))
         folder = folder_of(self.config.model_config)
-        packs = fitting_packs(model, folder, [Path(p) for p in self.settings.packs], self.state)
+        packs = fitting_packs(model, folder, self.settings.packs, self.state)
         if not packs:
             self.say(self.state.state, self.state.reason)
             return
@@ -204,6 +208,20 @@ class Watch:
             self.say("blind", f"start-up canary: {failure}")
         elif self.canary.passed:
             self.say("live", None)
+            if self._list is not None:
+                self._list.begin(self.state.digests)
+
+    def load(self, packs: Sequence[Pack]) -> None:
+        """Score with these packs instead, from the next step on; no graph is traced again.
+
+        Raises ValueError, HookError: the tap goes on with the packs it has.
+        """
+        if self.tap is None:
+            raise reload.NotLoaded("no model is scored here\n  hint: restart the server")
+        reload.load(self.tap, packs, self.state, self.sender.greet)
+
+    def _refused(self, reason: str | None) -> None:
+        self.sender.greet(lambda: setattr(self.state, "refused", reason))
 
     def next_step(self, pieces: Pieces) -> None:
         """The batch is final; the next forward of the model is this step."""

@@ -476,7 +476,7 @@ def test_evidence_keeps_the_columns_it_was_decided_on(line: Line, folder: Path) 
 
 def test_what_a_tap_says_of_its_own_failures_is_in_the_status(line: Line, folder: Path) -> None:
     server = Server(folder)
-    server.hello |= {"errors": 2, "last_error": "KeyError('x')"}
+    server.hello |= {"errors": 2, "last_error": "KeyError('x')", "packs_refused": "no room"}
     server.sender.failed(3)
     server.open(1, prompt=1)
     server.close(1, served=4, served_source="usage", text={"answer": "x" * 200_000})
@@ -485,6 +485,7 @@ def test_what_a_tap_says_of_its_own_failures_is_in_the_status(line: Line, folder
     (tap,) = status.line_status(line.pipeline, started_ns=0)["taps"]
     assert (tap["rows_error"], tap["records_cut"], tap["records_lost"]) == (3, 1, 0)
     assert (tap["errors"], tap["last_error"]) == (2, "KeyError('x')")
+    assert tap["packs_refused"] == "no room"
     assert tap["rows_not_evaluated"] == 0
     assert tap["coverage"]["served_by"] == {"usage": 4}
 

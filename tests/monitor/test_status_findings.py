@@ -38,6 +38,7 @@ def sink(**changes: Any) -> tuple[tuple[Any, ...], Any]:
     ("place", "value", "name"),
     [
         *((("taps", 0, "state"), state, "DosimeterBlind") for state in ("blind", "absent", "idle")),
+        (("taps", 0, "packs_refused"), "no room", "packs"),
         (("servers", "missing"), "1 of 2 are live", "DosimeterServersMissing"),
         (("coverage", "unaccounted"), 3, "DosimeterTokensUnaccounted"),
         (("coverage", "unaccounted"), -3, "DosimeterTokensUnaccounted"),

@@ -47,6 +47,7 @@ def test_a_pack_here_must_exist_and_one_elsewhere_cannot_be_checked(
     [
         (["--socket", "tap.sock"], "`tap.sock` is not absolute"),
         (["--socket", "/s", "--pack", "packs/core"], "`packs/core` is not absolute"),
+        (["--socket", "/s", "--pack-list", "packs"], "`packs` is not absolute"),
         (["--socket", "/s", "--", "transformers", "serve"], "leave the command out"),
     ],
 )
@@ -64,6 +65,8 @@ def test_what_would_mean_something_else_elsewhere_is_refused(
         (["--label", "org=x-org", "--", "true"], "write LABEL=HEADER"),
         (["--trust", "org", "--", "true"], "not one of request_id"),
         (["--content-tenant", "acme", "--", "true"], "needs --trust tenant"),
+        (["--pack-list", "/p", "--pack", "/q", "--", "true"], "leave --pack out"),
+        (["--pack-list", "/nowhere/packs", "--", "true"], "/nowhere/packs: "),
         ([], "no command"),
     ],
 )

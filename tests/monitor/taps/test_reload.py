@@ -18,7 +18,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, LlamaForCau
 from dosimeter.detectors.bank import BankError, Probe
 from dosimeter.detectors.frames import StepFrame
 from dosimeter.detectors.pack import Pack, save_pack
-from dosimeter.monitor.taps import attach, reload, seams
+from dosimeter.monitor.taps import attach, pack_list, reload, seams
 from dosimeter.monitor.taps import transformers as server
 from dosimeter.monitor.taps.binding import TapState
 from dosimeter.monitor.taps.probe_op import DoesNotFit, HookError, ProbeOp
@@ -29,6 +29,7 @@ from dosimeter.monitor.taps.tap import Tap
 from dosimeter.monitor.taps.wire import Kind, Message
 
 from .conftest import Small, pack_of
+from .test_pack_list import listed
 from .test_serve import Listener
 from .test_transformers import PROMPTS, SHARED, batched, compiling, generated
 
@@ -241,7 +242,7 @@ def test_the_sidecar_hears_of_the_new_columns_before_the_first_row_of_them(
         with ear.changed:
             assert ear.changed.wait_for(lambda: ("HELLO", 3) in heard, 30)
         generated()(model)
-        runtime.load([saved(other, tmp_path / "other")])
+        runtime.load([other])
         generated()(model)
         ear.wait(2 * len(PROMPTS))
     finally:
@@ -254,4 +255,52 @@ def test_the_sidecar_hears_of_the_new_columns_before_the_first_row_of_them(
     assert {width for kind, width in steps[change:]} == {4}
     assert steps.count(("STEP", 3)) == steps.count(("STEP", 4)) == 6
     with pytest.raises(reload.NotLoaded, match="no model is scored"):
-        Runtime(TapSettings(str(tmp_path / "none.sock"), ())).load([small.pack_folder])
+        Runtime(TapSettings(str(tmp_path / "none.sock"), ())).load([small.pack])
+
+
+def test_a_runtime_follows_its_list_and_says_why_it_does_not(
+    small: Small, other: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the start on: the packs of the list, then others, then none that fit."""
+    monkeypatch.setattr(pack_list, "LOOK_S", 1e6)  # only this test looks
+    path, before = tmp_path / "packs", seams.requests
+    folder = saved(other, tmp_path / "other")
+    listed(path, pack_list.pinned(small.pack, small.pack_folder))
+    runtime = Runtime(TapSettings(str(tmp_path / "none.sock"), pack_list=str(path)))
+    model = small.model()
+    try:
+        runtime.loaded(model, lambda: small.folder)
+        assert (runtime.state.state, runtime.state.digests) == ("live", (small.pack.digest,))
+        assert runtime._list is not None
+        listed(path, pack_list.pinned(other, folder))
+        runtime._list.look()
+        generated()(model)
+        assert runtime.state.digests == (other.digest,)
+        stranger = replace(other, model=replace(other.model, header="00" * 32))
+        listed(path, pack_list.pinned(stranger, saved(stranger, tmp_path / "stranger")))
+        runtime._list.look()
+        generated()(model)
+        assert runtime.state.digests == (other.digest,)
+        hello = runtime.hello()
+        assert (hello["state"], hello["reason"]) == ("live", None)
+        assert "`small/other` is bound to another model: header is" in hello["packs_refused"]
+    finally:
+        server.drop_tap(model)
+        runtime.sender.close()
+        seams.requests = before
+
+
+def test_a_list_that_may_not_be_followed_at_the_start_leaves_a_server_that_says_why(
+    small: Small, tmp_path: Path
+) -> None:
+    path, before = tmp_path / "packs", seams.requests
+    listed(path, pack_list.pinned(small.pack, small.pack_folder))
+    path.chmod(0o666)
+    runtime = Runtime(TapSettings(str(tmp_path / "none.sock"), pack_list=str(path)))
+    try:
+        runtime.loaded(small.model(), lambda: small.folder)
+    finally:
+        runtime.sender.close()
+        seams.requests = before
+    assert runtime.state.state == "no-pack"
+    assert "others may write it (mode 0666)" in str(runtime.state.reason)

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,17 @@ class Server:
     small: Small
 
     def post(
-        self, stream: bool, headers: dict[str, str], new: int = 12, lines: int = 0
+        self,
+        stream: bool,
+        headers: dict[str, str],
+        new: int = 12,
+        lines: int = 0,
+        messages: Sequence[dict[str, str]] = MESSAGES,
     ) -> dict | None:
         """One chat call; the usage of its reply. lines: hang up after that many lines of the stream."""
         body = {
             "model": str(self.small.folder),
-            "messages": MESSAGES,
+            "messages": messages,
             "max_tokens": new,
             "stream": stream,
         }
@@ -119,27 +124,27 @@ class Server:
             return usage
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["continuous batching", "sequential"])
-def server(
-    request: pytest.FixtureRequest, small: Small, tmp_path_factory: pytest.TempPathFactory
+BATCHING = ("--continuous-batching", "--cb-num-blocks", "64", "--cb-block-size", "16")
+
+
+@contextlib.contextmanager
+def serving(
+    small: Small, folder: Path, attached: Sequence[str], served: Sequence[str], **environment: str
 ) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("serve")
+    """A server of the small model, with its log in `folder`. attached, served: options of either command."""
     listener = Listener(folder / "tap.sock")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
         sys.executable, "-m", "dosimeter.monitor.cli.main", "attach",
-        "--socket", str(listener.path), "--pack", str(small.pack_folder),
-        "--trust", "tenant", "--content-tenant", "demo", "--",
+        "--socket", str(listener.path), *attached, "--",
         shutil.which("transformers", path=str(Path(sys.executable).parent)) or "transformers",
-        "serve", str(small.folder), "--device", "cpu", "--port", str(port),
+        "serve", str(small.folder), "--device", "cpu", "--port", str(port), *served,
     ]  # fmt: skip
-    if request.param:
-        command += ["--continuous-batching", "--cb-num-blocks", "64", "--cb-block-size", "16"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     log = (folder / "log").open("wb")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
+    process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120
@@ -155,6 +160,15 @@ def server(
         process.send_signal(signal.SIGTERM)
         process.wait(20)
         log.close()
+
+
+@pytest.fixture(scope="module", params=[BATCHING, ()], ids=["continuous batching", "sequential"])
+def server(
+    request: pytest.FixtureRequest, small: Small, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    attached = ["--pack", str(small.pack_folder), "--trust", "tenant", "--content-tenant", "demo"]
+    with serving(small, tmp_path_factory.mktemp("serve"), attached, request.param) as found:
+        yield found
 
 
 @pytest.mark.parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -51,6 +52,23 @@ def test_another_release_is_told_once_and_the_server_starts(
     monkeypatch.setattr(vllm, "_registered", False)
     vllm.register()  # in a process that the first one started
     assert len(said) == 1
+
+
+def test_the_first_process_reads_the_list_of_packs_for_all(
+    said: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two processes that read it at two moments could have two sets: canaries of packs that the worker has not."""
+    line, path = f"/packs/core@sha256:{'0' * 64}", tmp_path / "packs"
+    path.write_text(line)
+    path.chmod(0o644)
+    for name, value in TapSettings("/run/none.sock", pack_list=str(path)).to_env().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(vllm, "_patch", lambda settings, session: None)
+    vllm.register()
+    path.unlink()
+    settings = TapSettings.from_env()
+    assert settings is not None
+    assert (settings.packs, settings.pack_list, said) == ((line,), str(path), [])
 
 
 def test_a_release_whose_names_moved_is_left_as_it_is(

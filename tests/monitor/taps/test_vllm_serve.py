@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,32 +151,37 @@ def eligible(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Small:
     return Small(folder, pack_folder, load_pack(pack_folder))
 
 
-@pytest.fixture(scope="module")
-def server(eligible: Small, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("vllm")
+@contextlib.contextmanager
+def serving(
+    eligible: Small,
+    folder: Path,
+    attached: Sequence[str],
+    served: Sequence[str],
+    **environment: str,
+) -> Iterator[Server]:
+    """A server of the model, with its log in `folder`. attached, served: options of either command."""
     listener = Both(folder / "tap.sock")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
         str(VENV / "python"), "-m", "dosimeter.monitor.cli.main", "attach",
-        "--socket", str(listener.path), "--pack", str(eligible.pack_folder), "--trust", "tenant", "--",
+        "--socket", str(listener.path), *attached, "--",
         str(VENV / "vllm"), "serve", str(eligible.folder), "--served-model-name", MODEL,
-        "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager",
-        "--max-model-len", "256", "--max-num-seqs", "4", "--enable-prefix-caching",
-        "--enable-chunked-prefill", "--max-num-batched-tokens", "32", "--block-size", "32",
-        "--num-gpu-blocks-override", "10", "--enable-scale-out",
+        "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32",
+        "--max-model-len", "256", "--max-num-seqs", "4", *served,
     ]  # fmt: skip
-    environment = {
+    env = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        **environment,
     }
     log_path = folder / "log"
     log = log_path.open("wb")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 180
@@ -192,6 +197,18 @@ def server(eligible: Small, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         process.send_signal(signal.SIGTERM)
         process.wait(30)
         log.close()
+
+
+@pytest.fixture(scope="module")
+def server(eligible: Small, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    attached = ["--pack", str(eligible.pack_folder), "--trust", "tenant"]
+    served = [
+        *("--enforce-eager", "--enable-prefix-caching", "--enable-chunked-prefill"),
+        *("--max-num-batched-tokens", "32", "--block-size", "32"),
+        *("--num-gpu-blocks-override", "10", "--enable-scale-out"),
+    ]
+    with serving(eligible, tmp_path_factory.mktemp("vllm"), attached, served) as found:
+        yield found
 
 
 @pytest.mark.parts

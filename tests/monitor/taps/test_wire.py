@@ -121,7 +121,7 @@ json_values = st.recursive(
 )
 CONTROL = "key prompt_len labels trusted spans spans_exact role pid state columns server model reason outcome served"
 COUNTED = "errors last_error cut emitted cached opened_ns closed_ns again prompt_tokens completion_tokens served_source"
-fields = st.sampled_from([*CONTROL.split(), *COUNTED.split()])
+fields = st.sampled_from([*CONTROL.split(), *COUNTED.split(), "packs_refused"])
 
 
 @settings(max_examples=60, deadline=None)
