@@ -91,7 +91,7 @@ class Tapped(Nothing):
         self._row_map = lambda: (rows(), None)
 
     def hook(self, index: int) -> Callable[..., None]:
-        return self.op._hook(index)
+        return self.op.hook(index)
 
     def before(self) -> Any:
         return self.tap.begin(self._row_map)

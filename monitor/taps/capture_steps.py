@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
+from torch.compiler import is_dynamo_compiling
 
 from dosimeter.monitor.taps.capture_wire import MILLION, Order
-from dosimeter.monitor.taps.probe_op import Array, CaptureOp
+from dosimeter.monitor.taps.probe_op import Array, CaptureOp, Hook
 from dosimeter.monitor.taps.requests import Request
 from dosimeter.monitor.taps.rows import Rows
 
@@ -56,13 +58,16 @@ class Job:
     """One capture in a model. Its methods run on the server's thread; `queue` and the counts are read by another."""
 
     def __init__(
-        self, order: Order, width: int, monotonic: Callable[[], float] = time.monotonic
+        self,
+        order: Order,
+        width: int,
+        device: torch.device,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """width: of the model."""
-        self.order = order
+        """width, device: of the model."""
+        self.order, self.op = order, CaptureOp(order.layers, device)
         self._row_bytes = 4 * width * len(order.layers)
         self._monotonic = monotonic
-        self._op: CaptureOp | None = None
         self.until_s = monotonic() + order.for_s
         self.over: str | None = None  # why no row is taken any more
         self.queue: deque[tuple[Taken, int, Array]] = deque()  # request, start, [n, L * D]
@@ -83,16 +88,6 @@ class Job:
         """The first reason stands."""
         self.over = self.over or why
 
-    def install(self, blocks: Sequence[nn.Module]) -> None:
-        """Between two steps. Raises HookError."""
-        if blocks:
-            self._op = CaptureOp(self.order.layers, next(blocks[0].parameters()).device)
-            self._op.install(blocks)
-
-    def remove(self) -> None:
-        if self._op is not None:
-            self._op.remove()
-
     def begin(self, rows: Sequence[Rows], select: npt.NDArray[np.int64] | None) -> bool:
         """Before a step; whether it is read."""
         if self.over is None and self._monotonic() >= self.until_s:
@@ -110,16 +105,15 @@ class Job:
                     self._parts.append(_Part(taken, row.start + row.n - fresh, fresh))
                     so_far += fresh
             at += row.n
-        if not self._parts or self._op is None:
+        if not self._parts:
             return False
-        self._op.begin(np.concatenate(wanted))
+        self.op.begin(np.concatenate(wanted))
         return True
 
     def read(self) -> None:
         """After the step. Raises HookError: its blocks did not run, as in a compiled graph."""
-        assert self._op is not None  # `begin` has said that there is something to read
         total, at = sum(part.n for part in self._parts), 0
-        values = self._op.read(total)
+        values = self.op.read(total)
         parts, self._parts = self._parts, []
         for part in parts:
             size = part.n * self._row_bytes
@@ -136,8 +130,7 @@ class Job:
 
     def drop(self, why: str) -> None:
         """Of this step nothing is kept."""
-        if self._op is not None:
-            self._op.drop()
+        self.op.drop()
         for part in self._parts:
             self._lose(part.of, why)
         self._parts = []
@@ -184,20 +177,37 @@ def drawn(order: Order, key: int) -> bool:
 
 
 class Place:
-    """Where a tap keeps its captures: one at a time. Hooks go on and come off between two steps of the server."""
+    """Where a tap keeps its captures, one at a time: a hook on every block, which returns at once but in a read step.
 
-    def __init__(self) -> None:
-        self.wanted: tuple[Job, Callable[[], Sequence[nn.Module]]] | None = None
-        """A capture and where the model's blocks are found; set from outside."""
+    They are put there with the tap and stay: a hook that came or went later would have a compiler trace the server's
+    graphs once more, and in a graph they leave nothing.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        self.blocks = len(blocks)
+        self.device: torch.device = next(blocks[0].parameters()).device
+        self.wanted: Job | None = None  # set from outside
         self._job: Job | None = None
         self._reading = False
+        self._hooks: list[Hook | None] = [None] * len(blocks)
+        for at, block in enumerate(blocks):
+            block.register_forward_hook(self._asleep(at))
+
+    def _asleep(self, at: int) -> Hook:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if is_dynamo_compiling():
+                return
+            awake = self._hooks[at]
+            if awake is not None:
+                awake(module, args, output)
+
+        return hook
 
     def begin(self, rows: Sequence[Rows], select: npt.NDArray[np.int64] | None) -> None:
         """Before a step that the tap reads; one of `end`, `drop` follows."""
         try:
-            wanted = self.wanted
-            if self._job is not (wanted and wanted[0]):
-                self._change(wanted)
+            if self._job is not self.wanted:
+                self._change(self.wanted)
             self._reading = self._job is not None and self._job.begin(rows, select)
         except Exception as error:
             self._failed(error)
@@ -218,13 +228,12 @@ class Place:
             self._reading = False
             self._job.drop(why)
 
-    def _change(self, wanted: tuple[Job, Callable[[], Sequence[nn.Module]]] | None) -> None:
-        before, self._job = self._job, None
-        if before is not None:
-            before.remove()
+    def _change(self, wanted: Job | None) -> None:
+        self._job = wanted
+        self._hooks = [None] * self.blocks
         if wanted is not None:
-            self._job, blocks = wanted
-            self._job.install(blocks())
+            for index, layer in enumerate(wanted.order.layers):
+                self._hooks[layer] = wanted.op.hook(index)
 
     def _failed(self, error: Exception) -> None:
         self._reading = False

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,6 @@ class Capturing:
         path: Path | str,
         place: Place,
         model: nn.Module,
-        blocks: Callable[[nn.Module], Sequence[nn.Module]],
         about: Callable[[], Mapping[str, Any]],
         say: Callable[[Mapping[str, Any]], bool],
         compiled: Callable[[], bool] = lambda: False,
@@ -66,7 +65,7 @@ class Capturing:
         say: the state of a capture, for the greeting; False: there is no sidecar to hear it.
         """
         self.path = Path(path)
-        self._place, self._model, self._blocks = place, weakref.ref(model), blocks
+        self._place, self._model = place, weakref.ref(model)
         self._about, self._say, self._compiled = about, say, compiled
         self._monotonic, self._time_ns = monotonic, time_ns
         self._stop = threading.Event()
@@ -139,24 +138,20 @@ class Capturing:
         self._capture(asker, order, said)
 
     def _refused(self, order: Order) -> str | None:
-        blocks = len(self._found())
-        if order.layers[-1] >= blocks:
-            return f"layer {order.layers[-1]} is asked for, the model has {blocks} blocks"
+        if order.layers[-1] >= self._place.blocks:
+            return (
+                f"layer {order.layers[-1]} is asked for, the model has {self._place.blocks} blocks"
+            )
         if self._compiled():
             return "the server runs compiled graphs, which are not captured: start it without"
         return None
 
-    def _found(self) -> Sequence[nn.Module]:
-        """The model's blocks; none where it is gone: a capture keeps no model in memory."""
-        model = self._model()
-        return () if model is None else self._blocks(model)
-
     def _capture(self, asker: socket.socket, order: Order, said: Mapping[str, Any]) -> None:
         about = dict(self._about())
-        job = Job(order, int(about["width"]), self._monotonic)
+        job = Job(order, int(about["width"]), self._place.device, self._monotonic)
         try:
             asker.settimeout(STALL_S)
-            self._place.wanted = (job, self._found)
+            self._place.wanted = job
             asker.sendall(message(Kind.HELLO, {**about, **said}))
             while job.over is None:
                 self._turn(asker, job)
@@ -175,6 +170,7 @@ class Capturing:
         finally:
             job.end("it was broken off")
             self._place.wanted = None
+            job.queue.clear()  # an idle server lets go of the rest only at its next step
             ended = counts(job) | {"why": job.over, "ended_ns": self._time_ns()}
             self._say({**said, **ended, "state": "ended"})
         with contextlib.suppress(OSError):

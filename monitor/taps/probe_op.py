@@ -66,6 +66,7 @@ class ReadOut(Protocol):
     def read(self, n: int, select: npt.NDArray[np.int64] | None) -> Array: ...
 
 
+Hook = Callable[[nn.Module, Any, Any], None]
 Residual = Callable[[Any], torch.Tensor]
 """The residual stream out of what a decoder block returned."""
 
@@ -98,7 +99,7 @@ class _Hooked(ABC):
                 f"layer {max(self.layers)} asked for, the model has {len(blocks)} blocks"
             )
         for index, layer in enumerate(self.layers):
-            self._handles.append(blocks[layer].register_forward_hook(self._hook(index)))
+            self._handles.append(blocks[layer].register_forward_hook(self.hook(index)))
 
     def remove(self) -> None:
         while self._handles:
@@ -113,7 +114,9 @@ class _Hooked(ABC):
         self.take(index, hidden.to(self.device))
         self._calls += 1
 
-    def _hook(self, index: int) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(self, index: int) -> Hook:
+        """For the block that is number `index` of the tapped ones."""
+
         # Every call counts: between two blocks of a server this code has left all caches.
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             if is_dynamo_compiling():

@@ -69,7 +69,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.tap = Capturing(
-            self.path, self.place, self.model, server.blocks,
+            self.path, self.place, self.model,
             lambda: self.about, self._say, lambda: self.compiled, monotonic=lambda: self.seconds,
         )  # fmt: skip
 
@@ -142,5 +142,5 @@ def scene_of(
         watched as seen,
     ):
         assert seen.tap is not None
-        seen.tap.captures = Place()
+        seen.tap.captures = Place(server.blocks(model))
         yield Scene(model, seen, Path(folder) / "c.sock", seen.tap.captures, said)

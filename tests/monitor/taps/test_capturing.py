@@ -18,8 +18,8 @@ from dosimeter.monitor.taps.capture_steps import drawn
 from dosimeter.monitor.taps.capture_wire import CaptureError, Order
 
 from .capture_scene import ORDER, Got, Scene, scene
-from .conftest import LAYERS, Small, hidden_of
-from .test_transformers import PROMPTS, batched, generated
+from .conftest import Small, hidden_of
+from .test_transformers import PROMPTS, SHARED, batched, compiling, generated
 
 TOLERANCE = 1e-5
 
@@ -109,15 +109,15 @@ def test_a_request_that_was_under_way_is_not_taken(small: Small) -> None:
     assert not begin.got.requests
 
 
-def test_no_hook_stays_and_nothing_is_kept(small: Small) -> None:
+def test_hooks_are_the_same_before_during_and_after_and_nothing_is_kept(small: Small) -> None:
+    """A change of them would have a compiled server trace its graphs anew."""
     with scene(small) as it:
-        before = [len(block._forward_hooks) for block in it.model.model.layers]
+        before = [dict(block._forward_hooks) for block in it.model.model.layers]
         with it.captured():
             generated()(it.model)
-            now = [len(block._forward_hooks) for block in it.model.model.layers]
-            assert now == [n + (i in LAYERS) for i, n in enumerate(before)]
-        generated()(it.model)  # they come off between two steps
-        assert [len(block._forward_hooks) for block in it.model.model.layers] == before
+            assert [dict(block._forward_hooks) for block in it.model.model.layers] == before
+        generated()(it.model)  # it lets go of the capture between two steps
+        assert [dict(block._forward_hooks) for block in it.model.model.layers] == before
         gc.collect()
         assert not [one for one in gc.get_objects() if isinstance(one, capture_steps.Job)]
 
@@ -201,6 +201,64 @@ def test_an_error_ends_the_capture_and_no_step(
     assert not got.rows_of
     assert "a defect of ours" in it.said[-1]["why"]
     assert it.said[-1]["lost"] == {"not_read": 4}
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_prompts_in_pieces_and_prefixes_out_of_a_cache(small: Small, n: int) -> None:
+    """Continuous batching: several steps a prompt, pages shared, several answers of one prompt, requests put off."""
+    prompts = [[*SHARED, 71], [*SHARED, 80, 81], [*SHARED, 90]]
+    tight = {"allow_block_sharing": True, "max_batch_tokens": 16}
+    with scene(small) as it:
+        with it.captured() as got:
+            sequences = batched(prompts, n=n, **tight)(it.model)
+        check(it, got, sequences)
+    assert sum(map(len, got.rows_of.values())) < sum(
+        len(ids) - 1 for ids in sequences
+    )  # some were never run
+
+
+def test_drafts_are_not_captured_and_counted(small: Small) -> None:
+    """What the server takes back never was its answer."""
+    with scene(small) as it, it.captured() as got:
+        it.model.generate(
+            torch.tensor([PROMPTS[1]]), max_new_tokens=6, do_sample=False, eos_token_id=None,
+            pad_token_id=0, prompt_lookup_num_tokens=3,
+        )  # fmt: skip
+    (record,) = got.requests.values()
+    assert not record["whole"]
+    assert it.said[-1]["lost"] == {"drafted": 1}
+
+
+def test_a_step_that_the_server_could_not_finish_is_dropped(small: Small) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("the server's own")
+
+    with scene(small) as it, it.captured() as got:
+        hook = it.model.lm_head.register_forward_hook(fails)
+        with pytest.raises(ValueError, match="the server's own"):
+            generated()(it.model)
+        hook.remove()
+        sequences = generated()(it.model)
+    assert it.said[-1]["lost"] == {"not_read": 4}
+    whole = {key: record for key, record in got.requests.items() if record["whole"]}
+    assert len(whole) == 4
+    assert set(got.rows_of) == set(whole)
+    assert {record["served"] for record in whole.values()} == {len(ids) - 1 for ids in sequences}
+
+
+@pytest.mark.parts  # for its length: it imports the compiler
+def test_a_graph_that_was_compiled_before_ends_it_and_answers_as_ever(small: Small) -> None:
+    """Whether or not the tap knew beforehand: there is no row, and no graph is traced again for it."""
+    options = {"cache_implementation": "static", "compile_config": compiling(fullgraph=True)}
+    with scene(small) as it:
+        plain = generated(**options)(it.model)
+        assert it.seen.tap.op.compiled
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        with it.captured() as got:
+            assert generated(**options)(it.model) == plain
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+    assert "0 of 2 tapped blocks were seen" in it.said[-1]["why"]
+    assert not any(record["whole"] for record in got.requests.values())
 
 
 def test_what_was_asked_is_said_before_anything_leaves_and_what_came_afterwards(
