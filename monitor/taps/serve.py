@@ -132,12 +132,11 @@ class Runtime:
             "width": identity.hidden_size,
             "blocks": len(tapping.blocks(model)),
         }
-        tap.captures = Place()
+        tap.captures = Place(tapping.blocks(model))
         Capturing(
             self.settings.capture,
             tap.captures,
             model,
-            tapping.blocks,
             lambda: about,
             self._captured,
             lambda: bool(getattr(tap.op, "compiled", False)),
