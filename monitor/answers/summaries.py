@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dosimeter.monitor.answers.asking import Asked
+from dosimeter.monitor.answers.captures import captures
 from dosimeter.monitor.answers.days import days
 from dosimeter.monitor.answers.pauses import pauses
 from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
@@ -50,6 +51,7 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview
     status, unasked = _sidecar(asked)
     own = asked.own(reader)
     unlabelled = asked.rows("count", kind="alert", labelled=0, from_ns=now_ns - 7 * DAY_NS, **own)
+    names = lately(asked, WEEKS_NS).names
     canaries = asked.rows("totals", kind="canary", from_ns=now_ns - DAY_NS)
     return shown_overview.Overview(
         coverage=shown.Coverage(
@@ -68,7 +70,8 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview
         reviewed_today=reviewed_today(asked, reader),
         unasked=unasked,
         worth=tuple(worth(found, ZoneInfo(zone), total=1)),
-        pauses=pauses(asked, reader, lately(asked, WEEKS_NS).names),
+        pauses=pauses(asked, reader, names),
+        captures=captures(asked, reader, names),
         canary_ns=canaries[0]["last_ns"] or 0,
     )
 

@@ -1,4 +1,4 @@
-"""The fields of the first page: the last day, sinks and taps, drift, pauses."""
+"""The fields of the first page: the last day, sinks and taps, drift, pauses, captures."""
 
 from __future__ import annotations
 
@@ -42,6 +42,26 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """A time in which activations of some requests left a server. since_ns 0: its beginning did not come here.
+
+    by_uid: who asked, by the kernel's word; -1: it is not said
+    whole False: who and why are kept from this reader
+    ended_ns 0: it is on, or nothing says that it ended
+    """
+
+    source: str
+    state: State
+    reason: str
+    by_uid: int
+    since_ns: int
+    until_ns: int
+    ended_ns: int
+    said: str
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Tap:
     """One tap of the sidecar beside history. source: the model that its server runs."""
 
@@ -65,7 +85,7 @@ class Overview:
 
     worth: how far that time was watched, in words
     unasked: why nothing is known of sinks and taps; empty: the sidecar has answered
-    pauses: of the last week, the newest first
+    pauses: of the last week, the newest first; captures: of 31 days
     canary_ns: when the last canary of the day that came here was planted, by whichever sidecar; 0: none came
     """
 
@@ -82,4 +102,5 @@ class Overview:
     unasked: str = ""
     worth: tuple[str, ...] = ()
     pauses: tuple[Pause, ...] = ()
+    captures: tuple[Capture, ...] = ()
     canary_ns: int = 0

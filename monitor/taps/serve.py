@@ -123,24 +123,27 @@ class Runtime:
         self.sender.greet(lambda: setattr(self.state, "refused", reason))
 
     def _let_capture(self, model: Any, tap: Tap) -> None:
-        """Look for somebody who asks for activations, as long as the model is there."""
-        identity = self.state.identity
-        assert identity is not None  # there is a tap
-        about = {
-            "epoch": f"{self.sender.epoch:016x}",
-            "model": {**self.state.model, "dtype": identity.dtype},
-            "width": identity.hidden_size,
-            "blocks": len(tapping.blocks(model)),
-        }
-        tap.captures = Place(tapping.blocks(model))
-        Capturing(
-            self.settings.capture,
-            tap.captures,
-            model,
-            lambda: about,
-            self._captured,
-            lambda: bool(getattr(tap.op, "compiled", False)),
-        ).start()
+        """Look for somebody who asks for activations, as long as the model is there. Scores do not hang on it."""
+        try:
+            identity = self.state.identity
+            assert identity is not None  # there is a tap
+            about = {
+                "epoch": f"{self.sender.epoch:016x}",
+                "model": {**self.state.model, "dtype": identity.dtype},
+                "width": identity.hidden_size,
+                "blocks": len(tapping.blocks(model)),
+            }
+            tap.captures = Place(tapping.blocks(model))
+            Capturing(
+                self.settings.capture,
+                tap.captures,
+                model,
+                lambda: about,
+                self._captured,
+                lambda: bool(getattr(tap.op, "compiled", False)),
+            ).start()
+        except Exception as error:
+            self.requests.failed(error)
 
     def _captured(self, said: Mapping[str, Any]) -> bool:
         """Say it in the greeting; False: there is no sidecar that a beginning could be told to."""

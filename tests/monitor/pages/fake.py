@@ -68,6 +68,24 @@ def _pauses(reader: Reader) -> tuple[shown_overview.Pause, ...]:
     )
 
 
+def _captures(reader: Reader) -> tuple[shown_overview.Capture, ...]:
+    whole, over = reader.tenants is None, "over: 4,120 tokens' activations of 31 requests have left"
+    why, who = ("INC-442: " + HOSTILE, 1001) if whole else ("", -1)
+    return (
+        shown_overview.Capture(
+            "gpu-node-3",
+            "ok",
+            why,
+            who,
+            NOW_NS - 3 * HOUR,
+            NOW_NS,
+            NOW_NS - HOUR,
+            over,
+            whole=whole,
+        ),
+    )
+
+
 def alert_id(n: int) -> str:
     return f"{(NOW_NS - n * 7 * MINUTE) // 1_000_000:012x}{n:020x}"
 
@@ -120,6 +138,7 @@ class FakeHistory:
             reviews_a_day=120,
             worth=WORTH,
             pauses=_pauses(reader),
+            captures=_captures(reader),
             canary_ns=NOW_NS - 21 * MINUTE,
         )
 

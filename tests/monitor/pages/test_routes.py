@@ -316,6 +316,24 @@ def test_overview_says_to_who_sees_some_tenants_that_it_looked_away(
     assert "uid" not in page
 
 
+def test_overview_says_that_activations_have_left_and_who_asked_to_whom_it_may_concern(
+    local: Visit, visit_as: Callable[[str], Visit]
+) -> None:
+    page = " ".join(Tags(local.client.get("/").text).texts)
+    for said in (
+        "Captures of activations",
+        "gpu-node-3",
+        "uid 1001",
+        "INC-442",
+        "of 31 requests have left",
+    ):
+        assert said in page, said
+    page = " ".join(Tags(visit_as("reviewer/acme").client.get("/").text).texts)
+    assert "of 31 requests have left" in page
+    assert "INC-442" not in page
+    assert "uid" not in page
+
+
 @pytest.mark.parametrize("path", ["/", "/audit"])
 def test_that_nothing_can_be_written_is_said_first(local: Visit, path: str) -> None:
     assert "nothing can be written" not in local.client.get(path).text
