@@ -17,6 +17,7 @@ from dosimeter.monitor.history.archive import Archiver, status
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.archive_reader import open_archive
 from dosimeter.monitor.history.archive_tidy import Tidy
+from dosimeter.monitor.scores.outbox import Outbox
 from tests.monitor.history.score_traffic import Traffic, spooled, traffic
 
 
@@ -53,6 +54,22 @@ def test_once_reads_all_that_is_spooled_and_says_what_was_kept(
     assert f"of {len(made.truth)} requests kept" in capsys.readouterr().out
     counts = open_archive(tmp_path / "archive").counts()
     assert sum(one["requests"] for one in counts.values()) == len(made.truth)
+
+
+@pytest.mark.parametrize("scores", ["", ", scores: s"])
+def test_what_is_kept_waits_for_kafka_only_where_the_file_names_a_topic(
+    tmp_path: Path, made: Traffic, capsys: pytest.CaptureFixture[str], scores: str
+) -> None:
+    file = tmp_path / "sidecar.yaml"
+    kafka = f"sinks: {{kafka: {{bootstrap: a{scores}}}}}"
+    file.write_text(f"version: 1\ndata-dir: .\narchive: {{sample: 1 in 3}}\n{kafka}\n")
+    assert run("--config", str(file), "--once", "--json") == 0
+    done = json.loads(capsys.readouterr().out)
+    outbox = Outbox(tmp_path / "archive" / "outbox")
+    account = outbox.account()
+    assert outbox.path.exists() == (account is not None) == bool(scores)
+    if account is not None:
+        assert account.archived == account.waiting == done["kept_tokens"] > 0
 
 
 def test_the_status_is_that_of_the_archive_though_it_is_being_written(
