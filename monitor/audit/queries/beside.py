@@ -6,7 +6,7 @@ are read. It knows no query by name, and not which files a question needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,10 @@ _NEW_LABELS = " UNION ALL ".join(
 _NEW_ENTRIES = f"SELECT {_COUNTED} FROM main.entry WHERE idx >= ?1"
 FEW = f"{ENTRY} UNION ALL SELECT {_COLUMNS} FROM main.sealed_few"
 """All entries but sealed alerts and evidence."""
+_UNKNOWN = (
+    "SELECT DISTINCT about FROM label WHERE about NOT IN (SELECT id FROM labelled) "
+    "AND about NOT IN (SELECT id FROM unfound)"
+)
 _ROWS = 20_000
 
 SETTINGS = (
@@ -107,11 +111,7 @@ class Beside:
 
     def unknown(self) -> list[bytes]:
         """Entries that have labels and were not learnt yet. Call it after `follow` with labels."""
-        text = (
-            "SELECT DISTINCT about FROM label WHERE about NOT IN (SELECT id FROM labelled) "
-            "AND about NOT IN (SELECT id FROM unfound)"
-        )
-        return [row[0] for row in self._db.execute(text).fetchall()]
+        return [row[0] for row in self._db.execute(_UNKNOWN).fetchall()]
 
     def _read(self, hot: HotStore, new: str, at: int, names: str, *, into: str) -> int:
         """The position after the last row read."""
@@ -139,48 +139,62 @@ class Beside:
 class Snapshot:
     """One moment of DuckDB's tables; made while nobody changes them, used after."""
 
-    def __init__(self, of: Beside, *, beside: bool) -> None:
-        self.beside = beside
+    def __init__(self, of: Beside) -> None:
         self._cursor = of.cursor()
         self._cursor.execute("BEGIN")
         self._cursor.execute("SELECT idx FROM hot LIMIT 1").fetchall()
 
-    def run(self, asked: Asked, paths: Sequence[str]) -> Rows:
-        """Over these files, and the rows of SQLite where they were asked for."""
-        return self._over(asked, f"({self._entries(paths)})")
+    def run(self, asked: Asked, paths: Sequence[str], *, hot: bool = True) -> Rows:
+        """Over these files. hot: and over the rows of SQLite."""
+        return self._rows(*asked.duckdb(f"({_entries(paths, hot)})"))
 
     def run_labelled(self, asked: Asked) -> Rows:
         """Over the entries alone that have labels."""
-        return self._over(asked, "labelled")
+        return self._rows(*asked.duckdb("labelled"))
 
-    def narrow(self, asked: Asked, paths: Sequence[str]) -> None:
-        """Keep what is asked for, for `run_narrowed`: one look at the files for several questions."""
-        text, values = asked.duckdb(f"({self._entries(paths)})")
-        narrowed = text.replace("SELECT *", f"SELECT {_COUNTED}", 1)
-        self._cursor.execute(f"CREATE OR REPLACE TEMP TABLE narrowed AS {narrowed}", values)
+    def unknown(self) -> bool:
+        """Whether there are entries with labels that were not learnt yet."""
+        return bool(self._cursor.execute(f"{_UNKNOWN} LIMIT 1").fetchall())
 
-    def run_narrowed(self, asked: Asked) -> Rows:
-        return self._over(asked, "narrowed")
+    def entries(
+        self, asked: Asked, paths: Sequence[str], *, most: int, newest: bool = False
+    ) -> Rows:
+        """asked: of the query `entries`. At most so many; newest: those with the latest events."""
+        text, values = asked.duckdb(f"({_entries(paths, hot=True)})")
+        order = "ORDER BY time_ns DESC, idx DESC" if newest else ""
+        text = text.replace("SELECT *", f"SELECT {_COUNTED}", 1).replace("ORDER BY idx", order)
+        return self._rows(f"{text} LIMIT {most}", values)
+
+    def places(self, asked: Asked, paths: Sequence[str], *, most: int) -> list[int]:
+        """asked: as of `entries`. Positions in the log of at most so many, in these files, in no order."""
+        text, values = asked.duckdb(f"({_entries(paths, hot=False)})")
+        each = text.replace("SELECT *", "SELECT idx", 1).replace("ORDER BY idx", "")
+        return [row[0] for row in self._rows(f"{each} LIMIT {most}", values).rows]
+
+    def labels_of(self, ids: Sequence[bytes]) -> Rows:
+        """What was said of these entries."""
+        text = f"SELECT {_JUDGING} FROM label WHERE about IN (SELECT unnest($ids))"
+        return self._rows(text, {"ids": list(ids)})
 
     def ids(self, asked: Asked, paths: Sequence[str], column: str) -> pa.ChunkedArray:
-        """asked: of the query `entries`. The values of the column, in no order."""
-        text, values = asked.duckdb(f"({self._entries(paths)})")
+        """asked: of the query `entries`. The values of the column, in no order; without files of the rows of SQLite."""
+        text, values = asked.duckdb(f"({_entries(paths, hot=not paths)})")
         each = text.replace("SELECT *", f"SELECT {column}", 1).replace("ORDER BY idx", "")
         found = self._cursor.sql(f"FROM ({each}) WHERE {column} IS NOT NULL", params=values)
         return found.to_arrow_table()[column]
 
-    def _entries(self, paths: Sequence[str]) -> str:
-        names = _COUNTED if self.beside else _COLUMNS
-        each = [f"SELECT {names} FROM read_parquet({list(paths)!r})"] if paths else []
-        if self.beside or not paths:
-            each.append(f"SELECT {_COUNTED} FROM hot")
-        return " UNION ALL ".join(each)
-
-    def _over(self, asked: Asked, entries: str) -> Rows:
-        text, values = asked.duckdb(entries)
+    def _rows(self, text: str, values: Mapping[str, Any]) -> Rows:
         self._cursor.execute(text, values)
         description = self._cursor.description or []
         return Rows(tuple(column[0] for column in description), self._cursor.fetchall())
 
     def close(self) -> None:
         self._cursor.close()
+
+
+def _entries(paths: Sequence[str], hot: bool) -> str:
+    names = _COUNTED if hot else _COLUMNS
+    each = [f"SELECT {names} FROM read_parquet({list(paths)!r})"] if paths else []
+    if hot or not paths:
+        each.append(f"SELECT {_COUNTED} FROM hot")
+    return " UNION ALL ".join(each)

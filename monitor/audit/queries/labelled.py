@@ -1,21 +1,71 @@
 """The entries that have labels, learnt once each: counts of verdicts need no file for them from then on.
 
-Owns where those are looked for that `Beside` does not know. It decides neither when nor under which lock: only looking
-into files takes long, and that changes nothing that others see.
+Owns where those are looked for that `Beside` does not know, and when. Only looking into files takes long; that changes
+nothing that others see, and is done while they are answered.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import pyarrow as pa
 
 from dosimeter.monitor.audit.queries.beside import OF_LABELLED, Beside
+from dosimeter.monitor.audit.queries.bounds import Bounds
+from dosimeter.monitor.audit.queries.halves import Halves, gone_of
 from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.audit.store.sealed_file import core_batch
 
 _NAMES = OF_LABELLED.split(", ")
 _AT_ONCE = 500
+
+
+class Learning:
+    """Several threads may ask at once."""
+
+    def __init__(self, halves: Halves) -> None:
+        self._halves, self._labelled = halves, Labelled(halves.beside)
+        self._alone = threading.Lock()
+        self._asked = False
+
+    def wanted(self, bounds: Bounds) -> bool:
+        """Whether the entries with labels were learnt; those may be unknown whose labels came since.
+
+        To learn them costs more than an answer out of the files, so it is done for who asks over all of history again.
+        """
+        whole, again = bounds == Bounds(), self._asked
+        self._asked = again or whole
+        if whole and again:
+            self.learn()
+        return again
+
+    def learn(self) -> None:
+        self._asked = True
+        halves = self._halves
+        with self._alone:
+            with halves.reading() as segments:
+                there = [s for s in segments if not s.gone]
+                if not there:
+                    return
+                halves.beside.follow(halves.hot, segments, entries=False, labels=True)
+                ids = halves.beside.unknown()
+                if not ids:
+                    return
+                left = self._labelled.find(halves.hot, ids)
+            times = [int.from_bytes(one[:6], "big") * 1_000_000 for one in ids]
+            bounds = Bounds(min(times), max(times) + 1_000_000)
+            near = [s for s in there if bounds.may_hold(s)]
+            left = self._labelled.find_sealed(left, halves.paths(near))
+            # As of `alert_by_id`: an id may not tell its time.
+            far = [s for s in there if not bounds.may_hold(s)]
+            left = self._labelled.find_sealed(left, halves.paths(far))
+            with halves.reading() as now:
+                if gone_of(now) == gone_of(segments):
+                    self._labelled.keep(left)
+
+    def close(self) -> None:
+        self._labelled.close()
 
 
 class Labelled:

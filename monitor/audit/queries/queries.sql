@@ -50,6 +50,11 @@ SELECT count(*) AS n, min(time_ns) AS first_ns, max(time_ns) AS last_ns, count(D
 FROM entry WHERE kind = :kind
   /* only */
 
+-- name: span
+-- about: how many, from when to when
+SELECT count(*) AS n, min(time_ns) AS first_ns, max(time_ns) AS last_ns FROM entry WHERE kind = :kind
+  /* only */
+
 -- name: count
 -- about: how many
 SELECT count(*) AS n FROM entry WHERE kind = :kind
@@ -94,6 +99,14 @@ SELECT (time_ns + :offset_ns) // 86400000000000 AS day, severity, count(*) AS n
 FROM entry WHERE kind = :kind
   /* only */
 GROUP BY day, severity ORDER BY day, severity NULLS FIRST
+
+-- name: per_day_by_rule
+-- about: how many of each rule and severity a day, from when to when; days as of per_day
+SELECT (time_ns + :offset_ns) // 86400000000000 AS day, rule, severity, count(*) AS n, min(time_ns) AS first_ns,
+  max(time_ns) AS last_ns
+FROM entry WHERE kind = :kind
+  /* only */
+GROUP BY day, rule, severity ORDER BY day, rule NULLS FIRST, severity NULLS FIRST
 
 -- name: values_per_day
 -- about: how the values of alerts are distributed a day: the mean code of the span, in bins of `width` codes

@@ -6,8 +6,9 @@ Owns which queries can be added up from parts, and how. It runs nothing, and wha
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 from dosimeter.monitor.audit.queries.beside import Rows
@@ -22,23 +23,20 @@ MOST_ROWS_IN_ALL = 400_000
 _BOUNDS = frozenset({"from_ns", "to_ns"})
 _CHANGING = frozenset({"verdict", "disagreed", "reviewer", "labelled"})
 """What is said of an alert may change when the alert does not."""
-_HOW: dict[str, Callable[[Sequence[int]], int]] = {"n": sum, "first_ns": min, "last_ns": max}
-
-
-def _nulls_first(value: Any) -> tuple[bool, Any]:
-    return value is not None, value
-
-
-_ORDER: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "count": lambda row: 0,
-    "count_by_rule": lambda row: (-row["n"], _nulls_first(row["rule"])),
-    "count_by_tenant": lambda row: (_nulls_first(row["rule"]), _nulls_first(row["tenant"])),
-    "per_day": lambda row: (row["day"], _nulls_first(row["severity"])),
-    "values_per_day": lambda row: (row["day"], row["bin"]),
-    "count_by_severity": lambda row: (-row["n"], _nulls_first(row["severity"])),
-    "rules_seen": lambda row: (row["rule"], row["first_ns"], _nulls_first(row["terms"])),
+_HOW: dict[str, Callable[[int, int], int]] = {"n": add, "first_ns": min, "last_ns": max}
+"""Of a span of no entries the ends are NULL."""
+_ORDER: dict[str, tuple[str, ...]] = {
+    "count": (),
+    "span": (),
+    "count_by_rule": ("-n", "rule"),
+    "count_by_tenant": ("rule", "tenant"),
+    "per_day": ("day", "severity"),
+    "per_day_by_rule": ("day", "rule", "severity"),
+    "values_per_day": ("day", "bin"),
+    "count_by_severity": ("-n", "severity"),
+    "rules_seen": ("rule", "first_ns", "terms"),
 }
-"""The queries whose parts add up, each with the order of its rows in queries.sql."""
+"""The queries whose parts add up, each with the order of its rows in queries.sql, NULL first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,12 @@ class Remembered:
         self._large: set[tuple[Any, ...]] = set()
         self._gone: frozenset[int] = frozenset()
 
-    def of(self, asked: Asked, gone: frozenset[int], steady: bool = False) -> Part | None:
-        """None where this question cannot be added up; past 0 where nothing of it is known.
+    def of(
+        self, asked: Asked, gone: frozenset[int], past: int, steady: bool = False
+    ) -> Part | None:
+        """None where this question cannot be added up; its own past is 0 where nothing of it is known.
 
+        past: the end of what was sealed at the moment of the question; what was counted later is of no use to it.
         steady: it will be asked with these very bounds again, if it has any.
         """
         if not adds_up(asked) or (asked.values.keys() & _BOUNDS and not steady):
@@ -69,7 +70,7 @@ class Remembered:
             self._large.clear()
             self._gone = gone
         key = asked.key
-        if key in self._parts:
+        if key in self._parts and self._parts[key].past <= past:
             self._parts.move_to_end(key)
             return self._parts[key]
         return Part(0, Rows((), []))
@@ -98,21 +99,39 @@ def adds_up(asked: Asked) -> bool:
     return asked.query.name in _ORDER and not asked.values.keys() & _CHANGING
 
 
-def added(asked: Asked, *parts: Rows) -> Rows:
-    """The answer over all of them together; a part without columns has none."""
+def is_lasting(asked: Asked) -> bool:
+    """Whether what it counts among sealed entries stays what it is, and is asked for again."""
+    return not asked.values.keys() & (_CHANGING | _BOUNDS)
+
+
+def added(query: str, *parts: Rows) -> Rows:
+    """The answer of the query of this name over all of them together; a part without columns has none."""
     told = [part for part in parts if part.columns]
-    columns = told[0].columns
-    keys = [i for i, name in enumerate(columns) if name not in _HOW]
-    each: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for part in told:
+    some = [part for part in told if part.rows] or told[:1]
+    if len(some) == 1:
+        return some[0]
+    columns = some[0].columns
+    of = [i for i, name in enumerate(columns) if name not in _HOW]
+    how = [_HOW.get(name, _same) for name in columns]
+    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for part in some:
         for row in part.rows:
-            each.setdefault(tuple(row[i] for i in keys), []).append(row)
-    rows = [
-        tuple(
-            _HOW[name]([row[i] for row in same]) if name in _HOW else same[0][i]
-            for i, name in enumerate(columns)
-        )
-        for same in each.values()
-    ]
-    order = _ORDER[asked.query.name]
-    return Rows(columns, sorted(rows, key=lambda r: order(dict(zip(columns, r, strict=True)))))
+            key = tuple([row[i] for i in of])
+            there = found.get(key)
+            found[key] = row if there is None else tuple(map(_both, how, there, row))
+    order = [(columns.index(name.lstrip("-")), name[0] == "-") for name in _ORDER[query]]
+
+    def place(row: tuple[Any, ...]) -> list[Any]:
+        return [-row[i] if falling else (row[i] is not None, row[i]) for i, falling in order]
+
+    return Rows(columns, sorted(found.values(), key=place))
+
+
+def _both(how: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    if one is None or other is None:
+        return one if other is None else other
+    return how(one, other)
+
+
+def _same(one: Any, _: Any) -> Any:
+    return one

@@ -10,13 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dosimeter.monitor.audit.queries import different, query
+from dosimeter.monitor.audit.queries import different, moment
 from dosimeter.monitor.audit.queries.beside import Snapshot
-from dosimeter.monitor.audit.queries.different import NONE, Different, Known, both, ids_of, more
-from dosimeter.monitor.audit.queries.named_queries import Asked
+from dosimeter.monitor.audit.queries.different import (
+    NONE,
+    Different,
+    Ids,
+    Known,
+    ids_of,
+    more,
+    together,
+)
+from dosimeter.monitor.audit.queries.named_queries import Asked, query_named
 from dosimeter.monitor.audit.queries.query import Queries
 from dosimeter.monitor.audit.store.sealing import SQL
-from tests.monitor.audit.store_scene import id_of, made, some, store_in
+from tests.monitor.audit.store_scene import BEGIN, id_of, made, some, store_in
+
+COLUMNS = ("subject", "conversation")
 
 
 @pytest.mark.parametrize("at_once", [2, 32])
@@ -24,7 +34,7 @@ def test_a_reader_that_counted_before_counts_as_the_entries_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     """Against the values of the entries themselves, in Python: some, sealed, more, and then a file's time is over."""
-    monkeypatch.setattr(query, "FILES_AT_ONCE", at_once)
+    monkeypatch.setattr(moment, "FILES_AT_ONCE", at_once)
     looked: list[int] = []
 
     def ids(self: Snapshot, asked: Asked, paths: Sequence[str], column: str) -> pa.ChunkedArray:
@@ -37,15 +47,21 @@ def test_a_reader_that_counted_before_counts_as_the_entries_say(
     with store_in(tmp_path) as store, Queries(store.folder) as queries:
 
         def equal(first: int, past: int) -> None:
-            for column in ("subject", "conversation"):
-                for given in ({}, {"tenant": id_of(1)}):
-                    there = {
-                        one.values.get(column)
-                        for one in entries[first:past]
-                        if one.values["kind"] == "alert"
-                        and all(one.values.get(n) == v for n, v in given.items())
-                    } - {None}
-                    assert queries.different(column, kind="alert", **given) == len(there)
+            for given in ({}, {"tenant": id_of(1)}):
+                there = [
+                    one.values
+                    for one in entries[first:past]
+                    if one.values["kind"] == "alert"
+                    and all(one.values.get(n) == v for n, v in given.items())
+                ]
+                times = [one["time_ns"] for one in there]
+                of = [len({one.get(c) for one in there} - {None}) for c in COLUMNS]
+                expected = (len(times), min(times), max(times), *of)
+                plain = queries._found(query_named("people").asked({"kind": "alert", **given}))
+                assert plain.rows == [expected]
+                with Queries(store.folder) as fresh:
+                    for ask in (queries, fresh):
+                        assert ask.run("people", kind="alert", **given) == plain
 
         store.put(entries[:60])
         equal(0, 60)
@@ -58,8 +74,9 @@ def test_a_reader_that_counted_before_counts_as_the_entries_say(
         with store.hot.writing() as db:
             db.execute(SQL["core_gone"], (gone.first,))
             db.execute(SQL["drop_few"], (gone.first, gone.past))
+        (store.folder.core / gone.core).unlink()
         equal(gone.past, 120)
-    assert max(looked) == min(at_once, 5)
+    assert max(looked) == min(at_once, 6)
 
 
 @pytest.mark.parametrize("shared", [0, 8, 15])
@@ -69,13 +86,25 @@ def test_ids_that_begin_alike_or_end_in_zeros_are_told_apart(shared: int) -> Non
             for n in range(200)]  # fmt: skip
     old, new = each[:150], each[100:] + each[100:]
     found = [ids_of(pa.chunked_array([pa.array(one, pa.binary())])) for one in (old, new)]
-    assert [len(one) for one in found] == [150, 100]
+    assert [one.shape[1] for one in found] == [150, 100]
     assert more(*found) == 50
-    assert [bytes(one).ljust(16, b"\0") for one in both(*found)] == sorted(each)
+    assert more(together(found), found[1]) == 0
+    assert more(NONE, found[1]) == 100
+    assert bytes_of(together(found)) == set(each)
     part = pa.array(each, pa.binary()).slice(20, 30)
-    assert [bytes(one).ljust(16, b"\0") for one in ids_of(pa.chunked_array([part]))] == sorted(
-        each[20:50]
-    )
+    assert bytes_of(ids_of(pa.chunked_array([part]))) == set(each[20:50])
+
+
+def bytes_of(ids: Ids) -> set[bytes]:
+    each = [one.tobytes() for one in ids.T]
+    assert len(set(each)) == len(each)
+    return set(each)
+
+
+def test_what_is_no_id_is_refused() -> None:
+    for one in ([b"\1" * 15], [b"\1" * 15, b"\1" * 17]):
+        with pytest.raises(ValueError, match="16 bytes"):
+            ids_of(pa.chunked_array([pa.array(one, pa.binary())]))
 
 
 def test_what_is_too_much_to_keep_is_forgotten_oldest_first(
@@ -83,18 +112,21 @@ def test_what_is_too_much_to_keep_is_forgotten_oldest_first(
 ) -> None:
     monkeypatch.setattr(different, "MOST_IDS", 3)
     known, none = Different(), frozenset[int]()
+    two, four = (np.arange(2 * n, dtype=np.uint64).reshape(2, n) for n in (2, 4))
     for name in "ab":
-        known.keep(name, Known(9, np.array([b"1", b"2"], "S16")), none)
-    assert (known.of("a", none).past, known.of("b", none).past) == (0, 9)
-    known.keep("c", Known(9, np.array([b"1"] * 4, "S16")), none)  # too much by itself
-    assert [known.of(name, none).past for name in "abc"] == [0, 9, 0]
-    known.keep("b", Known(18, np.array([b"1"] * 4, "S16")), none)
-    assert known.of("b", none) == Known(0, NONE)
+        known.keep(name, Known(9, two), none)
+    assert (known.of("a", none, 9).past, known.of("b", none, 9).past) == (0, 9)
+    known.keep("c", Known(9, four), none)  # too much by itself
+    assert [known.of(name, none, 9).past for name in "abc"] == [0, 9, 0]
+    assert known.of("b", none, 8).past == 0  # of an earlier moment
+    known.keep("b", Known(18, four), none)
+    assert known.of("b", none, 18) == Known(0, NONE)
 
 
 def test_of_no_entries_there_are_none(tmp_path: Path) -> None:
     with store_in(tmp_path) as store, Queries(store.folder) as queries:
-        assert queries.different("subject", kind="alert") == 0
+        assert queries.run("people").rows == [(0, None, None, 0, 0)]
         store.put([made(0)])
         store.seal_to(1)
-        assert queries.different("subject", kind="digest") == 0
+        assert queries.run("people").rows == [(1, BEGIN, BEGIN, 0, 0)]
+        assert queries.run("people", kind="digest").rows == [(0, None, None, 0, 0)]

@@ -45,7 +45,7 @@ def test_others_are_answered_while_files_are_looked_into(
         expected = [("a", "true", 1, 0), ("b", "true", 2, 0)]
         assert answered
         assert all(rows == expected for rows in answered)
-        assert queries._beside.unknown() == []
+        assert queries._halves.beside.unknown() == []
         assert queries.run("labels_by_rule").rows == expected
 
 

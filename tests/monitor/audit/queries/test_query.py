@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dosimeter.monitor.audit.queries.halves import Halves
 from dosimeter.monitor.audit.queries.named_queries import QUERIES, QueryError
 from dosimeter.monitor.audit.queries.query import Queries, Rows
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
@@ -264,13 +265,13 @@ def test_a_range_of_time_reads_only_files_that_may_hold_it(
     store.put([made(n, time_ns=BEGIN + at * DAY) for n, at in enumerate(times)])
     store.seal_to(8, max_rows=2)
     read: list[list[str]] = []
-    real = Queries._paths
+    real = Halves.paths
 
-    def paths(ask: Queries, segments: Sequence[Segment]) -> list[str]:
+    def paths(halves: Halves, segments: Sequence[Segment]) -> list[str]:
         read.append([one.core[:12] for one in segments])
-        return real(ask, segments)
+        return real(halves, segments)
 
-    monkeypatch.setattr(Queries, "_paths", paths)
+    monkeypatch.setattr(Halves, "paths", paths)
     with Queries(store.folder) as ask:
         found = ask.run("count", from_ns=BEGIN + 4 * DAY, to_ns=BEGIN + 12 * DAY)
         assert found.rows == [(3,)]
@@ -325,6 +326,6 @@ def test_several_threads_ask_while_entries_are_appended_and_sealed(store: Store)
 def test_a_question_never_writes(store: Store) -> None:
     store.put([made(0)])
     with Queries(store.folder) as ask, pytest.raises(Exception, match="readonly"):
-        ask._hot.db.execute("DELETE FROM main.entry")
+        ask._halves.hot.db.execute("DELETE FROM main.entry")
     with HotStore(store.folder.hot) as hot:
         assert hot.size == 1

@@ -98,9 +98,9 @@ def test_days_that_were_counted_are_not_read_again(
     """January to June: the clocks of Berlin change on the way, and each stretch is remembered by itself."""
     read: list[int] = []
 
-    def run(self: Snapshot, asked: Asked, paths: Sequence[str]) -> Rows:
+    def run(self: Snapshot, asked: Asked, paths: Sequence[str], *, hot: bool = True) -> Rows:
         read.append(len(paths))
-        return found(self, asked, paths)
+        return found(self, asked, paths, hot=hot)
 
     found = Snapshot.run
     monkeypatch.setattr(Snapshot, "run", run)
@@ -118,10 +118,19 @@ def test_days_that_were_counted_are_not_read_again(
 def test_what_was_counted_while_a_file_went_is_not_remembered() -> None:
     """One reader counts; another sees the file go before the first is done."""
     asked, remembered = query_named("count").asked({"kind": "alert"}), Remembered()
-    assert remembered.of(asked, 0) == Part(0, Rows((), []))
-    remembered.of(asked, 20)
-    remembered.keep(asked, Part(40, Rows(("n",), [(40,)])), 0)
-    assert remembered.of(asked, 20) == Part(0, Rows((), []))
+    assert remembered.of(asked, frozenset(), 40) == Part(0, Rows((), []))
+    remembered.of(asked, frozenset({0}), 40)
+    remembered.keep(asked, Part(40, Rows(("n",), [(40,)])), frozenset())
+    assert remembered.of(asked, frozenset({0}), 40) == Part(0, Rows((), []))
+
+
+def test_what_was_counted_later_is_of_no_use_to_an_earlier_moment() -> None:
+    """One reader has its moment; another counts what was sealed after it."""
+    asked, remembered = query_named("count").asked({"kind": "alert"}), Remembered()
+    none, later = frozenset[int](), Part(40, Rows(("n",), [(40,)]))
+    remembered.keep(asked, later, none)
+    assert remembered.of(asked, none, 39) == Part(0, Rows((), []))
+    assert remembered.of(asked, none, 40) == later
 
 
 def test_large_answers_are_kept_only_as_long_as_all_together_have_room(
@@ -132,9 +141,9 @@ def test_large_answers_are_kept_only_as_long_as_all_together_have_room(
     known, none = Remembered(), frozenset[int]()
     asked = [query_named("count_by_rule").asked({"kind": kind}) for kind in ("a", "b", "c")]
     for one in asked:
-        known.of(one, none)
+        known.of(one, none, 9)
         known.keep(one, Part(9, Rows(("rule", "n"), [("x", 1), ("y", 1)])), none)
-    past = [part.past for one in asked if (part := known.of(one, none))]
+    past = [part.past for one in asked if (part := known.of(one, none, 9))]
     assert past == [0, 9, 9]
 
 
