@@ -243,6 +243,7 @@ def _confirmer(name: str, node: Node, reader: Reader) -> ConfirmerConfig:
         hint = "module and function: `my_package.review:confirm`"
         reader.error(keys["call"], f"`{visible(call)[:80]}` is no function", hint)
     timeout = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
+    url = _own_url(keys["url"], reader) if "url" in keys else None
     return ConfirmerConfig(
         name=name,
         url=url or "",
@@ -250,7 +251,6 @@ def _confirmer(name: str, node: Node, reader: Reader) -> ConfirmerConfig:
         timeout_s=timeout or ConfirmerConfig("").timeout_s,
         headers=_headers(keys, url, reader),
     )
-    url = _own_url(keys["url"], reader) if "url" in keys else None
 
 
 def _security(node: Node, reader: Reader) -> dict[str, Any]:
