@@ -26,7 +26,7 @@ from dosimeter.monitor.scores.outbox import (
     read_packed,
 )
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.sink import Outcome, Result
+from dosimeter.monitor.sinks.sink import Outcome, Result, retry
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,7 @@ class ScoreLane:
             log.error("%s", error)
             self._done(files[0], "unreadable")
             return 0.0
-        outcomes = self._sink.send([one for one, _ in batch]) if batch else []
-        pause_s = self._settle(batch, outcomes)
+        pause_s = self._settle(batch, self._send([one for one, _ in batch]))
         if pause_s is not None:
             self._save()
             return pause_s
@@ -107,6 +106,15 @@ class ScoreLane:
         self._sink.close()
         if self._sent != self._outbox.sent():
             self._save()
+
+    def _send(self, batch: Sequence[Packed]) -> list[Outcome]:
+        if not batch:
+            return []
+        try:
+            return self._sink.send(batch)
+        except Exception as error:  # whatever a client raises must not end the lane
+            self._sink.close()
+            return [retry(f"sink failed: {error!r}")] * len(batch)
 
     def _due(self) -> list[Waiting]:
         """What is to be sent; behind it is what is done with, and what is skipped."""

@@ -117,6 +117,23 @@ def test_repeats_wait_longer_and_longer(scene: Scene) -> None:
     assert [lane.step() for _ in range(5)] == [1.0, 2.0, 4.0, 8.0, 8.0]
 
 
+def test_a_client_that_raises_is_closed_and_asked_again(scene: Scene) -> None:
+    scene.fill(1, 3)
+
+    class Raising(Scripted):
+        def send(self, batch: Sequence[Packed]) -> list[Outcome]:
+            if not self.closed:
+                raise KeyError("the client's own")
+            return super().send(batch)
+
+    sink = Raising()
+    lane = scene.lane(sink)
+    assert lane.step() == 1.0
+    assert "KeyError" in str(scene.account.last_error)
+    drain(lane)
+    assert (sink.got, sink.closed) == ([b"1.0", b"1.1", b"1.2"], 1)
+
+
 def test_what_the_broker_refuses_is_dropped_and_the_rest_goes_on(scene: Scene) -> None:
     scene.fill(1, 3)
     sink = Scripted(DELIVERED, dead("too large"))
