@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -60,16 +59,14 @@ _SHOWN: dict[Kind, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One `key: value` of a mapping; `place` is where the key stands."""
 
     place: Place
     value: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One value and where it stands.
 
     kind `map`: value is dict[str, Entry] in file order; `list`: tuple[Node, ...]; else a scalar.
@@ -101,7 +98,7 @@ class Node:
         place = self.place
         if self.style in ("|", ">") or not place.line:
             return place
-        return replace(place, column=place.column + offset + len(self.style))
+        return place._replace(column=place.column + offset + len(self.style))
 
     def plain(self) -> Any:
         """The same as dicts, lists and scalars."""
@@ -123,7 +120,7 @@ def load(source: bytes | str, name: str) -> Node:
     end = _end(name, text)
     builder = _Builder(name, end)
     try:
-        return builder.document(yaml.parse(text, Loader=_Loader))
+        return builder.document(_events(text))
     except InputError:
         raise
     except yaml.MarkedYAMLError as error:
@@ -141,6 +138,15 @@ def load(source: bytes | str, name: str) -> Node:
         # The last two: an escape beyond Unicode, in the parser that is written in Python.
         message = f"not YAML: {visible(str(error))[:200]}"
         raise InputError.at(name, message, code="syntax") from None
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """As `yaml.parse` gives them, without asking before each whether there is one."""
+    loader = _Loader(text)
+    try:
+        yield from iter(loader.get_event, None)
+    finally:
+        loader.dispose()
 
 
 def dump(data: Any) -> bytes:
@@ -219,17 +225,16 @@ class _Builder:
             raise InputError.at(self._name, "the file is empty", code="empty")
         return root
 
-    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
+    def _node(self, event: Any, events: Iterator[yaml.Event], depth: int) -> Node:
+        """event: a yaml.NodeEvent, of any kind."""
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise self._at(event, f"more than {MAX_NODES} values", "split the file", "too-large")
         if depth > MAX_DEPTH:
             raise self._at(event, f"nested deeper than {MAX_DEPTH}", None, "too-deep")
-        if isinstance(event, yaml.AliasEvent):
-            raise self._at(event, f"alias `*{event.anchor}`", "write the value out", "alias")
-        assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
         if event.anchor is not None:
-            raise self._at(event, f"anchor `&{event.anchor}`", "write the value out", "alias")
+            what = "alias `*" if isinstance(event, yaml.AliasEvent) else "anchor `&"
+            raise self._at(event, f"{what}{event.anchor}`", "write the value out", "alias")
         if event.tag is not None:
             raise self._at(event, f"tag `{event.tag}`", "write the plain value, without `!`", "tag")
         if isinstance(event, yaml.ScalarEvent):
@@ -294,8 +299,9 @@ class _Builder:
     def _place(self, event: yaml.Event) -> Place:
         mark = event.start_mark
         assert mark is not None  # only hand-made events have none
-        place = Place(self._name, mark.line + 1, mark.column + 1)
-        return place if mark.line < self._end.line else self._end
+        if mark.line >= self._end.line:
+            return self._end
+        return Place(self._name, mark.line + 1, mark.column + 1)
 
     def _at(self, event: yaml.Event, message: str, hint: str | None, code: str) -> InputError:
         return InputError.at(self._place(event), message, hint, code)
