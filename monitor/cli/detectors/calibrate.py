@@ -39,8 +39,12 @@ def add(commands: Any) -> None:
                         help="JSON Lines of `{text | messages}`; rows labelled 1 are an error")  # fmt: skip
     parser.add_argument("--archive", type=Path, metavar="DIR",
                         help="traffic as it came, out of a score archive, instead of the three above")  # fmt: skip
+    parser.add_argument("--capture", type=Path, metavar="DIR",
+                        help="traffic out of `dosimeter capture`, instead of --benign")  # fmt: skip
+    parser.add_argument("--key-file", type=Path, metavar="FILE",
+                        help="the capture's key (default: `key` in it)")  # fmt: skip
     parser.add_argument("--labels", type=Path, metavar="CSV",
-                        help="`request,label` of requests of the archive: those labelled yes are left out")  # fmt: skip
+                        help="`request,label` of requests of either: those labelled yes are left out")  # fmt: skip
     parser.add_argument("--unlabelled", action="store_true",
                         help="traffic that nobody has looked at: levels are shares of alerts")  # fmt: skip
     parser.add_argument("--answers-per-day", type=positive, metavar="N")
@@ -56,22 +60,27 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.detectors.findings import InputError
     from dosimeter.detectors.levels import Shape
 
-    texts = (*args.pack, *args.benign, *([args.model] if args.model else []))
-    if bool(args.archive) is bool(texts) or (
-        texts and not (args.pack and args.model and args.benign)
+    through_model = bool(args.pack or args.model or args.benign or args.capture)
+    read = bool(args.benign) is not bool(args.capture)
+    if bool(args.archive) is through_model or (
+        through_model and not (args.pack and args.model and read)
     ):
         print(
-            "calibrate on `--pack`, `--model` and `--benign`, or on an `--archive`", file=sys.stderr
+            "calibrate on `--pack`, `--model` and one of `--benign` and `--capture`, or on an `--archive`",
+            file=sys.stderr,
         )
         return 2
-    if args.labels and not args.archive:
-        print("`--labels` name requests of an `--archive`", file=sys.stderr)
+    if args.labels and args.benign:
+        print("`--labels` name requests of an `--archive` or a `--capture`", file=sys.stderr)
         return 2
     try:
         shape = Shape("average", args.average) if args.average else Shape("average_scope")
     except ValueError as error:
         raise InputError.at("--average", str(error)) from None
-    made, named = _of_archive(args) if args.archive else _of_texts(args)
+    if args.archive:
+        made, named = _of_archive(args)
+    else:
+        made, named = _of_capture(args) if args.capture else _of_texts(args)
     args.out.mkdir(parents=True, exist_ok=True)
     made.save(args.out)
     return _show(args, made, shape, named)
@@ -96,6 +105,42 @@ def _of_archive(args: argparse.Namespace) -> tuple[Calibration, Named]:
     if args.answers_per_day:
         made = replace(made, answers_per_day=args.answers_per_day)
     return made, lambda request: {"request": taken.requests[request]}
+
+
+def _of_capture(args: argparse.Namespace) -> tuple[Calibration, Named]:
+    """What the packs say of requests as they came. No token ids are needed for it."""
+    from dosimeter.detectors.findings import InputError
+    from dosimeter.detectors.frames import Scope
+    from dosimeter.detectors.pack import bind, load_pack
+    from dosimeter.monitor.capture.folder import Capture
+    from dosimeter.monitor.cli.rules.backtest import read_labels
+    from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
+    from dosimeter.monitor.fitting.decoder import Decoder
+    from dosimeter.monitor.fitting.loading import folder_of
+    from dosimeter.monitor.fitting.traffic import Traffic, number
+    from dosimeter.monitor.progress import Progress
+
+    args.unlabelled = True
+    packs = [load_pack(path) for path in args.pack]
+    traffic = Traffic(Decoder(folder_of(args.model)), Capture(args.capture, args.key_file))
+    for pack in packs:
+        if wrong := bind(pack, traffic.identity):
+            raise InputError.at(f"pack {pack.name}", "; ".join(wrong))
+    said = read_labels(args.labels) if args.labels else {}
+    whole = list(traffic.capture.requests.values())
+    benign = [one for one in whole if not said.get(number(one))]
+    if said:
+        print(f"{len(whole) - len(benign)} requests left out: labelled yes", file=sys.stderr)
+    rows = [row for one in benign if (row := traffic.example(one, Scope.ANSWER, False))]
+    if not rows:
+        raise InputError.at(args.capture, "holds no request with an answer")
+    made = calibrate(
+        traffic, packs, requests_of(traffic, packs, rows), Progress("calibrating"),
+        corpus=f"capture {traffic.capture.manifest['id'][:12]}, {len(rows)} requests",
+        date=datetime.date.today().isoformat(), labelled=False,
+        answers_per_day=args.answers_per_day,
+    )  # fmt: skip
+    return made, lambda request: {"request": rows[request].place.name}
 
 
 def _of_texts(args: argparse.Namespace) -> tuple[Calibration, Named]:

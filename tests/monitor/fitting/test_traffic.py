@@ -13,13 +13,18 @@ import sklearn.linear_model  # noqa: F401  its threads are limited below
 import torch
 from threadpoolctl import threadpool_limits
 
+from dosimeter.detectors.bank import Probe
+from dosimeter.detectors.calibrate import Calibration
+from dosimeter.detectors.examples import Example
 from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import Scope
-from dosimeter.detectors.pack import bind, load_pack
+from dosimeter.detectors.pack import Pack, ProbeNote, bind, load_pack, save_pack
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.capture.folder import KEY, Capture, CaptureWriter, make_key
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.fitting.decoder import Decoder
+from dosimeter.monitor.fitting.packing import known_answer
+from dosimeter.monitor.fitting.subject import Tokens
 from dosimeter.monitor.fitting.traffic import Traffic, lesson_of, number
 from dosimeter.monitor.lab import MODEL
 from dosimeter.monitor.taps.attach import attach, capture
@@ -107,6 +112,49 @@ def test_another_model_is_refused(caught: Caught) -> None:
     other.manifest["model"]["digest"] = "0" * 64
     with pytest.raises(InputError, match="is of another model"):
         Traffic(caught.lab, other)
+
+
+@pytest.mark.parts
+def test_a_pack_is_calibrated_on_what_was_captured_as_on_what_a_server_scores(
+    caught: Caught, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also requests whose words stay with their tenant; the scores are those of the pack's own op."""
+    pack = reading(caught, tmp_path / "pack")
+    traffic = Traffic(caught.lab, Capture(caught.folder))
+    requests = list(traffic.capture.requests.values())
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"request,label\n{requests[0].name},yes\n{requests[1].name},no\n")
+    out = tmp_path / "out"
+    code = main([
+        "detectors", "calibrate", "--pack", str(tmp_path / "pack"), "--model", "lab", "--capture", str(caught.folder),
+        "--labels", str(labels), "--out", str(out), "--json",
+    ])  # fmt: skip
+    said = capsys.readouterr()
+    assert code == 0, said
+    assert "1 requests left out: labelled yes" in said.err
+    made = Calibration.load(out)
+    assert made.requests == N + caught.silent - 1
+    tokens = [traffic._tokens(one, Scope.ANSWER) for one in requests[1:4]]
+    mine = dict(traffic.scores(tokens, [pack], lambda done, of: None))
+    plain = [Tokens(one.ids, one.scopes, one.read) for one in tokens]
+    for index, scores in caught.lab.scores(plain, [pack], lambda done, of: None):
+        assert np.abs(mine[index] - scores).max() < 1e-3
+
+
+def reading(caught: Caught, folder: Path) -> Pack:
+    """A pack along a random direction of block 2, with the model's own known answer."""
+    rng = np.random.default_rng(3)
+    probe = Probe("scam", (2,), rng.standard_normal((1, caught.lab.width)).astype(np.float32), 0.0)
+    row = Example(
+        None, "canary", text="the ferry leaves at nine and the blue folder is on the table"
+    )
+    known = caught.lab.tokens(row, Scope.ANSWER)
+    pack = Pack(
+        "own/random", "a random direction", caught.lab.identity, (probe,), (ProbeNote("T0", 0.0, 1.0, 16),),
+        known_answer(caught.lab, (probe,), known),
+    )  # fmt: skip
+    save_pack(pack, folder)
+    return load_pack(folder)
 
 
 @pytest.mark.parts
