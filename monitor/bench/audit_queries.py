@@ -29,6 +29,7 @@ GOALS = {
     "a day of one tenant": 150,
     "the newest 100 of a tenant's day": 150,
     "all of history": 1000,
+    "people of all of history": 1000,
 }
 """Milliseconds, at 10^7 entries on two cores."""
 Question = tuple[str, Mapping[str, Any]]
@@ -47,6 +48,21 @@ def figures(folder: HistoryFolder, asked: int = ASKED) -> list[Figure]:
             Figure(f"{kind}: 95th percentile", float(late), "ms"),
             Figure(f"{kind}: cold, median of {len(cold)}", float(np.median(cold)), "ms"),
         ]
+    return found + _people(folder)
+
+
+def _people(folder: HistoryFolder) -> list[Figure]:
+    """How many different users and conversations: the first time that a process is asked, and again."""
+    kind, found = "people of all of history", list[Figure]()
+    with Queries(folder) as queries:
+        for turn in ("the first time", "again"):
+            core = time.process_time()
+            taken = _timed(partial(queries.run, "people", kind="alert"))
+            core = 1000 * (time.process_time() - core)
+            found += [
+                Figure(f"{kind}: {turn}", taken, "ms", f"<= {GOALS[kind]}"),
+                Figure(f"{kind}: {turn}, of the cores", core, "ms"),
+            ]
     return found
 
 

@@ -139,10 +139,12 @@ class Beside:
 class Snapshot:
     """One moment of DuckDB's tables; made while nobody changes them, used after."""
 
-    def __init__(self, of: Beside) -> None:
+    def __init__(self, of: Beside, *, tables: bool = True) -> None:
+        """tables: of files alone there is nothing to hold on to."""
         self._cursor = of.cursor()
-        self._cursor.execute("BEGIN")
-        self._cursor.execute("SELECT idx FROM hot LIMIT 1").fetchall()
+        if tables:
+            self._cursor.execute("BEGIN")
+            self._cursor.execute("SELECT idx FROM hot LIMIT 1").fetchall()
 
     def run(self, asked: Asked, paths: Sequence[str], *, hot: bool = True) -> Rows:
         """Over these files. hot: and over the rows of SQLite."""

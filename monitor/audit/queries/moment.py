@@ -51,13 +51,15 @@ class Memory:
 class Moment:
     """Of one thread. Counts by `kind` and what else `entries` takes but bounds and labels."""
 
-    def __init__(self, halves: Halves, memory: Memory, segments: Sequence[Segment]) -> None:
-        """Inside `halves.reading`, after what is asked for was followed."""
+    def __init__(
+        self, halves: Halves, memory: Memory, segments: Sequence[Segment], *, tables: bool = True
+    ) -> None:
+        """Inside `halves.reading`, after what is asked for was followed. tables: False where only files are asked."""
         self._memory, self._paths = memory, halves.paths
         self._there = [one for one in segments if not one.gone]
         self._gone, self._past = gone_of(segments), segments[-1].past if segments else 0
         self._times = halves.times(segments)
-        self.snapshot = Snapshot(halves.beside)
+        self.snapshot = Snapshot(halves.beside, tables=tables)
 
     @cached_property
     def learnt(self) -> bool:

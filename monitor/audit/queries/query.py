@@ -157,7 +157,7 @@ class Queries:
             labelled = labelled and not halves.beside.unknown()
             if hot and not labelled:
                 halves.beside.follow(halves.hot, segments, entries=True, labels=False)
-            moment = Moment(halves, self._memory, segments)
+            moment = Moment(halves, self._memory, segments, tables=hot or labels)
         with closing(moment):
             if labelled:
                 return moment.snapshot.run_labelled(asked)

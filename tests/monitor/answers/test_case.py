@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dosimeter.monitor.audit.erasure.erase import Eraser
+from dosimeter.monitor.audit.people.access import Actor
 from dosimeter.monitor.audit.queries import moment
+from dosimeter.monitor.pages.shown import By
 from tests.monitor.answers.answers_scene import ALL, Answers, answers
 
-BY = {"user": "subject", "tenant": "tenant", "conversation": "conversation"}
+BY: dict[By, str] = {"user": "subject", "tenant": "tenant", "conversation": "conversation"}
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def test_a_case_is_what_its_alerts_say(
     for by, column in BY.items():
         for id_ in sorted({row[column] for row in scene.alerts()}):
             rows = [row for row in scene.alerts() if row[column] == id_]
-            case = scene.source.case(by, id_, ALL, "Asia/Tokyo")  # type: ignore[arg-type]
+            case = scene.source.case(by, id_, ALL, "Asia/Tokyo")
             assert case is not None
             assert (case.by, case.id, case.alerts) == (by, id_, len(rows))
             times = [row["time_ns"] for row in rows]
@@ -49,4 +53,21 @@ def test_a_case_is_what_its_alerts_say(
 
 def test_of_what_has_no_alerts_there_is_no_case(scene: Answers) -> None:
     for by in BY:
-        assert scene.source.case(by, "ab" * 16, ALL, "UTC") is None  # type: ignore[arg-type]
+        assert scene.source.case(by, "ab" * 16, ALL, "UTC") is None
+
+
+@pytest.mark.parametrize("most", [0, 2_000])
+def test_who_was_erased_is_counted_as_before_and_has_no_name(
+    scene: Answers, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(moment, "MOST_FEW", most)
+    row, people = scene.alert(1), scene.rows("people")
+    before = {by: scene.source.case(by, row[BY[by]], ALL, "UTC") for by in ("user", "tenant")}
+    assert before["user"] is not None
+    assert before["user"].name == "user-1"
+    eraser = Eraser(scene.history.folder, scene.history.appender)
+    eraser.erase("user", "tenant-1", "user-1", actor=Actor("omar", "operator"), reason="ticket 4")
+    assert scene.rows("people") == people
+    after = {by: scene.source.case(by, row[BY[by]], ALL, "UTC") for by in ("user", "tenant")}
+    assert after["user"] == replace(before["user"], name="")
+    assert after["tenant"] == before["tenant"]

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dosimeter.monitor.audit.queries import moment
+from dosimeter.monitor.audit.queries.few import Few
 from dosimeter.monitor.audit.queries.moment import Moment
 from dosimeter.monitor.audit.queries.query import Queries
 from dosimeter.monitor.audit.store.sealing import SQL
@@ -40,7 +41,7 @@ def expected(entries: list[Made], folder: Path) -> list[Any]:
         alerts = queries.run("alerts", **TENANT, limit=7)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(moment, "MOST_FEW", 10**6)
-            few = queries.at_one_moment(lambda of: of.few(**TENANT))
+            few = few_of(queries, TENANT)
         assert few is not None
         same = few.run("alerts", limit=7)
         assert [row["id"] for row in same.dicts()] == [row["id"] for row in alerts.dicts()]
@@ -119,7 +120,7 @@ def test_the_entries_themselves_are_given_where_they_are_few(
         counts = []
         for n in range(10, 15):  # of the last there is nothing
             given: dict[str, Any] = {"kind": "alert", "subject": id_of(n)}
-            few = queries.at_one_moment(lambda of, given=given: of.few(**given))
+            few = few_of(queries, given)
             assert few is not None
             for name in ("people", "count_by_rule", "count_by_verdict", "count"):
                 assert few.run(name) == queries.run(name, **given), name
@@ -130,4 +131,8 @@ def test_the_entries_themselves_are_given_where_they_are_few(
         assert counts[-1] == 0 < min(counts[:-1])
         monkeypatch.setattr(moment, "MOST_FEW", counts[0] - 1)
         given = {"kind": "alert", "subject": id_of(10)}
-        assert queries.at_one_moment(lambda of: of.few(**given)) is None
+        assert few_of(queries, given) is None
+
+
+def few_of(queries: Queries, given: dict[str, Any]) -> Few | None:
+    return queries.at_one_moment(lambda of: of.few(**given))
