@@ -191,7 +191,7 @@ def lint(asked: Asked, name: str, text: str) -> tuple[Finding, ...]:
         found = check([path], known, datetime.now(UTC).date())
         shown_as = path.name
         return tuple(
-            replace(one, place=replace(one.place, name=one.place.name.replace(str(path), shown_as)))
+            replace(one, place=one.place._replace(name=one.place.name.replace(str(path), shown_as)))
             for one in found
         )
 

@@ -1,12 +1,18 @@
-"""How often a rule fired stands beside how far that time was watched: a small number may be one that nobody counted."""
+"""Rules for the pages: how often one fired stands beside how far that time was watched, and an edit is linted.
+
+A small number may be one that nobody counted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dosimeter import rules
+from dosimeter.monitor.answers.source import HistorySource
 from tests.monitor.answers.answers_scene import ALL, NOW_NS, Answers, answers
 from tests.monitor.audit.audit_scene import HOUR_NS
 
@@ -48,3 +54,17 @@ def test_where_it_did_not_fire_it_is_said_what_that_means(scene: Answers) -> Non
         "nothing follows: nobody is known to have watched then",
     )
     assert scene.source.rules(ALL).worth == "no data in that time"
+
+
+def test_what_is_wrong_with_an_edited_text_is_said_with_its_place_in_the_rules_own_file(
+    scene: Answers, tmp_path: Path
+) -> None:
+    """2026-11-30: a place became a tuple, and every finding on the page an error of the server."""
+    path, lab = tmp_path / "rules.yaml", Path(rules.__file__).parent / "packs" / "lab.yaml"
+    path.write_text(lab.read_text())
+    source = HistorySource(replace(scene.asked, config=replace(scene.asked.config, rules=(path,))))
+    edited = path.read_text().replace("deception", "decepton", 1)
+    found = source.lint("deceptive-answer", edited)
+    line = 1 + edited[: edited.index("decepton")].count("\n")
+    assert f"rules.yaml:{line}" in [str(one.place).rpartition(":")[0] for one in found]
+    assert path.read_text() == lab.read_text()
