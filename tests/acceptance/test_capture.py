@@ -101,7 +101,7 @@ def running(
         process(server, folder / "server.log"),
     ):
         until(lambda: any(tap["state"] == "live" for tap in (found.status() or {"taps": []})["taps"]),
-              "a live tap", 120, lambda: (folder / "server.log").read_text()[-2000:])  # fmt: skip
+              "a live tap", 240, lambda: (folder / "server.log").read_text()[-2000:])  # fmt: skip
         yield found
 
 

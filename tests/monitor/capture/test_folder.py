@@ -44,7 +44,10 @@ def filled(folder: Path, **options: Any) -> dict[int, np.ndarray]:
 def test_every_row_comes_back(tmp_path: Path, shard_bytes: int) -> None:
     put = filled(tmp_path, shard_bytes=shard_bytes)
     found = Capture(tmp_path)
-    assert sorted(found.requests) == ["00000000000000ff/0000000000000007", "00000000000000ff/0000000000000009"]
+    assert sorted(found.requests) == [
+        "00000000000000ff/0000000000000007",
+        "00000000000000ff/0000000000000009",
+    ]
     assert found.requests["00000000000000ff/0000000000000007"].ids == (5, 6, 7, 8)
     for one, rows in found.activations(found.requests.values()):
         assert rows.shape == (9, 2, 8)
