@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,24 +61,27 @@ class History:
         self._stalled: str | None = None
         self._stalled_ns = 0
         self.folder = HistoryFolder(config.history_path).make()
-        self.hot = HotStore(self.folder.hot)
-        self.keys = open_keys(self.folder, self.hot)
-        anchors = build_anchors(settings.anchors, self.folder.root)
-        self.keeper = Keeper(self.folder, self.hot, anchors, now_ns)
-        self.appender = Appender(self.hot, self.keys, now_ns=now_ns)
-        self.ingest = Ingest(self.appender, now_ns())
-        self.eraser = Eraser(
-            self.folder, self.appender, ledgers=_ledgers(config, settings), now_ns=now_ns
-        )
-        self._begun()
-        retention = Retention(
-            self.hot,
-            self.keys,
-            self.folder,
-            core_months=settings.core_months,
-            evidence_days=settings.evidence_days,
-        )
-        self.tidying = Tidying(self.folder, self.appender, self.keeper, retention, now_ns)
+        with ExitStack() as opened:  # nothing stays open of a history that cannot be
+            self.hot = opened.enter_context(HotStore(self.folder.hot))
+            self.keys = opened.enter_context(open_keys(self.folder, self.hot))
+            anchors = build_anchors(settings.anchors, self.folder.root)
+            self.keeper = Keeper(self.folder, self.hot, anchors, now_ns)
+            opened.callback(self.keeper.writer.close)
+            self.appender = Appender(self.hot, self.keys, now_ns=now_ns)
+            self.ingest = Ingest(self.appender, now_ns())
+            self.eraser = Eraser(
+                self.folder, self.appender, ledgers=_ledgers(config, settings), now_ns=now_ns
+            )
+            self._begun()
+            retention = Retention(
+                self.hot,
+                self.keys,
+                self.folder,
+                core_months=settings.core_months,
+                evidence_days=settings.evidence_days,
+            )
+            self.tidying = Tidying(self.folder, self.appender, self.keeper, retention, now_ns)
+            opened.pop_all()
 
     def _begun(self) -> None:
         """Time that nobody kept a log is itself in the log, and so are the settings that decide what is kept."""

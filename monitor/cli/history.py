@@ -22,7 +22,7 @@ from dosimeter.monitor.config_history import HistoryConfig
 
 USAGE, ENVIRONMENT, DATA = 2, 3, 4
 NICE = 5
-NEEDS = ("cryptography", "duckdb", "fastapi", "jinja2", "jwt", "pyarrow", "uvicorn")
+NEEDS = ("cryptography", "duckdb", "fastapi", "jinja2", "jwt", "msgspec", "pyarrow", "uvicorn")
 
 
 def add_parser(subparsers: Any) -> None:

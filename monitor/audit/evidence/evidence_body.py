@@ -63,7 +63,7 @@ _NONE = np.zeros(0, np.int16)
 _ESCAPED = {"\0": "\1a", "\1": "\1b", "\2": "\1c", "\3": "\1d"}
 _ESCAPE = str.maketrans(_ESCAPED)
 _RESTORED = {written: plain for plain, written in _ESCAPED.items()}
-_HEX = re.compile("[0-9a-f]{8}(?:[0-9a-f]{8,246}|(-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_HEX = re.compile("([0-9a-f]{8}(?:[0-9a-f]{8,246}|(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))")
 _ESCAPES = re.compile("\1[a-d]")
 _PACKED = re.compile("\2|\3(.)", re.DOTALL)
 """A UUID; other ids with the number of their bytes."""
@@ -140,7 +140,8 @@ def _draft(
     core: Mapping[str, Any], evidence: Evidence | None, reads: Sequence[str]
 ) -> _Draft | EvidenceError:
     labels = {str(name): str(text) for name, text in (core.get("labels") or {}).items()}
-    own, bits = list[str](), 0
+    own: list[str] = []
+    bits = 0
     for name, bit in _BITS.items():
         if name in labels:
             own.append(labels[name])
@@ -231,17 +232,18 @@ _names = lru_cache(maxsize=256)(_joined)
 
 
 def _pack(text: str, packed: bytearray) -> str:
-    def put(found: re.Match[str]) -> str:
-        digits, odd = found[0], ""
-        if found[1]:
-            packed.extend(bytes.fromhex(digits.replace("-", "")))
-            return "\2"
+    parts = _HEX.split(text)
+    for at in range(1, len(parts), 2):
+        digits, odd = parts[at], ""
+        if "-" in digits:
+            packed += bytes.fromhex(digits.replace("-", ""))
+            parts[at] = "\2"
+            continue
         if len(digits) % 2:
             digits, odd = digits[:-1], digits[-1]
-        packed.extend(bytes.fromhex(digits))
-        return f"\3{chr(len(digits) // 2)}{odd}"
-
-    return _HEX.sub(put, text)
+        packed += bytes.fromhex(digits)
+        parts[at] = f"\3{chr(len(digits) // 2)}{odd}"
+    return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

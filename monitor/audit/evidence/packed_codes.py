@@ -53,20 +53,27 @@ def pack_codes(windows: Sequence[Window]) -> list[Packed]:
     there = np.concatenate(([0], np.cumsum(~gone)))
     sizes = [sum(map(len, one.columns)) + len(one.others) for one in windows]
     ends = np.cumsum([0, *sizes])
-    coded = _rice(codes if there[-1] == len(codes) else codes[~gone], there[ends])
-    marks = [
-        b"" if whole else np.packbits(gone[start:end]).tobytes()
-        for start, end, whole in zip(
-            ends[:-1], ends[1:], np.diff(there[ends]) == np.diff(ends), strict=True
-        )
-    ]
+    whole = int(there[-1]) == len(codes)
+    coded = _rice(codes if whole else codes[~gone], there[ends])
+    marks = [b""] * len(windows) if whole else _marks(gone, ends, there)
     found, own = [], iter(means[~alone].tolist())
     for one, mark, (bits, body) in zip(windows, marks, coded, strict=True):
         head = bytearray()
-        put_numbers(head, *[_fold(next(own)) for column in one.columns if len(column)])
+        for column in one.columns:
+            if len(column):
+                put_numbers(head, _fold(next(own)))
         head.append(bits)
         found.append(Packed(bool(mark), bytes(head), mark + body))
     return found
+
+
+def _marks(gone: Bools, ends: Ints, there: Ints) -> list[bytes]:
+    """Of each window a bit a code that says whether it has no score; empty where all have one."""
+    each = zip(ends[:-1].tolist(), ends[1:].tolist(), np.diff(there[ends]).tolist(), strict=True)
+    return [
+        b"" if count == end - start else np.packbits(gone[start:end]).tobytes()
+        for start, end, count in each
+    ]
 
 
 def _decorrelate(codes: Ints, lengths: Ints, alone: Bools, gone: Bools) -> Ints:
@@ -96,24 +103,29 @@ def _rice(values: Ints, ends: Ints) -> Iterator[tuple[int, bytes]]:
     each = np.repeat(bits, counts)
     high = folded >> each
     ones = np.cumsum(high)
-    highs = np.diff(np.concatenate(([0], ones))[ends])
-    unary = highs + counts  # bits of it
-    sizes = (unary + 7) // 8, (counts * bits + 7) // 8
-    past = np.cumsum(sizes[0] + sizes[1])
-    first = past - sizes[0] - sizes[1]
+    unary = np.diff(np.concatenate(([0], ones))[ends]) + counts  # bits of it
+    past = np.cumsum((unary + 7) // 8)
     written = np.zeros(8 * int(past[-1]), np.uint8)
     ones += np.arange(len(values))
-    begun = np.cumsum(unary) - unary
-    written[ones + np.repeat(8 * first - begun, counts)] = 1
-    words = folded.astype(">u2").view(np.uint8).reshape(-1, 2)
-    low = np.unpackbits(words, axis=1)[np.arange(16) >= 16 - each[:, None]]
-    begun = np.cumsum(counts * bits) - counts * bits
-    place = np.repeat(8 * (first + sizes[0]) - begun, counts * bits)
-    place += np.arange(len(low))
-    written[place] = low
+    begun = 8 * (past - (unary + 7) // 8) - (np.cumsum(unary) - unary)
+    written[ones + np.repeat(begun, counts)] = 1
     data = np.packbits(written).tobytes()
-    spans = zip(first.tolist(), past.tolist(), strict=True)
-    return zip(bits.tolist(), [data[start:end] for start, end in spans], strict=True)
+    first = 0
+    for end, low, own in zip(past.tolist(), _low(folded, counts, bits), bits.tolist(), strict=True):
+        yield own, data[first:end] + low
+        first = end
+
+
+def _low(folded: Ints, counts: Ints, bits: Ints) -> Iterator[bytes]:
+    """Of each part, its `bits` low bits of every value, behind each other."""
+    room = (counts + 7) // 8 * 8  # a whole number of bytes, however many bits a value takes
+    begun = np.cumsum(room) - room
+    words = np.zeros(int(room.sum()), ">u2")
+    words[np.arange(len(folded)) + np.repeat(begun - (np.cumsum(counts) - counts), counts)] = folded
+    each = np.unpackbits(words.view(np.uint8).reshape(-1, 2), axis=1)
+    packed = {k: np.packbits(each[:, 16 - k :]).tobytes() for k in set(bits.tolist())}
+    for start, count, k in zip(begun.tolist(), counts.tolist(), bits.tolist(), strict=True):
+        yield packed[k][start * k // 8 : (start + count) * k // 8 + bool(count * k % 8)]
 
 
 def read_codes(at: Place, count: int, rows: int, columns: int, *, unscored: bool) -> Codes:

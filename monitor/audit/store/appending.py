@@ -69,13 +69,14 @@ class Appender:
         """Names and keys that belong together: one who is erased in between is found under a new id, or not at all."""
         for left in reversed(range(TRIES)):
             try:
-                named = self._named(entries)
-                wanted = {
-                    (subject, month_of(entry.time_ns))
-                    for entry, (_, subject) in zip(entries, named, strict=True)
-                    if entry.evidence is not None and subject is not None
-                }
-                return named, self.keys.keys(wanted) if wanted else {}
+                with self.keys.together():
+                    named = self._named(entries)
+                    wanted = {
+                        (subject, month_of(entry.time_ns))
+                        for entry, (_, subject) in zip(entries, named, strict=True)
+                        if entry.evidence is not None and subject is not None
+                    }
+                    return named, self.keys.keys(wanted) if wanted else {}
             except NameGone:
                 if not left:
                     raise

@@ -12,6 +12,7 @@ import marshal
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -134,8 +135,12 @@ def leaf_of(entry: Entry, ingested_ns: int, more: Mapping[str, Any]) -> dict[str
         **more,
     }
     if entry.terms is not None:
-        found["terms"] = digest(entry.terms)
+        found["terms"] = _hash_of(entry.terms)
     return found
+
+
+_hash_of = lru_cache(maxsize=1024)(digest)
+"""There are as many terms as rules, and many alerts of each."""
 
 
 @dataclass(frozen=True, slots=True)

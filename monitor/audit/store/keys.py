@@ -28,6 +28,8 @@ DAY_NS = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
 MAX_KNOWN = 200_000
 """Ids and keys remembered in memory, each; above it all are forgotten and read again."""
+CACHE_KB, LOG_PAGES = 32_768, 4_000
+"""Of pages in memory; of pages in the write-ahead log before they are copied into the file, 16 MB."""
 SQL = load_sql(PACKAGE, "keys_queries.sql")
 
 Name = tuple[str, bytes, str]
@@ -94,12 +96,16 @@ class KeyStore:
         self._ids: dict[Name, bytes] = {}
         self._keys: dict[KeyOf, bytes] = {}
         self._version = -1
+        self._together = False
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA secure_delete = ON")  # what is deleted stays in no page
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA temp_store = MEMORY")
+        # Ids are random, so that every batch touches pages everywhere in the file.
+        self._db.execute(f"PRAGMA cache_size = {-CACHE_KB}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found > VERSION:
             raise KeysError(
@@ -256,11 +262,35 @@ class KeyStore:
         return len(gone)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction. Raises StoreStalled where the disk or another writer does not allow it."""
+    def together(self) -> Iterator[None]:
+        """One commit of all that `ids` and `keys` make within: durable when this ends, and forgotten if it fails."""
+        self._together = True
         try:
-            with transaction(self._db):
+            yield
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._ids.clear()
+            self._keys.clear()
+            if isinstance(error, sqlite3.OperationalError):
+                raise StoreStalled(self.path, error) from error
+            raise
+        finally:
+            self._together = False
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, or a part of one. Raises StoreStalled where the disk or another writer does not allow it."""
+        try:
+            if self._together:
+                if not self._db.in_transaction:
+                    self._db.execute("BEGIN IMMEDIATE")
                 yield
+            else:
+                with transaction(self._db):
+                    yield
         except sqlite3.OperationalError as error:
             raise StoreStalled(self.path, error) from error
 

@@ -129,9 +129,14 @@ def test_ids_and_keys_are_there_before_the_entry_that_needs_them(tmp_path: Path)
 def test_one_who_is_erased_between_name_and_key_gets_no_key_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The name is known from the month before, so that nothing keeps others from erasing it."""
     with opened(tmp_path) as to, KeyStore(tmp_path / "keys.db") as other:
         names = {"tenant": "acme", "user": "ada", "conversation": "chat"}
-        one = Entry("alert", "0a" * 16, T0, source="s", names=names, evidence=b"body")
+        before, one = (
+            Entry("alert", f"{n:032x}", time_ns, source="s", names=names, evidence=b"body")
+            for n, time_ns in enumerate((T0 - 10**9, T0))
+        )
+        to.append([before])
         erased: list[bytes] = []
         keys = to.keys.keys
 
@@ -148,3 +153,25 @@ def test_one_who_is_erased_between_name_and_key_gets_no_key_again(
         assert to.keys.months(erased[0]) == []
         assert to.keys.find("user", tenant, "ada") not in (None, erased[0])
         assert other.leading_to(erased[0]) == []
+
+
+def test_names_whose_keys_cannot_be_made_are_not_remembered(tmp_path: Path) -> None:
+    """Else an entry would name somebody by an id that stands in no table."""
+    with opened(tmp_path) as to:
+        keys = to.keys.keys
+
+        def stalled(_: Iterable[KeyOf]) -> dict[KeyOf, bytes]:
+            raise StoreStalled(to.keys.path, sqlite3.OperationalError("disk full"))
+
+        to.keys.keys = stalled  # type: ignore[assignment, method-assign]
+        with pytest.raises(StoreStalled):
+            to.append([entry(2)])
+        assert to.keys.find("tenant", b"", "acme") is None
+        to.keys.keys = keys  # type: ignore[method-assign]
+        to.append([entry(2)])
+        tenant = to.keys.find("tenant", b"", "acme")
+        assert tenant is not None
+        user = to.keys.find("user", tenant, "user-2")
+        assert user is not None
+        assert (leaf(to, 0)["tenant"], leaf(to, 0)["subject"]) == (tenant.hex(), user.hex())
+        assert to.keys.key(user, MARCH) is not None
