@@ -1,8 +1,8 @@
 """`dosimeter attach -- transformers serve …`, `… -- vllm serve …`: start a model server with tap and front in it.
 
 The command is found on PATH and replaces this process, so its pid, signals, output and exit code stay the
-server's own. All that is added is one environment variable and one folder on PYTHONPATH; for vLLM, which has
-a plugin system, the variable and one option.
+server's own. All that is added is one environment variable and one folder on PYTHONPATH; for vLLM and SGLang, which
+have plugin systems, the variable, and for vLLM one option.
 """
 
 from __future__ import annotations
@@ -134,10 +134,15 @@ def elsewhere(settings: TapSettings, tree: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{site}{os.pathsep}{tree}", **settings.to_env()}
 
 
-def is_vllm(command: list[str]) -> bool:
-    """`vllm …`, or `python -m vllm…`."""
+ENGINES = {"vllm": ("vLLM", "VLLM_PLUGINS"), "sglang": ("SGLang", "SGLANG_PLUGINS")}
+"""Servers that find our plugin themselves: what they are called, and the variable that names which ones to load."""
+
+
+def engine(command: list[str]) -> str | None:
+    """Which of ENGINES it starts: `vllm …`, or `python -m vllm…`."""
     module = command[2] if command[1:2] == ["-m"] and len(command) > 2 else ""
-    return Path(command[0]).name == "vllm" or module.split(".")[0] == "vllm"
+    names = {Path(command[0]).name, module.split(".")[0]}
+    return next((name for name in ENGINES if name in names), None)
 
 
 def with_front(command: list[str]) -> list[str]:
@@ -146,12 +151,12 @@ def with_front(command: list[str]) -> list[str]:
     return command if named or "serve" not in command else [*command, "--middleware", FRONT]
 
 
-def vllm_environment(settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
-    """What vLLM is started with. It finds our plugin itself, unless told which ones to load."""
-    env = {**base, **settings.to_env()}
-    named = base.get("VLLM_PLUGINS")
+def engine_environment(name: str, settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
+    """What an engine is started with. It finds our plugin itself, unless told which ones to load."""
+    env, variable = {**base, **settings.to_env()}, ENGINES[name][1]
+    named = base.get(variable)
     if named is not None and PLUGIN not in named.split(","):
-        env["VLLM_PLUGINS"] = ",".join([*filter(None, [named]), PLUGIN])
+        env[variable] = ",".join([*filter(None, [named]), PLUGIN])
     return env
 
 
@@ -180,22 +185,24 @@ def run(args: argparse.Namespace) -> int:
             return 2
         print(*(f"{k}={v}" for k, v in elsewhere(settings, args.print_env).items()), sep="\n")
         return 0
-    if is_vllm(command) and settings.capture:
+    name = engine(command)
+    if name is not None and settings.capture:
         print(
-            "attach: --allow-capture: no activations leave vLLM, for nobody\n"
+            f"attach: --allow-capture: no activations leave {ENGINES[name][0]}, for nobody\n"
             "  hint: capture from `transformers serve`, or leave it out",
             file=sys.stderr,
         )
         return 2
-    if is_vllm(command) and settings.content_tenants:
+    if name is not None and settings.content_tenants:
         print(
-            "attach: --content-tenant: no text leaves vLLM, for nobody\n  hint: leave it out",
+            f"attach: --content-tenant: no text leaves {ENGINES[name][0]}, for nobody\n  hint: leave it out",
             file=sys.stderr,
         )
         return 2
     program = shutil.which(command[0])
-    if program is not None and is_vllm(command):
-        os.execve(program, with_front(command), vllm_environment(settings, dict(os.environ)))
+    if program is not None and name is not None:
+        whole = with_front(command) if name == "vllm" else command
+        os.execve(program, whole, engine_environment(name, settings, dict(os.environ)))
     if program is not None:
         os.execve(program, command, environment(settings, dict(os.environ)))  # does not return
     print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Clients of a running server, whichever it is: a prompt goes out, what was asked and got comes back.
 
-Prompts go as token ids where the server takes them (vLLM), else as text of the model's own tokenizer. What
+Prompts go as token ids where the server takes them (vLLM, SGLang), else as text of the model's own tokenizer. What
 was generated is said by the server (`return_token_ids`), else by the text that left for the kit's own tenant.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dosimeter.monitor.cli.attach import ENGINES
 from dosimeter.monitor.conformance.asked import Asked, Read
 from dosimeter.monitor.conformance.case import NotOffered
 from dosimeter.monitor.conformance.ear import Sequence as Told
@@ -36,8 +37,8 @@ class Calls:
 
     @property
     def gives_ids(self) -> bool:
-        """vLLM takes and returns token ids."""
-        return self.server.kind == "vllm"
+        """vLLM and SGLang take and return token ids."""
+        return self.server.kind in ENGINES
 
     @property
     def continuous(self) -> bool:
@@ -79,6 +80,8 @@ class Calls:
         **more: Any,
     ) -> Call:
         label = self.label(name)
+        if path == CHAT and self.server.kind == "sglang":
+            stream = False  # it says no ids in a chat's stream
         headers = {"x-conversation-id": label, "x-request-id": request_id or label}
         body = {**body, "max_tokens": new, "temperature": 0, "stream": stream, **more}
         if n > 1:

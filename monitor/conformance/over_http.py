@@ -129,7 +129,9 @@ def several(site: Calls) -> list[Asked]:
 
 def beams(site: Calls) -> list[Asked]:
     if site.continuous:
-        raise NotOffered("vLLM's beams are not tried" if site.gives_ids else "no beams in a batch")
+        raise NotOffered(
+            "an engine's beams are not tried" if site.gives_ids else "no beams in a batch"
+        )
     end = site.texts.tokenizer.eos_token_id
     config = {"num_beams": 2, "eos_token_id": end, "pad_token_id": end or 0, "max_new_tokens": 8}
     call = site.complete(

@@ -1,7 +1,7 @@
 """A server of the user's, started with the tap in it, and clients of its HTTP API.
 
 The command is the user's own and is run as it is, under `dosimeter attach`; a free port is added where it
-names none. Whether it is `transformers serve` or vLLM is learned from the tap's greeting.
+names none. Whether it is `transformers serve`, vLLM or SGLang is learned from the tap's greeting.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dosimeter.monitor.cli.attach import is_vllm
+from dosimeter.monitor.cli.attach import engine
 from dosimeter.monitor.conformance.case import CannotRun
 from dosimeter.monitor.conformance.ear import Ear
 from dosimeter.monitor.service import ending_with_parent
@@ -112,8 +112,9 @@ def _take(reply: Reply, event: dict[str, Any]) -> None:
     for choice in event.get("choices", ()):
         part = choice.get("delta") or choice.get("message") or choice
         reply.text += part.get("text") or part.get("content") or ""
-        if choice.get("token_ids") is not None:
-            reply.ids.setdefault(choice.get("index", 0), []).extend(choice["token_ids"])
+        ids = choice.get("token_ids", choice.get("response_token_ids"))  # SGLang's, of a chat
+        if ids is not None:
+            reply.ids.setdefault(choice.get("index", 0), []).extend(ids)
         reply.prompt_ids = choice.get("prompt_token_ids") or reply.prompt_ids
     reply.prompt_ids = event.get("prompt_token_ids") or reply.prompt_ids
     usage = event.get("usage")
@@ -133,8 +134,8 @@ def running(
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command += ["--port", str(port)]
-    # vLLM says the ids of its tokens in its replies, and lets no text out of its worker.
-    content = [] if is_vllm(command) else ["--content-tenant", TENANT]
+    # An engine says the ids of its tokens in its replies, and lets no text out of its worker.
+    content = [] if engine(command) is not None else ["--content-tenant", TENANT]
     whole = [
         *(sys.executable, "-m", "dosimeter.monitor.cli.main", "attach"),
         *("--socket", str(ear.path), "--pack", str(pack)),

@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import os
 import secrets
+from collections.abc import Sequence
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.taps import front, pack_list
@@ -28,11 +28,13 @@ CANARY_WAIT_S = 5.0
 
 
 current_ticket: ContextVar[Ticket | None] = ContextVar("dosimeter_vllm_ticket", default=None)
-_canary: ContextVar[str | None] = ContextVar("dosimeter_vllm_canary", default=None)
+current_canary: ContextVar[str | None] = ContextVar("dosimeter_vllm_canary", default=None)
 
 
 class Desk:
     """One in an API process: the connection of its fronts, and what of theirs went wrong."""
+
+    kind = "vllm"
 
     def __init__(self, settings: TapSettings, session: Session, version: str) -> None:
         self.settings, self.session = settings, session
@@ -45,7 +47,7 @@ class Desk:
         return {
             "role": "front",
             "pid": os.getpid(),
-            "server": {"kind": "vllm", "version": self._version},
+            "server": {"kind": self.kind, "version": self._version},
             "model": {"name": "", "digest": ""},
             "columns": [],
             # What is said of the server until its tap has greeted: a call here proves nothing of rows there.
@@ -78,14 +80,7 @@ class Desk:
             return
         if params.extra_args and KEY in params.extra_args:
             params.extra_args = without_ours(params.extra_args)
-        ticket, canary = current_ticket.get(), _canary.get()
-        what: dict[str, Any] = {}
-        if canary is not None:
-            what = {"canary": canary}
-        elif ticket is not None:
-            ticket.prompts += 1  # first: the reply counts it, whatever becomes of the rest
-            ticket.answers += params.n
-            what = described(ticket, request.prompt_token_ids or ())
+        what = self.for_worker(request.prompt_token_ids or (), params)
         if request.cache_salt:
             what["salt"] = (
                 request.cache_salt
@@ -94,6 +89,17 @@ class Desk:
             return
         params.extra_args = {**(params.extra_args or {}), KEY: self.session.sealed(**what)}
 
+    def for_worker(self, prompt_ids: Sequence[int], params: Any) -> dict[str, Any]:
+        """What the worker must know of a request that is made in this context; empty: nothing."""
+        ticket, canary = current_ticket.get(), current_canary.get()
+        if canary is not None:
+            return {"canary": canary}
+        if ticket is None:
+            return {}
+        ticket.prompts += 1  # first: the reply counts it, whatever becomes of the rest
+        ticket.answers += params.n
+        return described(ticket, prompt_ids)
+
     async def prove(self, engine: Any) -> None:
         """Send each pack's known tokens through the engine; the worker knows what must come of them."""
         from vllm import SamplingParams
@@ -101,7 +107,7 @@ class Desk:
         for named in self.settings.packs:
             try:
                 pack = pack_list.load(named)
-                _canary.set(pack.name)
+                current_canary.set(pack.name)
                 prompt = {
                     "prompt_token_ids": list(pack.fingerprint.token_ids),
                     "cache_salt": secrets.token_hex(16),  # all of it must run
@@ -133,8 +139,8 @@ def desk() -> Desk | None:
 class Front(front.Front):
     """What `--middleware` names. The last of them is outermost, so ours should come last."""
 
-    def __init__(self, app: Any) -> None:
-        self._desk = desk()
+    def __init__(self, app: Any, found: Desk | None = None) -> None:
+        self._desk = found or desk()
         self._canaries: asyncio.Task[None] | None = None
         settings = self._desk.settings if self._desk is not None else TapSettings("")
         super().__init__(app, self._desk, settings, current_ticket)  # type: ignore[arg-type]
@@ -167,7 +173,9 @@ class Front(front.Front):
 
     def _prove(self, scope: Scope) -> None:
         """Once, as soon as there is an engine."""
-        state = getattr(scope.get("app"), "state", None)
-        engine = getattr(state, "engine_client", None)
+        engine = self._engine(scope)
         if self._canaries is None and engine is not None and self._desk is not None:
             self._canaries = asyncio.get_running_loop().create_task(self._desk.prove(engine))
+
+    def _engine(self, scope: Scope) -> Any:
+        return getattr(getattr(scope.get("app"), "state", None), "engine_client", None)

@@ -6,7 +6,7 @@ that this runs without vLLM; a name that is gone is a reason too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,10 +171,10 @@ def unsupported_release(version: str) -> str | None:
     return f"vllm {version} is not {SUPPORTED[0]}.{SUPPORTED[1]}"
 
 
-def refusals(config: Any) -> list[Refused]:
-    """What of a `VllmConfig` is refused, in the order of the table."""
+def refusals(config: Any, table: Sequence[Refused] = REFUSED) -> list[Refused]:
+    """What of a `VllmConfig`, or of what another table is about, is refused, in the order of the table."""
     found = []
-    for one in REFUSED:
+    for one in table:
         value = config
         for name in one.setting.split("."):
             value = getattr(value, name, _GONE)

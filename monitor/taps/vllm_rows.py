@@ -86,13 +86,21 @@ class Alive:
                 rows = Rows(one.request, start, n, None if canary else one.known, one.salt)
                 found.append((canary, rows, at))
             at += n
-        found.sort(key=lambda entry: entry[0])  # stable: the order of the step, then the canary
-        rows_ = [rows for _, rows, _ in found]
-        expected = 0
-        for _, rows, begins in found:
-            if begins != expected:
-                return rows_, np.concatenate(
-                    [np.arange(begins, begins + rows.n) for _, rows, begins in found]
-                )
-            expected += rows.n
-        return rows_, None
+        return laid_out(found)
+
+
+def laid_out(
+    found: list[tuple[bool, Rows, int]],
+) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+    """found: of a step, in its order, whether they are the canary's, and where they begin. Rows that are nobody's may
+    stand between them; the canary's come out last."""
+    found.sort(key=lambda entry: entry[0])  # stable: the order of the step, then the canary
+    rows = [one for _, one, _ in found]
+    expected = 0
+    for _, one, begins in found:
+        if begins != expected:
+            return rows, np.concatenate(
+                [np.arange(begins, begins + one.n) for _, one, begins in found]
+            )
+        expected += one.n
+    return rows, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from dosimeter.detectors.pack import Pack
 from dosimeter.monitor.taps import reload, vllm_ends, vllm_modes, vllm_rows
 from dosimeter.monitor.taps.binding import TapState, fitting_packs, seed_of, self_test
 from dosimeter.monitor.taps.pack_list import PackList
-from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
-from dosimeter.monitor.taps.requests import Requests
+from dosimeter.monitor.taps.probe_op import HookError, ProbeOp, Residual
+from dosimeter.monitor.taps.requests import End, Request, Requests
 from dosimeter.monitor.taps.score_cache import ScoreCache
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.settings import TapSettings
@@ -40,7 +40,10 @@ Pieces = Callable[[], list[vllm_rows.Piece]]
 
 
 class Watch:
-    """All that this process does for the sidecar."""
+    """All that this process does for the sidecar. Another server with an engine of its own overrides what is vLLM's."""
+
+    kind = "vllm"
+    waiting = WAITING
 
     def __init__(self, settings: TapSettings, session: Session, config: Any, version: str) -> None:
         self.settings, self.session, self.config = settings, session, config
@@ -57,12 +60,40 @@ class Watch:
         self._list: PackList | None = None
         if settings.pack_list:
             self._list = PackList(Path(settings.pack_list), self.load, self._refused)
-        # Replicas are refused; should there be some, each is a server of its own.
-        epoch = session.epoch + int(config.parallel_config.data_parallel_rank)
+        epoch = session.epoch + self._replica()
         self.sender = Sender(settings.socket, epoch, self.hello, self.requests.live).start()
 
     def hello(self) -> dict[str, Any]:
-        return self.state.greeting("tap", "vllm", self._version, self.requests)
+        return self.state.greeting("tap", self.kind, self._version, self.requests)
+
+    # --- of this server
+
+    def _replica(self) -> int:
+        """Replicas are refused; should there be some, each is a server of its own."""
+        return int(self.config.parallel_config.data_parallel_rank)
+
+    def _why_not(self) -> str | None:
+        """Why the server's mode is not read, if it is not."""
+        refused = vllm_modes.refusals(self.config)
+        return vllm_modes.reason(refused) if refused else None
+
+    def _folder(self) -> Path:
+        return folder_of(self.config.model_config)
+
+    def _page(self) -> int:
+        """Tokens of a page of its prefix cache."""
+        return int(self.config.cache_config.block_size)
+
+    def _residual(self, model: nn.Module) -> Residual:
+        """How the residual stream is found in what a block returns."""
+        return residual
+
+    def _follow(self, model: nn.Module) -> None:
+        """See the steps of a model that has its hooks."""
+        model.register_forward_pre_hook(self._before, with_kwargs=True)
+        model.register_forward_hook(self._after)
+
+    # ---
 
     def _control(self, kind: str, record: dict[str, Any]) -> None:
         self.sender.control(Kind[kind], record)
@@ -92,17 +123,16 @@ class Watch:
             self.say("blind", str(error) or repr(error))
 
     def _load(self, model: nn.Module) -> None:
-        refused = vllm_modes.refusals(self.config)
-        if refused:
-            raise HookError(vllm_modes.reason(refused))
-        folder = folder_of(self.config.model_config)
-        packs = fitting_packs(model, folder, self.settings.packs, self.state)
+        why_not = self._why_not()
+        if why_not is not None:
+            raise HookError(why_not)
+        packs = fitting_packs(model, self._folder(), self.settings.packs, self.state)
         if not packs:
             self.say(self.state.state, self.state.reason)
             return
         bank = ProbeBank.from_packs(packs)
         self.state.name(bank)
-        op = ProbeOp(bank, next(model.parameters()).device, residual)
+        op = ProbeOp(bank, next(model.parameters()).device, self._residual(model))
         op.install(blocks(model))
         try:
             self._salt(bank)
@@ -110,6 +140,7 @@ class Watch:
             self._arm(model, op, bank, packs)
         except BaseException:
             op.remove()
+            self.tap = self.canary = None
             raise
 
     def _salt(self, bank: ProbeBank) -> None:
@@ -126,7 +157,7 @@ class Watch:
         """Hooks are on. Nothing is reported before a request of ours has come through the server itself."""
         self.canary = Canary(bank, packs)
         cache = ScoreCache(seed_of(self.state.model["digest"], bank), len(bank.columns))
-        cache.fit(int(self.config.cache_config.block_size))
+        cache.fit(self._page())
         self.tap = Tap(
             op,
             self.sink,
@@ -139,12 +170,11 @@ class Watch:
             changed=Unchanged(model),
         )
         # What a trainer sends a running server goes in here, and past torch's own count of writes.
-        _first(model, "load_weights", lambda: self.guarded(self.reloaded))
-        model.register_forward_pre_hook(self._before, with_kwargs=True)
-        model.register_forward_hook(self._after)
+        first(model, "load_weights", lambda: self.guarded(self.reloaded))
+        self._follow(model)
         self._take_off = op.remove
         self.requests.blanket_reason = None
-        self.say("blind", WAITING)
+        self.say("blind", self.waiting)
 
     def reloaded(self) -> None:
         """Other weights are in: the pack's digest says nothing of them."""
@@ -174,24 +204,29 @@ class Watch:
             return
         args = new.sampling_params.extra_args if new.sampling_params is not None else None
         found = self.session.opened(args)
-        if "canary" in found:
-            if self.canary is None or self.canary.passed or self.alive.canary is not None:
-                return  # of another API process, at the same time or later: one is enough
-            self.alive.canary = new.req_id
-            request = self.canary.begin(str(found["canary"]), len(ids))
-        else:
-            ticket = ticket_of(found) if "call" in found else None
-            request = self.requests.open(ids, ticket)
-        salt = str(found.get("salt", "")).encode()
-        self.alive.running[new.req_id] = vllm_rows.Running(request, list(ids), salt)
+        request = self._opened(found, ids, new.req_id)
+        if request is not None:
+            salt = str(found.get("salt", "")).encode()
+            self.alive.running[new.req_id] = vllm_rows.Running(request, list(ids), salt)
+
+    def _opened(self, found: Mapping[str, Any], ids: Sequence[int], name: str) -> Request | None:
+        """found: what our API process said of it; None for a canary that is not wanted."""
+        if "canary" not in found:
+            return self.requests.open(ids, ticket_of(found) if "call" in found else None)
+        if self.canary is None or self.canary.passed or self.alive.canary is not None:
+            return None  # of another API process, at the same time or later: one is enough
+        self.alive.canary = name
+        return self.canary.begin(str(found["canary"]), len(ids))
 
     def _ended(self, name: str, counted: vllm_ends.Counted | None) -> None:
         one = self.alive.running.pop(name, None)
         if one is None:
             return
-        end = vllm_ends.end_of(one.request, counted)
-        if one.request.key != CANARY_KEY:
-            self.requests.tap_ended(one.request, end)
+        self._closed(one.request, vllm_ends.end_of(one.request, counted))
+
+    def _closed(self, request: Request, end: End) -> None:
+        if request.key != CANARY_KEY:
+            self.requests.tap_ended(request, end)
             return
         self.alive.canary = None
         if end.outcome == "finished":
@@ -293,12 +328,12 @@ def watch_runner(runner: Any, settings: TapSettings, session: Session, version: 
             watch.guarded(watch.step_over)
 
     runner.load_model, runner.execute_model = loading, executing
-    _first(runner, "reload_weights", lambda: watch.guarded(watch.reloaded))
+    first(runner, "reload_weights", lambda: watch.guarded(watch.reloaded))
     _follow_batches(runner, watch)
     return watch
 
 
-def _first(owner: Any, name: str, do: Callable[[], None]) -> None:
+def first(owner: Any, name: str, do: Callable[[], None]) -> None:
     """Before this object runs that method, if it has it."""
     original = getattr(owner, name, None)
     if original is None:

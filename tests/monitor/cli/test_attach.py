@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.cli.attach import FRONT, is_vllm, vllm_environment, with_front
+from dosimeter.monitor.cli.attach import FRONT, engine, engine_environment, with_front
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.taps.settings import DEFAULT_LABELS, ENV, TapSettings
 
@@ -80,17 +80,19 @@ def test_a_wrong_option_exits_2_and_starts_nothing(
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (["vllm", "serve", "m"], True),
-        (["/opt/venv/bin/vllm", "serve", "m"], True),
-        (["python3", "-m", "vllm.entrypoints.cli.main", "serve", "m"], True),
-        (["transformers", "serve", "vllm"], False),
-        (["sh", "-c", "vllm serve"], False),
+        (["vllm", "serve", "m"], "vllm"),
+        (["/opt/venv/bin/vllm", "serve", "m"], "vllm"),
+        (["python3", "-m", "vllm.entrypoints.cli.main", "serve", "m"], "vllm"),
+        (["sglang", "serve", "--model-path", "m"], "sglang"),
+        (["python3", "-m", "sglang.launch_server", "--model-path", "m"], "sglang"),
+        (["transformers", "serve", "vllm"], None),
+        (["sh", "-c", "vllm serve"], None),
     ],
 )
-def test_vllm_is_known_by_its_program_and_not_by_a_model_of_that_name(
-    command: list[str], expected: bool
+def test_an_engine_is_known_by_its_program_and_not_by_a_model_of_that_name(
+    command: list[str], expected: str | None
 ) -> None:
-    assert is_vllm(command) is expected
+    assert engine(command) == expected
 
 
 def test_the_front_is_vllms_last_middleware_and_never_a_second_one() -> None:
@@ -101,10 +103,15 @@ def test_the_front_is_vllms_last_middleware_and_never_a_second_one() -> None:
     assert with_front(["vllm", "bench", "serve-nothing"]) == ["vllm", "bench", "serve-nothing"]
 
 
-def test_vllm_finds_the_plugin_itself_unless_it_is_told_which_to_load() -> None:
+@pytest.mark.parametrize(
+    ("name", "variable"), [("vllm", "VLLM_PLUGINS"), ("sglang", "SGLANG_PLUGINS")]
+)
+def test_an_engine_finds_the_plugin_itself_unless_it_is_told_which_to_load(
+    name: str, variable: str
+) -> None:
     settings = TapSettings("/run/tap.sock")
-    env = vllm_environment(settings, {"PATH": "/bin"})
-    assert "VLLM_PLUGINS" not in env  # naming one would leave out all others
+    env = engine_environment(name, settings, {"PATH": "/bin"})
+    assert variable not in env  # naming one would leave out all others
     assert "PYTHONPATH" not in env
     assert env[ENV] == settings.to_env()[ENV]
     for named, expected in (
@@ -112,7 +119,7 @@ def test_vllm_finds_the_plugin_itself_unless_it_is_told_which_to_load() -> None:
         ("", "dosimeter"),
         ("dosimeter", "dosimeter"),
     ):
-        assert vllm_environment(settings, {"VLLM_PLUGINS": named})["VLLM_PLUGINS"] == expected
+        assert engine_environment(name, settings, {variable: named})[variable] == expected
 
 
 def test_text_is_not_promised_where_none_leaves(
