@@ -114,7 +114,10 @@ def not_shown() -> list[tuple[str, str]]:
             "a partial success said by an OpenTelemetry Collector",
             "its receiver says none; ours is shown with a fake that rejects",
         ),
-        ("SGLang", "no tap for it yet"),
+        (
+            "SGLang on a GPU, its graphs, `sglang serve`",
+            "its kernels are on no index for the CPU; its tap is tested on its data structures",
+        ),
         (
             "vLLM on a GPU, its runner V2, its CUDA graphs",
             "run on CPU with runner V1, compiled and eager",
