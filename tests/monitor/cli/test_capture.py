@@ -81,7 +81,11 @@ def test_a_server_is_not_started_with_leave_that_others_could_take(
     assert "others may write its folder" in capsys.readouterr().err
 
 
-def test_vllm_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("program", "engine"), [("vllm", "vLLM"), ("sglang", "SGLang")])
+def test_engines_that_nothing_is_captured_from_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], program: str, engine: str
+) -> None:
     tmp_path.chmod(0o700)
-    assert main(["attach", "--allow-capture", str(tmp_path / "c.sock"), "--", "vllm", "serve", "m"]) == 2  # fmt: skip
-    assert "no activations leave vLLM" in capsys.readouterr().err
+    socket = str(tmp_path / "c.sock")
+    assert main(["attach", "--allow-capture", socket, "--", program, "serve", "m"]) == 2
+    assert f"no activations leave {engine}" in capsys.readouterr().err
