@@ -276,3 +276,4 @@ def _make_room(out: Path) -> None:
             )
         shutil.rmtree(out / part, ignore_errors=True)
     (out / CAPTURES).mkdir(parents=True, exist_ok=True)
+    (out / CAPTURES).chmod(0o700)  # they may be of what somebody said in private
