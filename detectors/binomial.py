@@ -6,8 +6,10 @@ Nothing here needs scipy, so that an analyst's light install can place levels.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 
+@lru_cache(maxsize=4096, typed=True)  # placing levels and watching drift ask for the same few
 def upper_bound(k: int, n: int, confidence: float = 0.95) -> float:
     """One-sided upper Clopper-Pearson bound of a share: the p at which P(X <= k) = 1 - confidence.
 

@@ -28,7 +28,15 @@ class Halves:
         views = {"entry": ENTRY, "few": FEW, "label": LABEL, "judged": JUDGED}
         for view, text in views.items():
             self.hot.db.execute(f"CREATE TEMP VIEW {view} AS {text}")
-        self.beside = Beside()
+        self._beside: Beside | None = None
+
+    @property
+    def beside(self) -> Beside:
+        """Made for the first who asks: most open a history and need SQLite alone, and DuckDB takes longer to start
+        than that takes to answer."""
+        if self._beside is None:
+            self._beside = Beside()
+        return self._beside
 
     @contextmanager
     def reading(self) -> Iterator[list[Segment]]:
@@ -69,7 +77,8 @@ class Halves:
     def close(self) -> None:
         with self._lock:
             self.hot.close()
-            self.beside.close()
+            if self._beside is not None:
+                self._beside.close()
 
 
 def gone_of(segments: Sequence[Segment]) -> frozenset[int]:

@@ -25,7 +25,8 @@ class Learning:
     """Several threads may ask at once."""
 
     def __init__(self, halves: Halves) -> None:
-        self._halves, self._labelled = halves, Labelled(halves.beside)
+        self._halves = halves
+        self._labelled: Labelled | None = None  # until there is something to learn
         self._alone = threading.Lock()
         self._asked = False
 
@@ -52,20 +53,22 @@ class Learning:
                 ids = halves.beside.unknown()
                 if not ids:
                     return
-                left = self._labelled.find(halves.hot, ids)
+                labelled = self._labelled = self._labelled or Labelled(halves.beside)
+                left = labelled.find(halves.hot, ids)
             times = [int.from_bytes(one[:6], "big") * 1_000_000 for one in ids]
             bounds = Bounds(min(times), max(times) + 1_000_000)
             near = [s for s in there if bounds.may_hold(s)]
-            left = self._labelled.find_sealed(left, halves.paths(near))
+            left = labelled.find_sealed(left, halves.paths(near))
             # As of `alert_by_id`: an id may not tell its time.
             far = [s for s in there if not bounds.may_hold(s)]
-            left = self._labelled.find_sealed(left, halves.paths(far))
+            left = labelled.find_sealed(left, halves.paths(far))
             with halves.reading() as now:
                 if gone_of(now) == gone_of(segments):
-                    self._labelled.keep(left)
+                    labelled.keep(left)
 
     def close(self) -> None:
-        self._labelled.close()
+        if self._labelled is not None:
+            self._labelled.close()
 
 
 class Labelled:

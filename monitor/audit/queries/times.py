@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from dosimeter.detectors.findings import hint_for, visible
@@ -46,12 +47,18 @@ class Range:
 
 def zone_of(name: str) -> ZoneInfo:
     """A zone by its IANA name. Raises TimeError."""
-    known = available_timezones()
+    known = _names()
     if name in known:
         return ZoneInfo(name)
     near = hint_for(name, known) if known else "pip install tzdata"
     hint = near if len(near) < 200 else "write a name such as Europe/Berlin"
     raise TimeError(f"--tz: no time zone `{visible(name)[:80]}`\n  hint: {hint}")
+
+
+@lru_cache(maxsize=1)
+def _names() -> frozenset[str]:
+    """Walking the database takes longer than most answers."""
+    return frozenset(available_timezones())
 
 
 def range_of(

@@ -63,9 +63,12 @@ MORE = [
 ACCEPTED = [*FINE, *(text.replace("‸", "") for _, _, text in SURPRISES), *MORE]
 
 
+def test_the_rule_that_faults_are_put_into_is_accepted() -> None:
+    assert complaints(BASE) == []
+
+
 @pytest.mark.parametrize("lines", ACCEPTED, ids=[f.strip()[:100] for f in ACCEPTED])
 def test_what_can_be_read_is_accepted(lines: str) -> None:
-    assert complaints(BASE) == []
     assert complaints(with_lines(lines)) == []
 
 
