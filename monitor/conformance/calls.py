@@ -30,6 +30,8 @@ class Calls:
 
     def __init__(self, server: Running, texts: Texts, context: int, seed: int) -> None:
         self.server, self.texts = server, texts
+        if server.kind == "sglang":
+            context -= 6  # the longest prompt that it takes is so much shorter
         self.context = min(context, 2048)
         self.rng = np.random.default_rng(seed)
         self._pool = ThreadPoolExecutor(CLIENTS)

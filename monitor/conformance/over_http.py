@@ -124,6 +124,8 @@ def last(site: Calls) -> list[Asked]:
 def several(site: Calls) -> list[Asked]:
     if not site.gives_ids:
         raise NotOffered("this server ignores `n`")
+    if site.server.kind == "sglang":
+        raise NotOffered("SGLang runs the prompt once more by itself, a sequence nobody asked for")
     return site.together([site.complete("several", site.texts.words(n), 12, n=3) for n in (5, 33)])
 
 

@@ -171,9 +171,7 @@ def queued(_scheduler: Any, req: Any, *_: Any, **__: Any) -> None:
 
 
 def processed(_result: None, _scheduler: Any, batch: Any, *_: Any, **__: Any) -> None:
-    for req in batch.reqs:
-        if req.finished():
-            _guarded(lambda watch, req=req: watch.ended(req))
+    _guarded(lambda watch: watch.processed(batch.reqs))
 
 
 def aborted(_result: None, _scheduler: Any, _abort: Any, req: Any, *_: Any, **__: Any) -> None:

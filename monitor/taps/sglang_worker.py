@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from dosimeter.monitor.taps.settings import TapSettings
 from dosimeter.monitor.taps.sglang_model import ResidualStream
 from dosimeter.monitor.taps.sglang_rows import ATTRIBUTE, Running
 from dosimeter.monitor.taps.vllm_canary import CANARY_KEY
+from dosimeter.monitor.taps.vllm_model import folder_of
 from dosimeter.monitor.taps.vllm_session import KEY, Session
 
 REQS = "dosimeter_reqs"
@@ -51,9 +53,8 @@ class Watch(vllm_worker.Watch):
         return vllm_modes.reason(refused) if refused else None
 
     def _folder(self) -> Path:
-        return vllm_worker.folder_of(
-            SimpleNamespace(model=self.config.model.model_path, revision=self.config.args.revision)
-        )
+        revision = self.config.args.revision
+        return folder_of(SimpleNamespace(model=self.config.model.model_path, revision=revision))
 
     def _page(self) -> int:
         return int(self.config.args.page_size or 1)
@@ -91,6 +92,12 @@ class Watch(vllm_worker.Watch):
         if not one.canary:
             one.request.held = 1
             weakref.finalize(req, self.requests.released, one.request).atexit = False
+
+    def processed(self, reqs: Iterable[Any]) -> None:
+        """The scheduler has taken in what a forward gave these."""
+        for req in reqs:
+            if req.finished():
+                self.guarded(functools.partial(self.ended, req))
 
     def ended(self, req: Any, outcome: str | None = None) -> None:
         """The scheduler will run no more of it. outcome: where the request does not say so itself."""
