@@ -15,7 +15,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cached_property
 from typing import Any
@@ -207,4 +207,4 @@ def encode(record: Record) -> bytes:
 def _fields(record: Opened | Fired | Ended | Lost | Seal | Totals | Piece | Bank) -> dict[str, Any]:
     if isinstance(record, Bank):
         return record.as_json()
-    return asdict(record)
+    return {field.name: getattr(record, field.name) for field in fields(record)}

@@ -145,8 +145,10 @@ def test_killed_between_any_two_changes_of_the_disk_it_makes_the_same_archive(
     drain(undisturbed)
     expected, counts = kept_bytes(undisturbed), open_archive(undisturbed.path).counts()
     deaths = 0
+    fresh = begin(tmp_path / "fresh", pieces=3)
     for moment in range(1000):
-        folder = begin(tmp_path / "killed", pieces=3)
+        shutil.copytree(fresh.path, tmp_path / "killed")
+        folder = ArchiveFolder(tmp_path / "killed")
         left = [moment]
 
         def dying(change: Callable[..., object], left: list[int] = left) -> Callable[..., object]:
@@ -200,8 +202,10 @@ def test_weights_make_totals_right_in_expectation(tmp_path: Path) -> None:
     """Over many secrets: the estimate of all tokens is unbiased, and those that count fully are exact."""
     made = traffic(60, seed=9, threshold=650)
     fixed, estimates = set(), []
+    fresh = begin(tmp_path / "fresh", made, pieces=1)
     for secret in range(40):
-        folder = begin(tmp_path / "a", made, pieces=1)
+        shutil.copytree(fresh.path, tmp_path / "a")
+        folder = ArchiveFolder(tmp_path / "a")
         folder.key.write_bytes(secret.to_bytes(32, "little"))
         drain(folder, one_in=5)
         (part,) = open_archive(folder.path).parts(["feature_0"])
