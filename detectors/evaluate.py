@@ -34,8 +34,9 @@ def ranks(values: Array) -> npt.NDArray[np.float64]:
     """Ranks [N] from 1; equal values share their mean rank."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    counts = np.diff(np.append(first, len(values)))
+    cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    first = np.concatenate(((0,), cuts))
+    counts = np.concatenate((cuts, (len(values),))) - first
     found = np.empty(len(values), dtype=np.float64)
     found[order] = np.repeat(first + (counts + 1) / 2, counts)
     return found
