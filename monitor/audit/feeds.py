@@ -20,6 +20,8 @@ from dosimeter.monitor.sinks.config import KafkaConfig
 
 IDLE_S = 0.5
 PART = 500
+YOUNG = 20_000
+"""Objects made before Python looks for circles among them: a batch makes about as many, and all are gone after it."""
 GROUP = "dosimeter-history"
 
 Stored = Callable[[], Any]

@@ -7,6 +7,7 @@ imported, so that the line never has them.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import json
 import logging
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         os.nice(NICE)
     if settings.ship is not None:
         return _ship(config, settings, once=args.once)
+    from dosimeter.monitor.audit.feeds import YOUNG
     from dosimeter.monitor.audit.service import run_history
     from dosimeter.monitor.audit.store.hot import StoreError, StoreStalled
     from dosimeter.monitor.audit.store.keys import KeysError
@@ -85,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.tlog.anchors import AnchorFailed
     from dosimeter.monitor.tlog.note import NoteError
     from dosimeter.monitor.tlog.writer import LogError
+
+    gc.set_threshold(YOUNG)
 
     def ready(url: str) -> None:
         print(f"history: {url}", file=sys.stderr, flush=True)
