@@ -1,8 +1,8 @@
 """Records of the topic of scores become an archive again, on which `rules backtest` runs: the other end of `packed`.
 
 Delivery is at least once and in the order of a request, so pieces may come twice, and some may never come: a request is
-written when it is whole, once. Strangers may write to the topic: what is held of requests that are not whole is
-bounded.
+written when it is whole, once. Strangers may write to the topic: what is held of requests, whole or not, is bounded,
+and of those that are written only which they were.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from kafka import TopicPartition
 
+from dosimeter.detectors.findings import visible
 from dosimeter.monitor.history.archive_folder import ArchiveFolder, day_of
 from dosimeter.monitor.history.archive_part import (
     ROW_GROUP_TOKENS,
@@ -32,6 +33,8 @@ from dosimeter.monitor.sinks.kafka_consumer import connected_consumer
 
 OPEN_BYTES = 256 << 20
 """Of records of requests that are not whole yet; beyond it the oldest request is given up."""
+WHOLE_BYTES = 64 << 20
+"""Of records of whole requests; then they are written, also where few tokens have many columns, or there are none."""
 Identity = tuple[int, int, str, str]
 """Epoch, key, and the digests of bank and program: a request goes on as another where one of these changes."""
 COUNTED = {
@@ -66,7 +69,9 @@ class Gatherer:
         self.refusals: list[str] = []  # the first few, in words
         self._folder, self._open_bytes = folder, open_bytes
         self._open: dict[Identity, _Open] = {}
-        self._bytes = self._waiting = 0  # of open requests; tokens that are not written yet
+        self._bytes = 0  # of open requests
+        self._whole_bytes = 0  # of whole ones that are not written yet
+        self._waiting = 0  # tokens of those
         self._done: set[Identity] = set()
         self._whole: dict[tuple[str, str, int], list[Kept]] = {}  # day, bank, sample
         self._files = 0
@@ -83,7 +88,7 @@ class Gatherer:
         except SpoolError as error:
             self.counts["refused"] += 1
             if len(self.refusals) < 3:
-                self.refusals.append(f"{error.place}: {error.message}")
+                self.refusals.append(visible(f"{error.place}: {error.message}"))  # it quotes
             return
         if identity in self._done or (known is not None and one.piece.part in known.pieces):
             self.counts["again"] += 1
@@ -112,6 +117,7 @@ class Gatherer:
     def _close(self, identity: Identity) -> None:
         one = self._open.pop(identity)
         self._bytes -= one.bytes
+        self._whole_bytes += one.bytes
         self._done.add(identity)
         pieces = [one.pieces[part] for part in range(one.parts)]
         kept = _kept(pieces)
@@ -120,7 +126,7 @@ class Gatherer:
         self._waiting += len(kept.request.codes)
         at = day_of(pieces[0].time_ns), identity[2], pieces[0].piece.sample
         self._whole.setdefault(at, []).append(kept)
-        if self._waiting >= ROW_GROUP_TOKENS:
+        if self._waiting >= ROW_GROUP_TOKENS or self._whole_bytes >= WHOLE_BYTES:
             self._write()
 
     def _write(self) -> None:
@@ -130,7 +136,7 @@ class Gatherer:
             write_part(part.path, kept, _about(kept, sample))
             self._files += 1  # a number of its own: files of one number would hide each other
         self._whole.clear()
-        self._waiting = 0
+        self._whole_bytes = self._waiting = 0
 
 
 def _goes_with(one: Unpacked, known: _Open) -> bool:

@@ -9,6 +9,7 @@ It knows nothing of Kafka, nor of what is kept. docs/alerts.md describes the byt
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -27,10 +28,12 @@ from dosimeter.monitor.history.chunk import (
     header,
 )
 from dosimeter.monitor.history.chunk_reader import SpoolError, parse_chunk
-from dosimeter.monitor.scores.outbox import Outbox, Packed
+from dosimeter.monitor.scores.outbox import AccountError, Outbox, Packed
 
 if TYPE_CHECKING:  # it is of the archive's own process, with pyarrow
     from dosimeter.monitor.history.archive_part import Kept
+
+log = logging.getLogger(__name__)
 
 CODE_BYTES = 8192
 """Of codes in one record; beside them stand a few hundred bytes of names, and the bank's in the first of a request."""
@@ -56,11 +59,16 @@ class Unpacked:
 
 
 def hand_on(outbox: Outbox, sequence: int, time_ns: int, kept: Sequence[Kept], sample: int) -> None:
-    """What the archive kept of one of its chunks, into the outbox. Raises OSError."""
+    """What the archive kept of one of its chunks, into the outbox. Raises OSError.
+
+    An account that makes no sense stops what is sent, and not the archive, which has these scores already.
+    """
     tokens = sum(len(one.request.codes) for one in kept)
-    outbox.put(
-        sequence, tokens, (one for each in kept for one in pack(each, sample, sequence, time_ns))
-    )
+    packed = (one for each in kept for one in pack(each, sample, sequence, time_ns))
+    try:
+        outbox.put(sequence, tokens, packed)
+    except AccountError as error:
+        log.error("%d scores are not sent: %s", tokens, error)
 
 
 def pack(kept: Kept, sample: int, sequence: int, time_ns: int) -> Iterator[Packed]:

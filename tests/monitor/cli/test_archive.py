@@ -72,6 +72,21 @@ def test_what_is_kept_waits_for_kafka_only_where_the_file_names_a_topic(
         assert account.archived == account.waiting == done["kept_tokens"] > 0
 
 
+def test_an_account_of_scores_that_makes_no_sense_stops_no_archive(
+    tmp_path: Path, made: Traffic, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    file, handed = tmp_path / "sidecar.yaml", tmp_path / "archive" / "outbox" / "handed"
+    handed.parent.mkdir()
+    handed.write_text('{"through": 0, "of a later release": 1}')
+    kafka = "sinks: {kafka: {bootstrap: a, scores: b}}"
+    file.write_text(f"version: 1\ndata-dir: .\narchive: {{}}\n{kafka}\n")
+    assert run("--config", str(file), "--once", "--json") == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["tokens"], done["chunks_waiting"]) == (made.tokens, 0)
+    assert f"scores are not sent: {handed}: no account of scores" in caplog.text
+    assert "later release" in handed.read_text()
+
+
 def test_the_status_is_that_of_the_archive_though_it_is_being_written(
     tmp_path: Path, made: Traffic, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from dosimeter.detectors.frames import Scope
 from dosimeter.monitor.backtest import Wanted, backtest
 from dosimeter.monitor.history.archive_fired import fired_in
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
+from dosimeter.monitor.history.archive_part import Kept
 from dosimeter.monitor.history.archive_reader import open_archive
+from dosimeter.monitor.history.chunk import Ended, Opened, Piece, Record, Rows, Seal, Totals
+from dosimeter.monitor.scores import gather
 from dosimeter.monitor.scores.gather import Gatherer
 from dosimeter.monitor.scores.outbox import Outbox, Packed, read_packed
 from dosimeter.rules.language.schema import load_rules
@@ -133,6 +137,45 @@ def test_what_strangers_write_is_counted_named_and_left_out(
     assert content(tmp_path / "a") == content(archive)
     assert gatherer.counts["refused"] == 3
     assert [one.split(":")[0] for one in gatherer.refusals] == ["offset 0", "offset 1", "offset 2"]
+
+
+def test_a_refusal_quotes_nothing_that_a_terminal_acts_on(tmp_path: Path) -> None:
+    evil = "\x1b]0;x\x07\x1b[2J"
+    made = records(kept(10))
+    quoted = [replace(one, stratum=evil) if isinstance(one, Piece) else one for one in made]
+    strange = [chunk(quoted), chunk([Totals({evil: -1}), *made])]
+    refusals = gathered(tmp_path / "a", strange).refusals
+    assert len(refusals) == 2
+    assert all(r"\x1b]0;x" in one and one.isprintable() for one in refusals)
+
+
+@pytest.mark.parametrize("one", [kept(2, features=4096), kept(0)], ids=["wide", "without tokens"])
+def test_whole_requests_are_written_before_they_are_many_bytes(
+    one: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [chunk(of_key(records(one), key)) for key in range(8)]
+    monkeypatch.setattr(gather, "WHOLE_BYTES", 3 * len(made[0]))
+    gatherer = Gatherer(ArchiveFolder(tmp_path / "a"))
+    for value in made:
+        gatherer.take(value, "x")
+    assert [gatherer.counts[name] for name in ("requests", "refused")] == [8, 0]
+    assert len(ArchiveFolder(tmp_path / "a").parts()) == 2
+
+
+def of_key(made: list[Record], key: int) -> list[Record]:
+    """The same of another request, with the seal that belongs there."""
+    found: list[Record] = []
+    for one in made:
+        if isinstance(one, Rows):
+            segments = one.segments.copy()
+            segments["key"] = key
+            found.append(replace(one, segments=segments))
+            seal = Seal(len(one.codes))
+        elif isinstance(one, Opened | Piece | Ended):
+            found.append(replace(one, key=key))
+        elif not isinstance(one, Seal):
+            found.append(one)
+    return [*found, seal]
 
 
 def test_a_piece_that_does_not_fit_the_others_is_refused(tmp_path: Path) -> None:
