@@ -32,7 +32,7 @@ from dosimeter.monitor.taps.capture_wire import (
 FOUND_S = 10.0
 """A tap that may be asked looks once a second."""
 LATE_S = 20.0
-"""Past its time a tap sends no more; one that still does is left."""
+"""Past its time, or told to stop, a tap ends; one that has not after so long is left."""
 TURN_S = 0.2
 
 
@@ -90,7 +90,8 @@ def listening(path: Path) -> Iterator[socket.socket]:
             os.umask(before)
         try:
             if not os.geteuid():
-                os.chown(path, path.parent.stat().st_uid, -1)
+                # The folder is theirs: what is at this path by now may be a link of theirs to anything.
+                os.chown(path, path.parent.stat().st_uid, -1, follow_symlinks=False)
             listener.listen(1)
             yield listener
         finally:
@@ -171,11 +172,12 @@ def _until_end(
     while True:
         if stop() and not stopped:
             stopped = True
+            late_s = min(late_s, time.monotonic() + LATE_S)  # a tap that hangs hears nothing
             tap.settimeout(FOUND_S)
             tap.sendall(message(Kind.STOP, {"why": "whoever asked has ended it"}))
             tap.settimeout(TURN_S)
         if time.monotonic() >= late_s:
-            came.why = "the tap went on past its time, and was left"
+            came.why = "the tap did not end in time, and was left"
             return
         try:
             if not tap.recv(1, socket.MSG_PEEK):

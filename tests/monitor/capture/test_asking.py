@@ -1,0 +1,70 @@
+"""The asker's side alone: root is not led astray by whoever owns the folder, and a signal ends what hangs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dosimeter.monitor.capture import asking
+from dosimeter.monitor.capture.asking import listening, take
+from dosimeter.monitor.taps.capture_wire import Kind, Order, message, read
+
+HOUR = Order("ab" * 16, "INC-441", (1,), 3600, 1_000_000, 1 << 30, 100)
+
+
+class Nothing:
+    """Takes what comes; why: it ended."""
+
+    why = ""
+
+    def rows(self, key: int, start: int, values: Any) -> None: ...
+
+    def request(self, record: Mapping[str, Any]) -> None: ...
+
+    def close(self, why: str, counts: Mapping[str, Any]) -> None:
+        self.why = why
+
+
+def test_root_gives_away_the_socket_and_not_what_a_link_in_its_place_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever owns the folder, as the server's user does, could have had any file of the machine given to them."""
+    at, given = tmp_path / "c.sock", []
+
+    class Exchanged(socket.socket):
+        def bind(self, address: Any) -> None:
+            super().bind(address)
+            at.unlink()
+            at.symlink_to("/etc/passwd")
+
+    def chown(path: Any, *_: Any, follow_symlinks: bool = True) -> None:
+        given.append(os.path.realpath(path) if follow_symlinks else os.fspath(path))
+
+    monkeypatch.setattr(socket, "socket", Exchanged)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", chown)
+    with listening(at):
+        pass
+    assert given == [str(at)]
+
+
+def test_who_has_had_enough_is_let_go_by_a_tap_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C on a capture of a day had waited out the day where the server stood still."""
+    monkeypatch.setattr(asking, "LATE_S", 0.3)
+    clock = iter(range(0, 10_000, 1))
+    monkeypatch.setattr(asking.time, "monotonic", lambda: 0.1 * next(clock))
+    monkeypatch.setattr(asking, "TURN_S", 0.001)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        theirs.sendall(message(Kind.HELLO, {"width": 8}))
+        into = Nothing()
+        came = take(ours, HOUR, lambda about: into, lambda: True)
+        assert [(read(theirs) or [None])[0] for _ in range(2)] == [Kind.ORDER, Kind.STOP]
+        assert next(clock) < 100
+    assert not came.done
+    assert came.why == into.why == "the tap did not end in time, and was left"
