@@ -117,3 +117,29 @@ def test_what_is_no_manifest_is_named(tmp_path: Path, text: str) -> None:
     make_key(tmp_path / KEY)
     with pytest.raises(InputError, match=MANIFEST):
         Capture(tmp_path)
+
+
+def test_what_is_said_of_requests_is_parted_as_rows_are(tmp_path: Path) -> None:
+    """A slow reader loses rows and gets the token ids: of many requests a shard had become too large to be read."""
+    writer = CaptureWriter(tmp_path, make_key(tmp_path / KEY), ABOUT, shard_bytes=10_000)
+    for key in range(100):
+        writer.request(record(key, 0, ids=list(range(200)), whole=False, lost="slow_reader"))
+    writer.close("its time is up", {})
+    shards = sorted(tmp_path.glob("*.box"))
+    assert len(shards) > 5
+    assert all(path.stat().st_size < 20_000 for path in shards)
+    assert Capture(tmp_path).left_out == 100
+
+
+def test_a_shard_that_the_manifest_does_not_name_any_more_leaves_no_rows_of_zeros(
+    tmp_path: Path,
+) -> None:
+    """The manifest is in the clear: whoever may write it, without the key, had a probe fitted on nothing."""
+    filled(tmp_path, shard_bytes=1)
+    path = tmp_path / MANIFEST
+    manifest = json.loads(path.read_text())
+    del manifest["shards"][0]  # of request 7
+    path.write_text(json.dumps(manifest))
+    found = Capture(tmp_path)
+    assert list(found.requests) == ["00000000000000ff/0000000000000009"]
+    assert found.left_out == 1
