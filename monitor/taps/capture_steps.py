@@ -263,5 +263,7 @@ def over(taken: Taken) -> dict[str, Any]:
         "opened_ns": request.opened_ns,
     }
     if request.prompt_ids is not None and end is not None:
-        found["ids"] = [*request.prompt_ids, *(int(token) for token in end.generated_ids)]
+        ids = [*request.prompt_ids, *(int(token) for token in end.generated_ids)]
+        if len(ids) >= taken.next:  # what was cut off may have run tokens that nobody told us
+            found["ids"] = ids
     return found

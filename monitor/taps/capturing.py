@@ -131,7 +131,7 @@ class Capturing:
                 "until_ns": began_ns + order.for_s * 10**9,
             }  # fmt: skip
             if not self._say(said | {"state": "began"}):
-                why = "the tap has no sidecar to tell of it: no capture without a record"
+                why = "the tap has no sidecar that hears of it: no capture without a record"
         if why is not None:
             asker.sendall(message(Kind.REFUSED, {"why": why}))
             return

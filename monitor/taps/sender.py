@@ -146,6 +146,12 @@ class Sender:
     def connected(self) -> bool:
         return self._socket is not None
 
+    @property
+    def all_said(self) -> bool:
+        """Whether a sidecar is connected and nothing waits here for its attention."""
+        with self._lock:
+            return self._socket is not None and not self._queue
+
     def counters(self) -> dict[str, int]:
         with self._lock:
             self._catch_up()

@@ -46,6 +46,9 @@ PATCHES = {
 }
 """Module of the server -> function of this module that patches it, once, after its import."""
 
+HEAR_S = 3.0
+"""For the sidecar to take the word that a capture begins."""
+
 
 class Runtime:
     """One per server process: the sender, the live requests and what the tap says of itself."""
@@ -150,7 +153,19 @@ class Runtime:
         if said["state"] == "began" and not self.sender.connected:
             return False
         self.sender.greet(lambda: setattr(self.state, "capture", dict(said)))
-        return True
+        if said["state"] == "ended" or self._heard():
+            return True
+        why = "the sidecar did not take the word of it: nothing has left"
+        over = {**said, "state": "ended", "why": why, "ended_ns": time.time_ns()}
+        self.sender.greet(lambda: setattr(self.state, "capture", over))
+        return False
+
+    def _heard(self) -> bool:
+        """Whether the sidecar has been sent all, the greeting too; its queue may be full. Not for a server's thread."""
+        until_s = time.monotonic() + HEAR_S
+        while not (heard := self.sender.all_said) and time.monotonic() < until_s:
+            time.sleep(0.05)
+        return heard
 
     def _put(self, model: Any, find_folder: Callable[[], Path]) -> Tap | None:
         self.state.state, self.state.columns = "no-pack", []

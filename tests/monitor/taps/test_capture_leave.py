@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import socket
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.taps import capturing, seams
+from dosimeter.monitor.taps import capturing, seams, serve, wire
 from dosimeter.monitor.taps.serve import Runtime
 from dosimeter.monitor.taps.settings import ENV, TapSettings
+from dosimeter.monitor.taps.wire import Kind
 
 from .conftest import LAYERS, Small
 
@@ -68,3 +71,32 @@ def test_an_error_of_ours_while_leave_is_taken_up_costs_no_score(
     said = runtime.hello()
     assert (said["state"], said["errors"]) == ("live", 1)
     assert "a defect of ours" in said["last_error"]
+
+
+def test_nothing_begins_before_the_sidecar_has_taken_the_word_of_it(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stands still has its queue full: the greeting had waited here, while rows left unrecorded."""
+    monkeypatch.setattr(serve, "HEAR_S", 0.2)
+    path = tmp_path / "tap.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        runtime = Runtime(TapSettings(str(path), (str(small.pack_folder),)))
+        line, _ = listener.accept()
+        with line:
+            line.settimeout(20)
+            assert wire.unpack(line.recv(wire.MAX_MESSAGE)).kind is Kind.HELLO
+            while not runtime.sender.all_said:
+                time.sleep(0.01)
+            while runtime.sender.all_said:
+                runtime.sender.control(Kind.USAGE, {"call": "x" * 10_000})
+            began = {"state": "began", "id": "ab" * 16}
+            assert not runtime._captured(began)
+            said = runtime.hello()["capture"]
+            assert (said["state"], said["id"]) == ("ended", "ab" * 16)
+            while not runtime.sender.all_said:
+                line.recv(wire.MAX_MESSAGE)
+            assert runtime._captured(began)
+            assert runtime.hello()["capture"] == began
+    runtime.sender.close()

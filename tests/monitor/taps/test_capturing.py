@@ -14,8 +14,9 @@ import torch
 
 from dosimeter.monitor.capture.asking import NotTaken
 from dosimeter.monitor.taps import capture_steps, capturing
-from dosimeter.monitor.taps.capture_steps import drawn
+from dosimeter.monitor.taps.capture_steps import Taken, drawn, over
 from dosimeter.monitor.taps.capture_wire import CaptureError, Order
+from dosimeter.monitor.taps.requests import End, Requests, Ticket
 
 from .capture_scene import ORDER, Got, Scene, scene
 from .conftest import Small, hidden_of
@@ -340,3 +341,16 @@ def test_an_order_is_checked_field_by_field() -> None:
     }.items():  # fmt: skip
         with pytest.raises(CaptureError, match=name):
             Order.parse({**good, name: bad})
+
+
+def test_ids_leave_only_where_all_that_ran_are_known() -> None:
+    """Of an answer that was cut off the server tells no ids: a build had failed on rows without one."""
+    requests = Requests(lambda kind, record: None, lambda: 1)
+    for ids, known in (([], False), ([8, 9], True)):
+        request = requests.open([5, 6, 7], Ticket({}, frozenset(), content=True))
+        request.advance(0, 3)
+        request.advance(3, 1)
+        requests.tap_ended(request, End("cancelled", 3, len(ids), 4, "tap", ids))
+        found = over(Taken(request, 0, 4))
+        assert found["whole"]
+        assert ("ids" in found) is known
