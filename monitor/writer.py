@@ -134,6 +134,7 @@ class Writer:
         self._put = 0  # records, counted by the line
         self._taken = 0  # into a commit, counted by this thread
         self._stopping = False
+        self._ended = False  # as it should: all was committed
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self.durable = Latency()  # decision -> commit
@@ -189,7 +190,10 @@ class Writer:
             if (left := deadline - time.monotonic()) <= 0:
                 break
             self._thread.join(min(left, HURRY_S))
-        return not self.waiting and (self._thread is None or not self._thread.is_alive())
+        if self._thread is not None and not self._ended:
+            return False  # it is at something still, or an error took it and what it held
+        self._collect(0)  # where it ended before it was woken, that is no entry
+        return not len(self._group)
 
     def _run(self) -> None:
         due = float("-inf") if self._chores is not None else None
@@ -212,6 +216,7 @@ class Writer:
                 if group.records:
                     awake = time.monotonic() + AWAKE_S
             elif stopping:
+                self._ended = True
                 return
             if self._stopping or self._chores is None or due is None:
                 pass  # there is no time for chores, or there are none

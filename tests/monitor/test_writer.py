@@ -312,3 +312,32 @@ def test_handing_over_waits_for_nothing_while_a_commit_hangs(refused: Refused) -
     assert writer.room
     assert writer.waiting == 0
     assert [len(group) for group in ledger.groups] == [1, module.LIMIT]
+
+
+def test_asked_again_and_when_it_never_began_an_end_with_nothing_left_is_one(
+    refused: Refused,
+) -> None:
+    """A wake that it did not need any more had counted as an entry that was not committed."""
+    ledger = Ledger()
+    writer = Writer(ledger, refused).start()
+    writer.put([(record(1), 0)])
+    assert writer.stop(20)
+    assert writer.stop(0)
+    assert Writer(ledger, refused).stop(0)
+    writer.put([(record(2), 0)])
+    assert not writer.stop(0)
+    assert [[one.event_id for one in group] for group in ledger.groups] == [[f"{1:032x}"]]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_an_error_took_with_the_writer_is_not_called_committed(tmp_path: Path) -> None:
+    class Broken(Refused):
+        def keep(self, item: Any) -> None:
+            raise RuntimeError("a defect of ours")
+
+    writer = Writer(Ledger(*[ValueError("no")] * 2), Broken(tmp_path / "refused.jsonl")).start()
+    writer.put([(record(1), 0)])
+    assert writer._thread is not None
+    writer._thread.join(20)
+    assert not writer.waiting
+    assert not writer.stop(0)
