@@ -129,7 +129,10 @@ class CaptureWriter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CapturedRequest:
-    """One whole request. name: EPOCH/KEY, as the score archive calls it; first: position of the first row."""
+    """One whole request. name: EPOCH/KEY, as the score archive calls it; first: position of the first row.
+
+    rows: that the server served; one that it ran beyond its own end is there and not given.
+    """
 
     name: str
     key: int
@@ -188,7 +191,7 @@ class Capture:
             for key, (start, rows) in _by_request(self._open(name)):
                 if key in by_key:
                     low = start - by_key[key].first
-                    found[key][low : low + len(rows)] = rows
+                    found[key][low : low + len(rows)] = rows[: max(0, by_key[key].rows - low)]
         for key, rows in found.items():
             yield by_key[key], rows
 
@@ -220,7 +223,7 @@ def _request(epoch: str, record: Mapping[str, Any]) -> CapturedRequest:
         name=f"{epoch}/{record['key']:016x}",
         key=record["key"],
         first=record["first"],
-        rows=record["rows"],
+        rows=min(record["rows"], record["served"] - record["first"]),
         prompt_len=record["prompt_len"],
         spans=tuple((scope, start, end) for scope, start, end in record["spans"]),
         labels=record["labels"],

@@ -254,7 +254,8 @@ def over(taken: Taken) -> dict[str, Any]:
         "served": served,
         "outcome": end.outcome if end is not None else "unfinished",
         "lost": taken.lost,
-        "whole": taken.lost is None and end is not None and taken.next == served,
+        # A server that schedules ahead of its results runs a row more than it serves.
+        "whole": taken.lost is None and end is not None and taken.next >= served,
         "prompt_len": request.prompt_len,
         "spans": [list(span) for span in request.spans],
         "spans_exact": request.spans_exact,

@@ -22,7 +22,7 @@ ABOUT = {
 def record(key: int, rows: int, **more: Any) -> dict[str, Any]:
     return {
         "key": key, "first": 0, "rows": rows, "whole": True, "prompt_len": 3, "spans": [[2, 0, 3]],
-        "labels": {"user": "alice-of-north-bank"}, **more,
+        "labels": {"user": "alice-of-north-bank"}, "served": rows, **more,
     }  # fmt: skip
 
 
@@ -143,3 +143,15 @@ def test_a_shard_that_the_manifest_does_not_name_any_more_leaves_no_rows_of_zero
     found = Capture(tmp_path)
     assert list(found.requests) == ["00000000000000ff/0000000000000009"]
     assert found.left_out == 1
+
+
+def test_a_row_beyond_the_servers_own_end_is_not_of_the_request(tmp_path: Path) -> None:
+    writer = CaptureWriter(tmp_path, make_key(tmp_path / KEY), ABOUT)
+    for at in range(4):
+        writer.rows(7, at, np.full((1, 16), at, np.float32))
+    writer.request(record(7, 4, served=3, ids=[1, 2, 3, 4]))
+    writer.close("its time is up", {})
+    found = Capture(tmp_path)
+    ((one, rows),) = found.activations(found.requests.values())
+    assert one.rows == 3
+    assert rows[:, 0, 0].tolist() == [0, 1, 2]

@@ -354,3 +354,13 @@ def test_ids_leave_only_where_all_that_ran_are_known() -> None:
         found = over(Taken(request, 0, 4))
         assert found["whole"]
         assert ("ids" in found) is known
+
+
+def test_a_row_that_ran_beyond_the_end_costs_no_request_its_wholeness() -> None:
+    """Where a server schedules ahead of its results every request has one, and none was whole."""
+    requests = Requests(lambda kind, record: None, lambda: 1)
+    request = requests.open([5, 6, 7], None)
+    requests.tap_ended(request, End("finished", 3, 2, 4, "scheduler", [8, 9]))
+    assert not over(Taken(request, 0, 3))["whole"]
+    assert over(Taken(request, 0, 4))["whole"]
+    assert over(Taken(request, 0, 5))["whole"]
