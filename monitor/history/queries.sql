@@ -63,9 +63,12 @@ WHERE event_id >= :prefix AND event_id < :after ORDER BY event_id LIMIT :limit
 
 -- name: list_alerts
 -- Newest first. The reader writes `column = :column AND` in place of the mark for each filter that is set,
--- so that an index can serve it; values are always bound. What the sidecar records about itself is no alert.
+-- so that an index can serve it; values are always bound. What the sidecar records about itself is no alert. Looking
+-- for the bytes first spares the rest the reading; a rule may have a label of that name and value.
 SELECT seq, event_id, core, deliverable, committed_ns FROM alert
-WHERE /* filters */ instr(core, CAST('"kind":"canary"' AS BLOB)) = 0 AND instr(core, CAST('"kind":"pause"' AS BLOB)) = 0 AND instr(core, CAST('"kind":"capture"' AS BLOB)) = 0
+WHERE /* filters */ NOT (
+  (instr(core, CAST('"kind":"canary"' AS BLOB)) OR instr(core, CAST('"kind":"pause"' AS BLOB)) OR instr(core, CAST('"kind":"capture"' AS BLOB)))
+  AND json_extract(CAST(core AS TEXT), '$.kind') IN ('canary', 'pause', 'capture'))
 ORDER BY seq DESC LIMIT :limit
 
 -- name: committed_at
@@ -84,8 +87,10 @@ SELECT committed_ns FROM alert ORDER BY seq DESC LIMIT 1
 
 -- name: decided_between
 -- What decides about hits to come: those that notified or would have, those that a limit kept back, digests as they
--- are. Looking for the bytes first spares the rest the reading; in canonical JSON no text can contain them.
-SELECT committed_ns, CASE WHEN instr(core, CAST('"kind":"digest"' AS BLOB)) THEN core ELSE json_extract(CAST(core AS TEXT),
+-- are. Looking for the bytes first spares the rest the reading; in canonical JSON no text can contain them, and a label
+-- of a rule may be all of them: then its hits are told as hits, also those that decide about nothing.
+SELECT committed_ns, CASE WHEN instr(core, CAST('"kind":"digest"' AS BLOB)) AND json_extract(CAST(core AS TEXT), '$.kind') = 'digest'
+  THEN core ELSE json_extract(CAST(core AS TEXT),
   '$.rule_sha256', '$.time_ns', '$.epoch', '$.key', '$.decision', '$.would_act', '$.model.name', '$.trusted',
   '$.labels.tenant', '$.labels.user', '$.labels.conversation', '$.labels.route') END
 FROM alert

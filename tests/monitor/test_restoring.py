@@ -39,7 +39,7 @@ RULE = """
     summary: "found"
 """
 POLICIES = {
-    "burst": "    limit: 3 per minute\n    group-by: [tenant]\n    labels: {team: fraud}\n",
+    "burst": "    limit: 3 per minute\n    group-by: [tenant]\n    labels: {team: fraud, kind: digest}\n",
     "once": "    group-by: [tenant, user]\n    repeat-after: 10m\n    limit: 20 per hour\n",
     "quiet": "    group-by: [tenant]\n    quiet-when: [once]\n",
     "plain": "",

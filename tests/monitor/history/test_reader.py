@@ -41,6 +41,15 @@ def test_shadow_alerts_are_not_among_the_deliverable(reader: LedgerReader) -> No
     assert reader.count() == 12
 
 
+def test_a_label_of_a_rule_hides_none_of_its_alerts(tmp_path: Path, record_of: RecordOf) -> None:
+    kinds = ("canary", "pause", "capture", "digest", "alert")
+    with Ledger(tmp_path / "ledger.db") as ledger, LedgerReader(tmp_path / "ledger.db") as reader:
+        ledger.append([record_of(1, kind="capture", rule_labels={"kind": "alert"})])
+        for n, kind in enumerate(kinds, 2):
+            ledger.append([record_of(n, kind="alert", rule_labels={"kind": kind})])
+        assert numbers(reader.search()) == [6, 5, 4, 3, 2]
+
+
 def test_filters_narrow_and_the_newest_comes_first(reader: LedgerReader) -> None:
     assert numbers(reader.search(limit=2)) == [12, 11]
     assert numbers(reader.search(feature="scam")) == [12, 11, 10, 9]
