@@ -119,6 +119,8 @@ def _captured(args: argparse.Namespace) -> tuple[Came, str]:
     out, socket = args.out.absolute(), args.socket.absolute()
     if out.exists():
         raise InputError.at(out, "is there already", "choose another --out")
+    if not out.parent.is_dir():  # else a capture that came to nothing would be on record for good
+        raise InputError.at(out.parent, "is no folder", "make it, or choose another --out")
     key = None if args.key_file is None else read_key(args.key_file)
     order = Order(
         secrets.token_hex(16), args.reason, args.layers, args.for_s, args.sample, args.max_bytes,

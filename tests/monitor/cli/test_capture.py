@@ -54,6 +54,14 @@ def test_a_folder_that_is_there_is_left_alone(
     assert "is there already" in capsys.readouterr().err
 
 
+def test_where_no_folder_can_be_made_nobody_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It had failed once the tap had begun, and had put that on record."""
+    assert main(asked(tmp_path, out=str(tmp_path / "none" / "captured"))) == 4
+    assert "is no folder" in capsys.readouterr().err
+
+
 def test_a_key_that_others_may_read_is_no_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
