@@ -21,6 +21,7 @@ from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.confirm.confirmer import Confirmer, build_confirmer
 from dosimeter.monitor.confirm.desk import Desk
 from dosimeter.monitor.delivery_status import record_delivery
+from dosimeter.monitor.history.counted import Counted
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
@@ -102,10 +103,10 @@ def run_delivery(
         )
         if config.scores is not None:
             scores.start()
-        began = time.monotonic()
+        began, counted = time.monotonic(), Counted()
         forget_at = began + FORGET_S
         while not stop.wait(1.0):
-            _record(config, telemetry, began)
+            _record(config, telemetry, began, counted)
             if time.monotonic() >= forget_at:
                 forget_at += FORGET_S
                 _forget(config, ledger_id)
@@ -116,15 +117,19 @@ def run_delivery(
         asking.join(max(0.0, deadline - time.monotonic()))
         if config.scores is not None:  # what it has not sent stays in its outbox
             scores.join(ANSWER_S)
-        _record(config, telemetry, began)
+        _record(config, telemetry, began, counted)
     finally:
         lock.close()
 
 
-def _record(config: DeliveryConfig, telemetry: Telemetry | None, began: float) -> None:
+def _record(
+    config: DeliveryConfig, telemetry: Telemetry | None, began: float, counted: Counted
+) -> None:
     if telemetry is not None:
         running_s = time.monotonic() - began
-        record_delivery(telemetry, config.ledger, config.store, running_s=running_s)
+        record_delivery(
+            telemetry, config.ledger, config.store, running_s=running_s, counted=counted
+        )
         if config.scores is not None:
             record_scores(telemetry, config.scores.outbox)
 

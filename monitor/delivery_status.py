@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dosimeter.monitor.clock import age_s
+from dosimeter.monitor.history.counted import Counted
 from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.history.verdicts import ConfirmerTotals
@@ -23,12 +24,15 @@ if TYPE_CHECKING:  # the line reads counts of delivery, and needs no OpenTelemet
 log = logging.getLogger(__name__)
 
 
-def delivery_status(ledger: Path, store: Path, *, now_ns: int) -> dict[str, Any]:
+def delivery_status(
+    ledger: Path, store: Path, *, now_ns: int, counted: Counted | None = None
+) -> dict[str, Any]:
     """What `/status` and `dosimeter deliver --status` show; read from the two files by anyone.
 
-    `sinks` and `confirm` are empty as long as nothing was ever delivered. Raises LedgerMissing, StoreError.
+    `sinks` and `confirm` are empty as long as nothing was ever delivered. counted: of whoever looks again and again.
+    Raises LedgerMissing, StoreError.
     """
-    with LedgerReader(ledger) as reader:
+    with LedgerReader(ledger, counted=counted) as reader:
         if not store.exists():
             return {"sinks": {}, "confirm": {}}
         with CursorStore(store, ledger_id=reader.ledger_id) as cursors:
@@ -86,10 +90,12 @@ def _canary_ns(name: str, reader: LedgerReader, cursors: CursorStore, cursor: in
     return reader.first_canary_ns()
 
 
-def record_delivery(telemetry: Telemetry, ledger: Path, store: Path, *, running_s: float) -> None:
+def record_delivery(
+    telemetry: Telemetry, ledger: Path, store: Path, *, running_s: float, counted: Counted
+) -> None:
     """Put the counts of every sink and confirmer into metrics. running_s: this process, so far."""
     try:
-        status = delivery_status(ledger, store, now_ns=time.time_ns())
+        status = delivery_status(ledger, store, now_ns=time.time_ns(), counted=counted)
     except (sqlite3.Error, RuntimeError) as error:
         log.warning("delivery counts not recorded: %s", error)
         return

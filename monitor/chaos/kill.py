@@ -26,6 +26,7 @@ from dosimeter.monitor.chaos.kill_proxy import Mode
 from dosimeter.monitor.chaos.outward import PATIENCE_S, Outward, outward
 from dosimeter.monitor.cli.kafka import init_topic
 from dosimeter.monitor.delivery_status import delivery_status
+from dosimeter.monitor.history.counted import Counted
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.lab.readback import read_back
@@ -57,6 +58,7 @@ class Stage:
     line: subprocess.Popen[bytes] | None = None
     wire: Counter[str] = field(default_factory=Counter)  # read back from brokers that are gone
     values: dict[str, bytes] = field(default_factory=dict)  # of those, by id
+    counted: Counted = field(default_factory=Counted)
     worst_unaccounted: int = 0
     most_dead: int = 0
     before: dict[str, int] = field(default_factory=dict)  # delivered, when delivery last kept up
@@ -81,7 +83,9 @@ class Stage:
         ledger, store = self.folder / "ledger.db", self.folder / "deliver.db"
         if not ledger.exists() or not store.exists():
             return {}
-        found: dict[str, dict[str, Any]] = delivery_status(ledger, store, now_ns=0)["sinks"]
+        found: dict[str, dict[str, Any]] = delivery_status(
+            ledger, store, now_ns=0, counted=self.counted
+        )["sinks"]
         for one in found.values():
             self.worst_unaccounted = max(self.worst_unaccounted, abs(one["unaccounted"]))
             self.most_dead = max(self.most_dead, one["dead"])

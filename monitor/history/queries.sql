@@ -51,7 +51,13 @@ WHERE deliverable = 1 AND seq > :seq ORDER BY seq LIMIT :limit
 -- name: count_deliverable
 -- One statement, so both counts are of the same snapshot. All: those that were pruned since, too.
 SELECT count(*) + coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'pruned_deliverable'), 0),
-  count(*) FILTER (WHERE seq > :seq) FROM alert WHERE deliverable = 1
+  count(*) FILTER (WHERE seq > :seq), coalesce(max(seq), 0) FROM alert WHERE deliverable = 1
+
+-- name: count_since
+-- Those after what was counted before; also one snapshot. The last: of any alert, which tells a ledger that was put back.
+SELECT count(*) FILTER (WHERE seq > :through), count(*) FILTER (WHERE seq > :seq), coalesce(max(seq), 0),
+  (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'alert')
+FROM alert WHERE deliverable = 1 AND seq > min(:seq, :through)
 
 -- name: oldest_deliverable
 SELECT committed_ns FROM alert WHERE deliverable = 1 AND seq > :seq ORDER BY seq LIMIT 1

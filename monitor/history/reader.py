@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dosimeter.monitor.history.counted import Counted
 from dosimeter.monitor.history.ledger import SQL, LedgerError, check_version
 from dosimeter.monitor.history.records import Account, Pruned, StoredAlert
 from dosimeter.monitor.history.restored import OPENINGS, Opening, read_openings
@@ -36,9 +37,9 @@ class LedgerMissing(LedgerError):
 class LedgerReader:
     """One read-only connection; use it from one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises LedgerMissing, LedgerTooNew, LedgerError."""
-        self.path = path
+    def __init__(self, path: Path, *, counted: Counted | None = None) -> None:
+        """counted: of whoever looks again and again. Raises LedgerMissing, LedgerTooNew, LedgerError."""
+        self.path, self._counted = path, counted
         if not path.exists():
             raise LedgerMissing(path)
         self._db = sqlite3.connect(
@@ -90,7 +91,9 @@ class LedgerReader:
 
     def count_deliverable(self, seq: int = 0) -> tuple[int, int]:
         """(all deliverable alerts there ever were, those after `seq`), of one snapshot."""
-        total, after = self._db.execute(SQL["count_deliverable"], {"seq": seq}).fetchone()
+        if self._counted is not None:
+            return self._counted.count(self._db, seq, self.ledger_id, self.openings())
+        total, after, _ = self._db.execute(SQL["count_deliverable"], {"seq": seq}).fetchone()
         return total, after
 
     def oldest_deliverable_ns(self, seq: int) -> int | None:
