@@ -39,7 +39,12 @@ class TapSettings:
     """tenants that chose to let text leave the server; takes effect only if `tenant` is trusted"""
 
     def to_env(self) -> dict[str, str]:
-        return {ENV: json.dumps(asdict(self))}
+        """What nobody asked for is not in it: a manifest shows what is."""
+        said = asdict(self)
+        for name in ("pack_list", "capture"):
+            if not said[name]:
+                del said[name]
+        return {ENV: json.dumps(said)}
 
     @classmethod
     def from_env(cls) -> TapSettings | None:
