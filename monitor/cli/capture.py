@@ -102,7 +102,7 @@ def lines(came: Came, id_: str, out: Path) -> list[str]:
         f"  {came.whole:,} whole requests of {came.requests:,}, {came.with_ids:,} with their tokens; "
         f"{came.rows:,} rows, {came.bytes / 1e6:,.1f} MB",
         *([f"  lost a row, and are left out: {lost}"] if lost else []),
-        f"  in {out}; who destroys its key destroys it",
+        f"  in {plain(out)}; who destroys its key destroys it",
     ]
 
 

@@ -106,7 +106,8 @@ def step_prefix(
 
 
 def control_body(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")  # a path need not be text: `?` for what is none
 
 
 def served(close: Mapping[str, Any]) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.cli.capture import _share, _size, _span
+from dosimeter.monitor.capture.asking import Came
+from dosimeter.monitor.cli.capture import _share, _size, _span, lines
 from dosimeter.monitor.cli.main import main
 
 GOOD = {
@@ -52,6 +54,12 @@ def test_a_folder_that_is_there_is_left_alone(
     (tmp_path / "captured").mkdir()
     assert main(asked(tmp_path)) == 4
     assert "is there already" in capsys.readouterr().err
+
+
+def test_what_came_is_said_of_a_folder_whose_name_is_no_text() -> None:
+    said = "\n".join(lines(Came(why="its time is up"), "ab", Path(os.fsdecode(b"/caf\xe9"))))
+    assert said.encode()
+    assert "/caf" in said
 
 
 def test_where_no_folder_can_be_made_nobody_is_asked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -146,3 +147,9 @@ def test_deep_json_is_refused() -> None:
     body = b'{"key":' + b"[" * 100_000
     with pytest.raises(WireError, match="not JSON"):
         wire.unpack(wire.control_message(Kind.OPEN, 1, 1, COUNTS, body))
+
+
+def test_what_is_no_text_costs_no_record() -> None:
+    """A path may hold any bytes: one in a greeting, as the folder of a capture, had the tap never greet again."""
+    body = wire.shrink({"capture": {"out": os.fsdecode(b"/caf\xe9")}})
+    assert json.loads(body.decode()) == {"capture": {"out": "/caf?"}}
