@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         for place, value in read_topic(config, quiet_s=args.timeout):
             gatherer.take(value, place)
         gatherer.finish()
-    except (KafkaError, LookupError, OSError) as error:
+    except (KafkaError, LookupError, OSError, ValueError) as error:  # of the client, for an address
         print(f"{','.join(config.bootstrap)}: {error}", file=sys.stderr)
         print("  hint: check address, topic and rights; remove what is in DIR", file=sys.stderr)
         return ENVIRONMENT

@@ -175,7 +175,8 @@ def test_no_broker_and_no_topic_are_exit_code_3_with_a_hint(
 ) -> None:
     more = ("--out", str(tmp_path / "a"), "--timeout", "0.5")
     away = f"127.0.0.1:{free_port()}"
-    for where, words in ((away, away), (broker.bootstrap, "topic `dosimeter.scores.v1` does not")):
+    no_topic = broker.bootstrap, "topic `dosimeter.scores.v1` does not"
+    for where, words in ((away, away), ("kafka:ninety", "'ninety'"), no_topic):
         assert run("scores", "--bootstrap", where, *more) == 3
         said = capsys.readouterr().err
         assert words in said
