@@ -15,6 +15,7 @@ from dosimeter.monitor.chores import Kept
 from dosimeter.monitor.coverage import Account
 from dosimeter.monitor.history.records import Account as StoredAccount
 from dosimeter.monitor.pipeline import Pipeline
+from dosimeter.monitor.records import Hello
 from dosimeter.monitor.servers import Server
 from dosimeter.monitor.standing import Standing
 from dosimeter.rules import native
