@@ -33,7 +33,7 @@ MAX_ORDER = 64 << 10
 MAX_LAYERS = 64
 MAX_REASON, MAX_PATH = 200, 400
 MOST_S = 24 * 3600
-PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
+PEER = struct.Struct("iII")  # pid, uid, gid of SO_PEERCRED
 MILLION = 1_000_000
 
 Floats = npt.NDArray[np.float32]

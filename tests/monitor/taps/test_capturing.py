@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import struct
 import threading
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ import torch
 from dosimeter.monitor.capture.asking import NotTaken
 from dosimeter.monitor.taps import capture_steps, capturing
 from dosimeter.monitor.taps.capture_steps import Taken, drawn, over
-from dosimeter.monitor.taps.capture_wire import CaptureError, Order
+from dosimeter.monitor.taps.capture_wire import CaptureError, Order, peer_uid
 from dosimeter.monitor.taps.requests import End, Requests, Ticket
 
 from .capture_scene import ORDER, Got, Scene, scene
@@ -364,3 +365,13 @@ def test_a_row_that_ran_beyond_the_end_costs_no_request_its_wholeness() -> None:
     assert not over(Taken(request, 0, 3))["whole"]
     assert over(Taken(request, 0, 4))["whole"]
     assert over(Taken(request, 0, 5))["whole"]
+
+
+def test_a_user_of_a_large_number_is_that_user() -> None:
+    """Numbers of users have 32 bits without a sign: one of the upper half was told that another had asked."""
+
+    class Kernel:
+        def getsockopt(self, *_: object) -> bytes:
+            return struct.pack("=iII", 1, 3_000_000_000, 0)
+
+    assert peer_uid(Kernel()) == 3_000_000_000
