@@ -27,7 +27,9 @@ BEHIND_BYTES = 128 << 20
 """Of what waits: beyond it the oldest are not sent any more."""
 FULL_BYTES = 2 * BEHIND_BYTES
 """Nothing is added beyond it: nobody sends, nor skips."""
-T = TypeVar("T")
+T = TypeVar("T", "Handed", "Sent")
+SAID = frozenset({"last_ack_ns", "last_error", "last_error_ns"})
+"""Fields of an account that may be null; the others are counts."""
 LOOKS = 5
 """At the folder, until nothing was settled in between."""
 
@@ -216,10 +218,14 @@ class Outbox:
 def _load(path: Path, kind: type[T]) -> T:
     """As it begins where there is no file."""
     try:
-        return kind(**json.loads(path.read_bytes()))
+        found = kind(**json.loads(path.read_bytes()))
+        counts = {name: value for name, value in asdict(found).items() if name not in SAID}
+        if wrong := [name for name, value in counts.items() if type(value) is not int]:
+            raise TypeError(f"`{wrong[0]}` is no number")
+        return found
     except FileNotFoundError:
         return kind()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         hint = "stop the sidecar and remove its folder: what waits there is not sent"
         raise AccountError(f"{path}: no account of scores: {error}\n  hint: {hint}") from None
 

@@ -128,6 +128,24 @@ def test_an_account_that_makes_no_sense_is_an_error_with_what_to_do(tmp_path: Pa
     (outbox.path / "sent").write_text('{"later": 1}')
     with pytest.raises(AccountError, match=r"sent: no account of scores: .*later.*\n  hint: stop"):
         outbox.account()
-    (outbox.path / "sent").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"sent": "3"}',
+        '{"through": null}',
+        '{"at": 1.5}',
+        '{"here": true}',
+    ],
+)
+def test_whatever_stands_in_an_account_is_one_or_that_error(text: str, tmp_path: Path) -> None:
+    """Delivery asks once a second, and alerts are its work."""
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 3, packed(1, 1))
+    (outbox.path / "sent").write_text(text)
     with pytest.raises(AccountError):
         outbox.account()
