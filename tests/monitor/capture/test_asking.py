@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.capture import asking
-from dosimeter.monitor.capture.asking import listening, take
+from dosimeter.monitor.capture.asking import NotTaken, listening, take, tap_of
 from dosimeter.monitor.taps.capture_wire import Kind, Order, message, read
 
 HOUR = Order("ab" * 16, "INC-441", (1,), 3600, 1_000_000, 1 << 30, 100)
@@ -68,3 +69,43 @@ def test_who_has_had_enough_is_let_go_by_a_tap_that_hangs(monkeypatch: pytest.Mo
         assert next(clock) < 100
     assert not came.done
     assert came.why == into.why == "the tap did not end in time, and was left"
+
+
+def test_another_users_process_that_comes_is_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes first is asked; what was asked, and what comes of it, is not for any of them."""
+    monkeypatch.setattr(asking, "peer_uid", lambda _: tmp_path.stat().st_uid + 1)
+    monkeypatch.setattr(asking, "FOUND_S", 0.2)
+    at = tmp_path / "c.sock"
+    with listening(at) as listener, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.connect(str(at))
+        with pytest.raises(NotTaken, match="no tap came"):
+            tap_of(listener, at, lambda: False)
+        assert other.recv(1) == b""
+
+
+def test_nobody_but_root_asks_in_a_folder_that_others_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid or 1)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(InputError, match="others may write"), listening(tmp_path / "open" / "c"):
+        pass
+    assert not list((tmp_path / "open").iterdir())
+
+
+def test_of_two_who_ask_at_one_place_the_first_is_left_alone(tmp_path: Path) -> None:
+    at = tmp_path / "c.sock"
+    with listening(at) as listener:
+        with pytest.raises(InputError, match="another capture"), listening(at):
+            pass
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tap:
+            tap.connect(str(at))
+            listener.accept()[0].close()
+    assert not at.exists()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
+        left.bind(str(at))  # by one that was killed
+    with listening(at):
+        assert at.is_socket()
