@@ -17,9 +17,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dosimeter.monitor.answers.asking import Asked
-from dosimeter.monitor.answers.captures import captures
 from dosimeter.monitor.answers.days import days
-from dosimeter.monitor.answers.pauses import pauses
+from dosimeter.monitor.answers.intervals import CAPTURE, PAUSE, intervals
 from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
 from dosimeter.monitor.answers.watching import lately
 from dosimeter.monitor.audit.queries.worth import worth
@@ -70,8 +69,8 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview
         reviewed_today=reviewed_today(asked, reader),
         unasked=unasked,
         worth=tuple(worth(found, ZoneInfo(zone), total=1)),
-        pauses=pauses(asked, reader, names),
-        captures=captures(asked, reader, names),
+        pauses=intervals(asked, reader, names, PAUSE, days=7),
+        captures=intervals(asked, reader, names, CAPTURE, days=31),
         canary_ns=canaries[0]["last_ns"] or 0,
     )
 

@@ -22,28 +22,8 @@ class Sink:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """A time in which a sidecar was told to look away. since_ns, until_ns 0: its beginning did not come here.
-
-    by_uid: who asked, by the kernel's word; -1: it is not said
-    whole False: who and why are kept from this reader
-    ended_ns 0: it is on, or nothing says that it ended
-    """
-
-    source: str
-    state: State
-    reason: str
-    by_uid: int
-    since_ns: int
-    until_ns: int
-    ended_ns: int
-    said: str
-    whole: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """A time in which activations of some requests left a server. since_ns 0: its beginning did not come here.
+class Interval:
+    """A pause or a capture. since_ns, until_ns 0: its beginning did not come here.
 
     by_uid: who asked, by the kernel's word; -1: it is not said
     whole False: who and why are kept from this reader
@@ -101,6 +81,6 @@ class Overview:
     reviews_a_day: int | None = None
     unasked: str = ""
     worth: tuple[str, ...] = ()
-    pauses: tuple[Pause, ...] = ()
-    captures: tuple[Capture, ...] = ()
+    pauses: tuple[Interval, ...] = ()
+    captures: tuple[Interval, ...] = ()
     canary_ns: int = 0

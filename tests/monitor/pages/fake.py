@@ -48,31 +48,31 @@ WORDS = """I checked the account myself and everything is in order , so you can 
 the deposit today to our escrow partner ; no refund will ever be needed .""".split()  # noqa: SIM905
 
 
-def _pauses(reader: Reader) -> tuple[shown_overview.Pause, ...]:
+def _pauses(reader: Reader) -> tuple[shown_overview.Interval, ...]:
     now = "paused now: what arrives is counted, and not looked at"
     over = "over: resumed; 41,200 tokens were not looked at"
     why, day = "INC-441: " + HOSTILE, NOW_NS - 50 * HOUR
     if reader.tenants is not None:
         return (
-            shown_overview.Pause(
+            shown_overview.Interval(
                 "gpu-node-2", "warn", "", -1, NOW_NS, NOW_NS + MINUTE, 0, now, whole=False
             ),
         )
     return (
-        shown_overview.Pause(
+        shown_overview.Interval(
             "gpu-node-2", "warn", why, 1000, NOW_NS - 9 * MINUTE, NOW_NS + 6 * MINUTE, 0, now
         ),
-        shown_overview.Pause(
+        shown_overview.Interval(
             "gpu-node-1", "ok", "load test", 0, day, day + 2 * HOUR, day + HOUR, over
         ),
     )
 
 
-def _captures(reader: Reader) -> tuple[shown_overview.Capture, ...]:
+def _captures(reader: Reader) -> tuple[shown_overview.Interval, ...]:
     whole, over = reader.tenants is None, "over: 4,120 tokens' activations of 31 requests have left"
     why, who = ("INC-442: " + HOSTILE, 1001) if whole else ("", -1)
     return (
-        shown_overview.Capture(
+        shown_overview.Interval(
             "gpu-node-3",
             "ok",
             why,

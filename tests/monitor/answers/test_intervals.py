@@ -1,4 +1,4 @@
-"""Who had the monitor look away, on the overview: from the records that a sidecar writes of it, by way of history."""
+"""Pauses and captures on the overview: from the records that sidecar and tap have made of them, by way of history."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ import pytest
 from dosimeter.monitor import pause_file
 from dosimeter.monitor.audit.store.ingest import Ingest
 from dosimeter.monitor.canary import FIRST_NS, Canary
+from dosimeter.monitor.capture.notes import CaptureNotes
 from dosimeter.monitor.feed.items import Alert, Batch
 from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.pages import shown_overview
 from dosimeter.monitor.pausing import Pausing
+from dosimeter.monitor.records import Hello
 from tests.monitor.answers.answers_scene import ALL, NOW_NS, ONE, Answers, answers
 from tests.monitor.audit.audit_scene import SOURCE
+from tests.monitor.capture.test_notes import BEGAN, ENDED
 
 MINUTE_NS = 60 * 10**9
 BEGIN_NS = NOW_NS - 40 * MINUTE_NS
 UID = os.getuid()
+UNTIL_NS = BEGIN_NS + 60 * MINUTE_NS
+OVER_NS = BEGIN_NS + 30 * MINUTE_NS
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def test_a_pause_is_shown_with_who_why_and_until_when_and_then_with_what_it_cost
     pause_file.ask(tmp_path, "INC-441", BEGIN_NS, until_ns)
     arrives(pausing.look())
     (found,) = scene.source.overview(ALL, "UTC").pauses
-    assert found == shown_overview.Pause(
+    assert found == shown_overview.Interval(
         "pod-7", "warn", "INC-441", UID, BEGIN_NS, until_ns, 0,
         "paused now: what arrives is counted, and not looked at",
     )  # fmt: skip
@@ -90,7 +95,7 @@ def test_who_sees_some_tenants_is_told_that_nobody_looked_and_not_who_and_why(
     pause_file.ask(tmp_path, "tenant-2 asked for it", BEGIN_NS, until_ns)
     arrives(pausing.look())
     (found,) = scene.source.overview(ONE, "UTC").pauses
-    assert found == shown_overview.Pause(
+    assert found == shown_overview.Interval(
         "pod-7", "warn", "", -1, BEGIN_NS, until_ns, 0,
         "paused now: what arrives is counted, and not looked at", whole=False,
     )  # fmt: skip
@@ -147,3 +152,47 @@ def test_the_last_canary_that_came_is_shown_and_none_of_another_day(
     assert scene.source.overview(ALL, "UTC").canary_ns == BEGIN_NS
     scene.now_ns = BEGIN_NS + 25 * 60 * MINUTE_NS
     assert scene.source.overview(ALL, "UTC").canary_ns == 0
+
+
+def told(one: dict[str, Any], **more: Any) -> list[LedgerRecord]:
+    times = {"since_ns": BEGIN_NS, "until_ns": UNTIL_NS}
+    body = {"state": "live", "capture": one | times | more}
+    return CaptureNotes("led").heard("ff", Hello.parse(body))
+
+
+def test_a_capture_is_shown_with_who_why_and_until_when_and_then_with_what_left(
+    scene: Answers, arrives: Arrives
+) -> None:
+    assert scene.source.overview(ALL, "UTC").captures == ()
+    arrives(told(BEGAN))
+    (found,) = scene.source.overview(ALL, "UTC").captures
+    assert found == shown_overview.Interval(
+        "pod-7", "warn", "INC-441: refit", 1000, BEGIN_NS, UNTIL_NS, 0, "activations leave the server now"
+    )  # fmt: skip
+    scene.now_ns = UNTIL_NS + MINUTE_NS
+    (found,) = scene.source.overview(ALL, "UTC").captures
+    assert (found.state, found.said) == ("warn", "its time is up, and nothing says that it ended")
+    arrives(told(ENDED, ended_ns=OVER_NS))
+    (found,) = scene.source.overview(ALL, "UTC").captures
+    assert (found.state, found.ended_ns) == ("ok", OVER_NS)
+    assert found.said == "over: its time is up; 40 tokens' activations of 3 requests have left"
+
+
+def test_who_sees_some_tenants_is_told_that_there_was_one_and_not_who_and_why(
+    scene: Answers, arrives: Arrives
+) -> None:
+    arrives(told(ENDED, reason="tenant-2 asked for it", ended_ns=OVER_NS))
+    (found,) = scene.source.overview(ONE, "UTC").captures
+    assert (found.reason, found.by_uid, found.whole) == ("", -1, False)
+    assert found.said == "over: 40 tokens' activations of 3 requests have left"
+
+
+def test_an_auditor_finds_each_with_all_that_was_asked(scene: Answers, arrives: Arrives) -> None:
+    arrives(told(ENDED, ended_ns=OVER_NS))
+    found = scene.history.rows("entries", kind="capture")
+    more = [json.loads(row["more"]) for row in found]
+    assert [(row["reason"], row["epoch"]) for row in found] == [("INC-441: refit", "ff")] * 2
+    assert [one["state"] for one in more] == ["began", "ended"]
+    assert more[1]["layers"] == [1, 4]
+    assert (more[1]["bytes"], more[1]["lost"]) == (1280, {"slow_reader": 1})
+    assert more[1]["out"] == "/srv/captured"
