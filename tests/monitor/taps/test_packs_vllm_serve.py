@@ -65,6 +65,23 @@ def graphs(server: Server) -> int:
     return len(re.findall(r"torchdynamo start tracing|AOT compil", server.log.read_text()))
 
 
+def refuses(server: Server, eligible: Small, pack: Pack, folder: Path, path: Path) -> None:
+    """What a tap refuses is said, and the packs it has go on."""
+    before = ask(server, "before")
+
+    def refused(why: str) -> None:
+        hello = until(server.listener, lambda hello: why in (hello["packs_refused"] or ""))
+        assert (hello["state"], scores(eligible.pack.digest)(hello)) == ("live", True)
+        assert ask(server, why) == before
+
+    stranger = replace(pack, model=replace(pack.model, blocks="00" * 32))
+    save_pack(stranger, folder.parent / "stranger")
+    packs.write(path, [folder.parent / "stranger"])
+    refused("`small/other` is bound to another model: blocks is")
+    listed(path, pack_list.pinned(pack, folder), mode=0o666)
+    refused("others may write it (mode 0666)")
+
+
 @pytest.mark.parts
 @pytest.mark.parametrize("mode", [("--enforce-eager",), ()], ids=["eager", "compiled"])
 def test_packs_change_under_traffic_and_no_graph_is_made_for_them(
@@ -86,6 +103,8 @@ def test_packs_change_under_traffic_and_no_graph_is_made_for_them(
                 server.post("traffic", "/v1/completions", prompt=f"hello {number}", **options)
 
         until(found, lambda hello: hello["state"] == "live")
+        if mode:
+            refuses(server, eligible, pack, folder, path)
         clients = [threading.Thread(target=client, args=(n,)) for n in range(3)]
         for one in clients:
             one.start()
@@ -113,30 +132,3 @@ def test_packs_change_under_traffic_and_no_graph_is_made_for_them(
     with serving(eligible, tmp_path / "fresh", attached, served) as server:
         until(server.listener, lambda hello: hello["state"] == "live")
         assert ask(server, "after") == after
-
-
-@pytest.mark.parts
-def test_what_a_tap_refuses_is_said_and_the_packs_it_has_go_on(
-    eligible: Small, other: tuple[Pack, Path], tmp_path: Path
-) -> None:
-    pack, folder = other
-    path = tmp_path / "packs"
-    packs.write(path, [eligible.pack_folder])
-    (tmp_path / "served").mkdir()
-    served = [*SERVED, "--enforce-eager"]
-    with serving(eligible, tmp_path / "served", ["--pack-list", str(path)], served) as server:
-        found = server.listener
-        until(found, lambda hello: hello["state"] == "live")
-        before = ask(server, "before")
-
-        def refused(why: str) -> None:
-            hello = until(found, lambda hello: why in (hello["packs_refused"] or ""))
-            assert (hello["state"], scores(eligible.pack.digest)(hello)) == ("live", True)
-            assert ask(server, why) == before
-
-        stranger = replace(pack, model=replace(pack.model, blocks="00" * 32))
-        save_pack(stranger, tmp_path / "stranger")
-        packs.write(path, [tmp_path / "stranger"])
-        refused("`small/other` is bound to another model: blocks is")
-        listed(path, pack_list.pinned(pack, folder), mode=0o666)
-        refused("others may write it (mode 0666)")
