@@ -174,7 +174,10 @@ def _until_end(
             stopped = True
             late_s = min(late_s, time.monotonic() + LATE_S)  # a tap that hangs hears nothing
             tap.settimeout(FOUND_S)
-            tap.sendall(message(Kind.STOP, {"why": "whoever asked has ended it"}))
+            with contextlib.suppress(
+                ConnectionError
+            ):  # it ended by itself: what it said last is still to be read
+                tap.sendall(message(Kind.STOP, {"why": "whoever asked has ended it"}))
             tap.settimeout(TURN_S)
         if time.monotonic() >= late_s:
             came.why = "the tap did not end in time, and was left"

@@ -109,3 +109,20 @@ def test_of_two_who_ask_at_one_place_the_first_is_left_alone(tmp_path: Path) -> 
         left.bind(str(at))  # by one that was killed
     with listening(at):
         assert at.is_socket()
+
+
+def test_a_tap_that_ends_as_it_is_asked_to_is_heard_to_its_last_word() -> None:
+    """It has closed before our word could reach it: what it said before is whole, and there to be read."""
+    ours, its = socket.socketpair()
+    got = Nothing()
+    with ours, its:
+        about = {"width": 64, "layers": [1], "epoch": "0" * 16}
+        its.sendall(message(Kind.HELLO, about) + message(Kind.DONE, {"why": "its time is up"}))
+
+        def opened(_: Mapping[str, Any]) -> Nothing:
+            its.recv(1 << 16)  # the order
+            its.close()
+            return got
+
+        came = take(ours, HOUR, opened, lambda: True)
+    assert (came.done, came.why, got.why) == (True, "its time is up", "its time is up")

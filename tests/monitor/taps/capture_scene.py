@@ -35,6 +35,7 @@ class Got:
     came: Came | None = None
     error: Exception | None = None
     on_rows: Callable[[], object] = lambda: None
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def rows(self, key: int, start: int, values: np.ndarray) -> None:
         self.on_rows()
@@ -48,6 +49,7 @@ class Got:
 
     def close(self, why: str, counts: Mapping[str, Any]) -> None:
         self.why = why
+        self.ended.set()
 
     def hidden(self, key: int) -> np.ndarray:
         """float32 [L, rows, D]."""

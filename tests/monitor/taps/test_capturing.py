@@ -129,6 +129,7 @@ def test_time_ends_it(small: Small) -> None:
         generated()(it.model)
         it.seconds += 60
         generated()(it.model)
+        assert got.ended.wait(60)
     assert len(got.requests) == 4
     assert got.why == it.said[-1]["why"] == "its time is up"
 
@@ -138,6 +139,7 @@ def test_a_number_of_requests_ends_it(small: Small) -> None:
         with it.captured(max_requests=3) as got:
             sequences = generated()(it.model)
             generated()(it.model)
+            assert got.ended.wait(60)
         check(it, got, sequences[:3])
     assert got.why == "as many requests as were asked for"
 
@@ -146,6 +148,7 @@ def test_a_number_of_bytes_ends_it_and_none_more_leave(small: Small) -> None:
     row = 2 * 64 * 4
     with scene(small) as it, it.captured(max_bytes=30 * row) as got:
         generated()(it.model)
+        assert got.ended.wait(60)
     assert got.why == "as many bytes as were asked for"
     assert sum(map(len, got.rows_of.values())) * row == it.said[-1]["bytes"] <= 30 * row
     unfinished = [one for one in got.requests.values() if one["outcome"] == "unfinished"]
