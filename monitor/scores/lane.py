@@ -208,3 +208,8 @@ def run_scores(
         except (OSError, AccountError) as error:
             log.warning("scores are not sent: %s", error)
             stop.wait(trouble.next_s())
+        except (
+            Exception
+        ):  # a fault of ours: a thread that died would look like a topic that takes nothing
+            log.exception("scores are not sent")
+            stop.wait(trouble.next_s())

@@ -303,11 +303,14 @@ def test_scores_that_hang_hold_up_no_alert_and_not_the_end(
     assert (scene.account.sent, scene.account.waiting) == (10, 0)
 
 
-def test_it_begins_anew_when_its_own_files_fail(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), KeyError("a fault of ours")], ids=repr
+)
+def test_it_begins_anew_when_its_own_files_fail_or_it_does(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     scene.fill(1, 2)
-    stop, failures = threading.Event(), [OSError(28, "No space left on device")]
+    stop, failures = threading.Event(), [failure]
     save = Outbox.save
 
     def failing(self: Outbox, sent: Sent) -> None:
