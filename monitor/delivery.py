@@ -26,9 +26,10 @@ from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
 from dosimeter.monitor.lane import Backoff, Lane
-from dosimeter.monitor.scores.lane import ScoresConfig, run_scores
+from dosimeter.monitor.scores.lane import run_scores
+from dosimeter.monitor.scores.outbox import Outbox
 from dosimeter.monitor.scores.status import record_scores
-from dosimeter.monitor.sinks.config import SinkConfig, build_sink
+from dosimeter.monitor.sinks.config import KafkaConfig, SinkConfig, build_sink
 from dosimeter.monitor.sinks.sink import Sink
 
 if TYPE_CHECKING:  # without the extra there are no metrics, and delivery all the same
@@ -54,7 +55,8 @@ class DeliveryConfig:
     backoff_s: float = 0.1  # before the first repeat; doubles
     backoff_cap_s: float = 5.0  # so that a sink that is back is noticed within this
     drain_s: float = 5.0  # on stop: how long to go on while sinks keep answering
-    scores: ScoresConfig | None = None  # kept scores, in a lane of their own
+    scores: KafkaConfig | None = None  # of kept scores, in a lane of their own
+    outbox: Outbox | None = None  # of those; told of also where none are sent any more
 
 
 def run_delivery(
@@ -98,10 +100,10 @@ def run_delivery(
         ]
         for thread in (asking, *threads):
             thread.start()
-        scores = threading.Thread(
-            target=run_scores, args=(config.scores, stop), name="scores", daemon=True
-        )
-        if config.scores is not None:
+        scores = None
+        if config.scores is not None and config.outbox is not None:
+            sent = (config.scores, config.outbox, stop)
+            scores = threading.Thread(target=run_scores, args=sent, name="scores", daemon=True)
             scores.start()
         began, counted = time.monotonic(), Counted()
         forget_at = began + FORGET_S
@@ -115,7 +117,7 @@ def run_delivery(
             thread.join(max(0.0, deadline - time.monotonic()))
         desk.close()
         asking.join(max(0.0, deadline - time.monotonic()))
-        if config.scores is not None:  # what it has not sent stays in its outbox
+        if scores is not None:  # what it has not sent stays in its outbox
             scores.join(ANSWER_S)
         _record(config, telemetry, began, counted)
     finally:
@@ -130,8 +132,8 @@ def _record(
         record_delivery(
             telemetry, config.ledger, config.store, running_s=running_s, counted=counted
         )
-        if config.scores is not None:
-            record_scores(telemetry, config.scores.outbox)
+        if config.outbox is not None:
+            record_scores(telemetry, config.outbox)
 
 
 def _forget(config: DeliveryConfig, ledger_id: str) -> None:

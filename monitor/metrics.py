@@ -341,7 +341,7 @@ METRICS = {
             Kind.TOTAL,
             "{token}",
             ("reason",),
-            "scored tokens that are not sent, by reason: full, behind, room, refused, unreadable",
+            "scored tokens that are not sent, by reason: full, behind, room, refused, unreadable, closed",
         ),
         Metric(
             "dosimeter.confirm.asked",

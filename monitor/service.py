@@ -268,14 +268,14 @@ def _freeze() -> None:
 
 
 def sinks_status(config: Config) -> dict[str, Any]:
-    """Where each sink stands; empty without any."""
-    if not config.sinks:
-        return {"sinks": {}, "confirm": {}}
+    """Where each sink stands, empty without any; and what became of scores that were ever to be sent."""
+    found: dict[str, Any] = {"sinks": {}, "confirm": {}}
     try:
-        found = delivery_status(config.ledger_path, config.deliver_path, now_ns=time.time_ns())
-        return found | scores_status(config)
+        if config.sinks:
+            found = delivery_status(config.ledger_path, config.deliver_path, now_ns=time.time_ns())
     except (RuntimeError, OSError, sqlite3.Error) as error:
-        return {"sinks": {}, "confirm": {}, "error": str(error)}
+        return found | {"error": str(error)}
+    return found | scores_status(config)
 
 
 def ending_with_parent(how: signal.Signals = signal.SIGTERM) -> Callable[[], None]:

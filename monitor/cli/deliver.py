@@ -31,7 +31,7 @@ from dosimeter.monitor.stopping import set_from_handler
 
 if TYPE_CHECKING:
     from dosimeter.monitor.config import Config
-    from dosimeter.monitor.scores.lane import ScoresConfig
+    from dosimeter.monitor.scores.outbox import Outbox
     from dosimeter.monitor.telemetry import Telemetry
 
 USAGE, ENVIRONMENT, DATA = 2, 3, 4
@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         store=settings.deliver_path,
         sinks=merge_sinks(settings.sinks, sinks_of(args)),
         confirmers=settings.confirmers,
-        scores=_scores(settings),
+        scores=settings.scores,
+        outbox=_outbox(settings),
     )
     if not config.sinks and not args.status:
         print("no sink to deliver to", file=sys.stderr)
@@ -94,18 +95,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scores(settings: Config) -> ScoresConfig | None:
-    """The outbox of the archive beside the ledger, where the file names a topic for it."""
+def _outbox(settings: Config) -> Outbox:
+    """That of the archive beside the ledger, which may not be there."""
     from dosimeter.monitor.history.archive_folder import ArchiveFolder
     from dosimeter.monitor.history.room import Room
-    from dosimeter.monitor.scores.lane import ScoresConfig
     from dosimeter.monitor.scores.outbox import Outbox
 
-    if settings.scores is None:
-        return None
     room = Room(settings.ledger_path, settings.ledger.quota)
-    outbox = Outbox(ArchiveFolder(settings.archive_path).outbox, room.for_scores)
-    return ScoresConfig(settings.scores, outbox)
+    return Outbox(ArchiveFolder(settings.archive_path).outbox, room.for_scores)
 
 
 def _ahead(ledger: Path, sinks: Mapping[str, Mapping[str, Any]]) -> int:

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"the sidecar runs on Linux only, not on {sys.platform}", file=sys.stderr)
         return ENVIRONMENT
     from dosimeter.monitor import service
+    from dosimeter.monitor.scores.closing import close_lane
 
     stop = service.stop_on_signals()
     if args.line_only:
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if wrong is not None:
         print(wrong, file=sys.stderr)
         return DATA
+    close_lane(config)
     return service.supervise(children(config, args), stop)
 
 

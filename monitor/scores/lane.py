@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -48,14 +48,6 @@ class ScoreSink(Protocol):
     def send(self, batch: Sequence[Packed]) -> list[Outcome]: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ScoresConfig:
-    """kafka: the sink, with `scores`; outbox: of the archive beside the ledger."""
-
-    kafka: KafkaConfig
-    outbox: Outbox
 
 
 class ScoreLane:
@@ -192,16 +184,14 @@ def score_record(one: Packed) -> dict[str, Any]:
 
 
 def run_scores(
-    config: ScoresConfig,
-    stop: threading.Event,
-    sink: ScoreSink | None = None,
+    kafka: KafkaConfig, outbox: Outbox, stop: threading.Event, sink: ScoreSink | None = None
 ) -> None:
     """Until `stop` is set: what waits then is in the outbox, and is sent after the next start. Blocks."""
     backoff, trouble = Backoff(0.1, 5.0), Backoff(0.1, 5.0)
-    sink = kafka_sink(config.kafka) if sink is None else sink
+    sink = kafka_sink(kafka) if sink is None else sink
     while not stop.is_set():
         try:
-            lane = ScoreLane(sink, config.outbox, backoff=backoff)
+            lane = ScoreLane(sink, outbox, backoff=backoff)
             while not stop.wait(lane.step()):
                 trouble.reset()
             lane.close()

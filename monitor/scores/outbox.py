@@ -77,6 +77,7 @@ class Sent:
     behind, room  skipped because too much waited, or because alerts need the disk
     refused       the broker refuses the record for what it is
     unreadable    the file is not whole
+    closed        it waited when the configuration named no topic any more
     """
 
     through: int = -1
@@ -88,6 +89,7 @@ class Sent:
     room: int = 0
     refused: int = 0
     unreadable: int = 0
+    closed: int = 0
     last_ack_ns: int | None = None
     last_error: str | None = None
     last_error_ns: int | None = None
@@ -185,6 +187,28 @@ class Outbox:
         """Raises OSError: as it was."""
         _save(self.path / "sent", sent)
 
+    # --- where no topic is named any more
+
+    def close(self) -> int:
+        """What waits goes, and is counted: returns its tokens. Only while nobody else writes either account.
+
+        Raises AccountError, OSError: again, and each is counted once.
+        """
+        handed, sent, files = self.handed(), self.sent(), self.waiting()
+        late = [one for one in files if one.sequence > handed.through]
+        if late:  # the archive died before it was in the account, and hands on nothing any more
+            here = handed.handed + sum(one.tokens for one in late)
+            _save(self.path / "handed", replace(handed, through=late[-1].sequence, handed=here))
+        left = [one for one in files if one.sequence > sent.through]
+        tokens = sum(one.tokens for one in left) - (sent.here if left else 0)
+        if left:
+            over = replace(sent, through=left[-1].sequence, at=0, here=0)
+            closed = sent.closed + tokens
+            self.save(replace(over, closed=closed, last_error=None, last_error_ns=None))
+        for path in (*(one.path for one in files), *self.path.glob("scores-*.part")):
+            path.unlink(missing_ok=True)
+        return tokens
+
     # --- whoever asks
 
     def account(self) -> Account | None:
@@ -202,6 +226,7 @@ class Outbox:
             "behind": sent.behind,
             "refused": sent.refused,
             "unreadable": sent.unreadable,
+            "closed": sent.closed,
         }
         return Account(
             archived=handed.handed + handed.full + handed.room,

@@ -13,7 +13,7 @@ from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.records import LedgerRecord, StoredAlert
 from dosimeter.monitor.lane import Backoff
 from dosimeter.monitor.scores import lane as lanes
-from dosimeter.monitor.scores.lane import BATCH, IDLE_S, SAVE_S, ScoreLane, ScoresConfig, run_scores
+from dosimeter.monitor.scores.lane import BATCH, IDLE_S, SAVE_S, ScoreLane, run_scores
 from dosimeter.monitor.scores.outbox import Account, Outbox, Packed, Sent
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, dead, retry
@@ -279,7 +279,8 @@ def test_scores_that_hang_hold_up_no_alert_and_not_the_end(
         tmp_path / "ledger.db",
         tmp_path / "deliver.db",
         poll_s=0.01,
-        scores=ScoresConfig(KafkaConfig(scores="s"), scene.outbox),
+        scores=KafkaConfig(scores="s"),
+        outbox=scene.outbox,
     )
     stop = threading.Event()
     thread = threading.Thread(
@@ -321,6 +322,6 @@ def test_it_begins_anew_when_its_own_files_fail_or_it_does(
 
     monkeypatch.setattr(Outbox, "save", failing)
     sink = Scripted()
-    run_scores(ScoresConfig(KafkaConfig(scores="s"), scene.outbox), stop, sink)
+    run_scores(KafkaConfig(scores="s"), scene.outbox, stop, sink)
     assert sink.got == [b"1.0", b"1.1"] * 2  # at least once
     assert scene.account.sent == 4

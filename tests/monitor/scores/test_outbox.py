@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dosimeter.monitor.scores import outbox as outboxes
 from dosimeter.monitor.scores.outbox import (
     Account,
     AccountError,
     Broken,
     Outbox,
     Packed,
+    Sent,
     read_packed,
 )
 
@@ -149,3 +153,56 @@ def test_whatever_stands_in_an_account_is_one_or_that_error(text: str, tmp_path:
     (outbox.path / "sent").write_text(text)
     with pytest.raises(AccountError):
         outbox.account()
+
+
+def test_closed_nothing_waits_and_each_token_is_counted_once(tmp_path: Path) -> None:
+    """Also what was settled of the first file, and a file that was there before its account."""
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 9, packed(1, 3))
+    outbox.put(2, 6, packed(2, 2))
+    before = (outbox.path / "handed").read_bytes()
+    outbox.put(5, 12, packed(5, 4))
+    (outbox.path / "handed").write_bytes(before)
+    (outbox.path / "scores-000000000007-3.packed.part").write_bytes(b"of a writer that died")
+    outbox.save(Sent(at=30, here=3, sent=3, records=1, last_error="away", last_error_ns=1))
+    assert outbox.close() == 6 + 6 + 12
+    found = account(outbox)
+    assert (found.archived, found.sent, found.waiting, found.dropped["closed"]) == (27, 3, 0, 24)
+    assert found.last_error is None
+    assert sorted(path.name for path in outbox.path.iterdir()) == ["handed", "sent"]
+    assert outbox.close() == 0
+    outbox.put(9, 3, packed(9, 1))  # a topic is named again
+    assert (account(outbox).archived, account(outbox).waiting) == (30, 3)
+
+
+@pytest.mark.parametrize("call", range(5))
+def test_killed_while_it_closes_it_goes_on_and_counts_each_token_once(
+    call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each of the files that it writes, or removes."""
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 9, packed(1, 3))
+    before = (outbox.path / "handed").read_bytes()
+    outbox.put(2, 6, packed(2, 2))
+    (outbox.path / "handed").write_bytes(before)
+    left = [call]
+
+    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*args: Any, **named: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(5, "killed")
+            return real(*args, **named)
+
+        return act
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outboxes, "_save", dying(outboxes._save))
+        patched.setattr(Path, "unlink", dying(Path.unlink))
+        with contextlib.suppress(OSError):
+            outbox.close()
+    assert account(outbox).archived in {9, 15}
+    outbox.close()
+    found = account(outbox)
+    assert (found.archived, found.waiting, found.dropped["closed"]) == (15, 0, 15)
+    assert outbox.waiting() == []
