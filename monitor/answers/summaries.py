@@ -34,6 +34,7 @@ WEEKS_NS = 28 * DAY_NS
 MOST = 50
 """Rows of each list of the audit page."""
 STATUS_S = 1.0
+FAILING = "failing: its error may name others, and is told to those who see every tenant"
 
 
 def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview:
@@ -61,7 +62,7 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview
             for at in range(last - 23, last + 1)
         ),
         days=days(asked, zone, kind="alert", from_ns=now_ns - WEEKS_NS, **own),
-        sinks=tuple(_sink(name, one) for name, one in _sinks(status).items()),
+        sinks=tuple(_sink(name, one, reader) for name, one in _sinks(status).items()),
         taps=tuple(map(_tap, status.get("taps", ()))),
         drift=tuple(_drift(asked, reader)),
         log=log_state(asked),
@@ -94,13 +95,15 @@ def _sinks(status: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _sink(name: str, one: Mapping[str, Any]) -> shown_overview.Sink:
+def _sink(name: str, one: Mapping[str, Any], reader: Reader) -> shown_overview.Sink:
     state: shown.State = "ok"
     if one["dead"] or one["last_error"]:
         state = "warn"
     if not one["conserved"] or one["oldest_queued_s"] > 300:
         state = "bad"
     said = str(one["last_error"] or "")
+    if said and reader.tenants is not None:  # a receiver quotes what it was sent, of any tenant
+        said = FAILING
     canary_s = one["canary_s"]
     if (canary_s or 0) > CANARY_S:
         state = "bad"

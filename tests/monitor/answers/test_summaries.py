@@ -23,6 +23,7 @@ from dosimeter.monitor.history.cursors import CursorStore
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.pages import shown, shown_log, shown_overview
+from dosimeter.monitor.pages.source import Reader
 from dosimeter.monitor.sinks.config import KafkaConfig
 from tests.monitor.answers.answers_scene import ALL, NOW_NS, Answers, answers
 from tests.monitor.audit.audit_scene import HOUR_NS, T0
@@ -155,6 +156,27 @@ def test_a_sink_that_no_canary_has_reached_for_two_hours_is_bad(
     said = "canaries do not arrive: alerts may not either"
     assert (kafka.state, kafka.said, kafka.canary_s) == ("bad", said, 7801.0)
     assert (otlp.state, otlp.said, otlp.canary_s) == ("ok", "", 3599.0)
+
+
+def test_the_error_of_a_sink_which_may_name_others_is_told_to_no_reader_of_some_tenants(
+    scene: Answers, tmp_path: Path
+) -> None:
+    """A receiver's refusal may quote the alert it was sent, which is anybody's."""
+    Ledger(tmp_path / "ledger.db").close()
+    with (
+        LedgerReader(tmp_path / "ledger.db") as ledger,
+        CursorStore(tmp_path / "deliver.db", ledger_id=ledger.ledger_id) as store,
+    ):
+        store.register(["webhook", "kafka"])
+        store.fail("webhook", "`https://hooks.acme-clinic.example` answered 500", now_ns=1)
+    delivery = delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0)
+    own = Reader("a", frozenset({"north-bank"}), ALL.roles)
+    with sidecar(scene, json.dumps({"delivery": delivery}).encode()) as source:
+        for reader, said in ((ALL, "acme-clinic"), (own, "failing: its error")):
+            kafka, webhook = sorted(source.overview(reader, "UTC").sinks, key=lambda one: one.name)
+            assert (webhook.state, kafka.state, kafka.said) == ("warn", "ok", "")
+            assert said in webhook.said
+        assert "acme" not in repr(source.overview(own, "UTC"))
 
 
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"[1]", b"\xff\xfe"])
