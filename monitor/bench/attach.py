@@ -30,7 +30,7 @@ from dosimeter.monitor.bench.attach_setting import (
     Step,
 )
 from dosimeter.monitor.bench.child import BenchError
-from dosimeter.monitor.bench.decoder import one_thread
+from dosimeter.monitor.bench.decoder import one_thread, quickest
 from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
 from dosimeter.monitor.bench.medians import interval, median
 
@@ -52,10 +52,13 @@ def run(
     rounds: dict[str, int] | None = None,
     peers: Path = PEERS_PYTHON,
 ) -> Result:
-    setting, rounds = setting or Setting(), rounds or ROUNDS
+    rounds = rounds or ROUNDS
     undisturbed()
-    notes, figures = [], []
+    figures: list[Figure] = []
     with one_thread(), ExitStack() as stack:
+        if setting is None:
+            setting = Setting(dtype=str(quickest()).removeprefix("torch."))
+        notes = [f"the model is in {setting.dtype}"]
         processes = _started(stack, setting, peers)
         variants: dict[str, dict[str, list[str]]] = {}
         for kind in (OURS, COMPILED, *PEERS):

@@ -171,7 +171,7 @@ def _bridge(decoder: Decoder) -> Any:
         decoder.model.config.save_pretrained(folder)
         PreTrainedTokenizerFast(tokenizer_object=words, **named).save_pretrained(folder)
         return TransformerBridge.boot_transformers(
-            folder, hf_model=copy.deepcopy(decoder.model), device="cpu", dtype=torch.bfloat16
+            folder, hf_model=copy.deepcopy(decoder.model), device="cpu", dtype=decoder.dtype
         )
 
 

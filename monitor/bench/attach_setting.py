@@ -27,12 +27,13 @@ class Setting:
     layers: int = 16
     width: int = 1024
     batch: int = 8
-    prompt: int = 128
+    prompt: int = 64
     probes: int = 64
     tapped: dict[str, tuple[int, ...]] = field(
         default_factory=lambda: {"4 layers": (3, 6, 9, 12), "all layers": tuple(range(16))}
     )
     backend: str = "inductor"
+    dtype: str = "bfloat16"  # of the model: a name that torch has
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))

@@ -41,7 +41,9 @@ from dosimeter.monitor.bench.variants import (
     going_on,
 )
 
-AGREE = 0.02  # of the scores' own size: the model is bfloat16, and not every peer runs the same attention
+AGREE = (
+    0.02  # of the scores' own size: models are bfloat16, and not every peer runs the same attention
+)
 
 
 class Forward:
@@ -90,9 +92,9 @@ def rows_of(setting: Setting, phase: str) -> int:
 class ModuleLoop(Nothing):
     """A hook as people write it who train probes in torch: a linear layer and a sigmoid for each probe."""
 
-    def __init__(self, bank: ProbeBank, rows: int) -> None:
+    def __init__(self, bank: ProbeBank, rows: int, dtype: torch.dtype) -> None:
         super().__init__(bank.layers)
-        self._probes = [[_linear(weight) for weight in layer] for layer in bank.weights]
+        self._probes = [[_linear(weight, dtype) for weight in layer] for layer in bank.weights]
         self.values = torch.empty((rows, len(bank.columns)))
 
     def hook(self, index: int) -> Callable[..., None]:
@@ -105,8 +107,8 @@ class ModuleLoop(Nothing):
         return read
 
 
-def _linear(weight: Any) -> nn.Linear:
-    found = nn.Linear(len(weight), 1, dtype=torch.bfloat16)
+def _linear(weight: Any, dtype: torch.dtype) -> nn.Linear:
+    found = nn.Linear(len(weight), 1, dtype=dtype)
     with torch.no_grad():
         found.weight.copy_(torch.tensor(weight)[None])
         found.bias.zero_()
@@ -140,7 +142,7 @@ def ours(decoder: Decoder, setting: Setting, phase: str) -> dict[str, Variant]:
         bank = bank_of(setting.probes, layers, setting.width)
         numpy_loop, module_loop = (
             NumpyLoop(bank, rows * setting.batch),
-            ModuleLoop(bank, rows * setting.batch),
+            ModuleLoop(bank, rows * setting.batch, decoder.dtype),
         )
         found |= {
             f"{IDLE}, {name}": put_in(decoder, Nothing(layers)),
@@ -190,7 +192,7 @@ def variants_of(
 
 
 def main(kind: str, setting: Setting, answers: TextIO) -> None:
-    decoder = Decoder(setting.layers, setting.width)
+    decoder = Decoder(setting.layers, setting.width, getattr(torch, setting.dtype))
     forwards = forwards_of(decoder, setting)
     variants = variants_of(kind, decoder, setting, forwards)
     versions = {name: version(name) for name in ("torch", "transformers", "numpy")}

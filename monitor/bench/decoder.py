@@ -45,7 +45,9 @@ class Meter:
 class Decoder:
     """One forward at a time: `batch` requests with their prompts, or with the next token each."""
 
-    def __init__(self, layers: int = LAYERS, width: int = WIDTH) -> None:
+    def __init__(
+        self, layers: int = LAYERS, width: int = WIDTH, dtype: torch.dtype = torch.bfloat16
+    ) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(0)
         config = LlamaConfig(
@@ -56,7 +58,8 @@ class Decoder:
             num_attention_heads=16,
             num_key_value_heads=4,
         )
-        self.model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
+        self.model = LlamaForCausalLM(config).to(dtype).eval()
+        self.dtype = dtype
         self.blocks: nn.ModuleList = self.model.model.layers
         self.parameters = sum(p.numel() for p in self.model.parameters())
 
@@ -90,6 +93,12 @@ def flops_a_second(dtype: torch.dtype) -> float:
     """Of one thread, by a product of square matrices."""
     square = torch.randn(PEAK, PEAK).to(dtype)
     return 2 * PEAK**3 / _seconds(lambda: square @ square)
+
+
+def quickest() -> torch.dtype:
+    """Of what a server would run a model in: bfloat16, or float32 on a processor that multiplies it faster."""
+    dtypes = torch.bfloat16, torch.float32
+    return max(dtypes, key=flops_a_second)
 
 
 def bytes_read_a_second() -> float:

@@ -9,7 +9,6 @@ found unread.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 ROWS = 1 << 15
@@ -18,20 +17,30 @@ _STEP = 1 << 32
 
 
 class InGraph:
-    """A static buffer of scores, and for each tapped block how often it was read, and how many rows."""
+    """A static buffer of scores, written once a step, and what a graph says of the step that wrote it."""
 
     def __init__(self, weights: torch.Tensor, bias: torch.Tensor) -> None:
         """weights: [L, F, D], bias: [F], float32, on the model's device; kept, not copied. F: all there is room for."""
         self.weights, self._bias = weights, bias
         self._out = torch.zeros((ROWS, len(bias)), device=bias.device)
-        # Of each block: rows it read in its low half, and 2**32 a time it read.
-        self._seen = torch.zeros(len(weights), dtype=torch.int64, device=bias.device)
+        # Rows that were written, and 2**32 a time that they were.
+        self._seen = torch.zeros(1, dtype=torch.int64, device=bias.device)
+        self._so_far: tuple[int, torch.Tensor] | None = (
+            None  # last block read, and the sum up to it
+        )
 
     def begin(self) -> None:
         self._seen.zero_()
+        self._so_far = None
 
     def trace(self, index: int, hidden: torch.Tensor) -> None:
         """Of tapped block `index`, its rows [..., D]. Called by the compiler while it traces, never in a step."""
+        before, self._so_far = self._so_far, None
+        if index != (0 if before is None else before[0] + 1):
+            self._seen.add_(
+                2 * _STEP
+            )  # left out or run twice: the graph must never pass for a whole one
+            return
         # What cannot be multiplied is left alone: the compiler would make the server's error of it.
         if hidden.device != self._out.device or hidden.shape[-1] != self.weights.shape[-1]:
             return
@@ -39,21 +48,19 @@ class InGraph:
         count = rows.shape[0]
         if count > self._out.shape[0]:
             return
-        scores = rows.float() @ self.weights[index].t()
-        out = self._out[:count]
-        if index == 0:
-            out.copy_(scores + self._bias)
-        else:
-            out.add_(scores)
-        self._seen[index : index + 1].add_(count + _STEP)
+        so_far = rows.float() @ self.weights[index].t()
+        so_far = so_far + (self._bias if before is None else before[1])
+        if index < len(self.weights) - 1:
+            self._so_far = index, so_far
+            return
+        # Once, after the last block: a second write to one buffer has the compiler copy all of it.
+        self._out[:count].copy_(so_far)
+        self._seen.add_(count + _STEP)
 
     def rows(self) -> int | None:
         """How many rows the step had that ran since `begin`; None where no graph read one, or not once and whole."""
-        seen = self._seen.cpu().numpy()
-        counts = np.unique(seen)
-        if len(counts) != 1 or counts[0] < _STEP or counts[0] >= 2 * _STEP:
-            return None
-        return int(counts[0] - _STEP)
+        seen = int(self._seen)
+        return seen - _STEP if _STEP <= seen < 2 * _STEP else None
 
     def scores(self, count: int) -> torch.Tensor:
         """[count, F], of the step before; a view that the next one overwrites."""

@@ -112,4 +112,4 @@ def test_a_small_model_is_read_by_all_that_is_here_and_the_others_are_named() ->
         shown = f"decode, {LAYERS}: {kind}, in hooks" in names
         assert shown == peers.exists()
         assert shown != any(note.startswith(f"not shown: {kind}") for note in result.notes)
-    assert f"torch {sys.modules['torch'].__version__.split('+')[0]}" in result.notes[0]
+    assert f"torch {sys.modules['torch'].__version__.split('+')[0]}" in result.notes[1]

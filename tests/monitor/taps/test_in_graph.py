@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._inductor.utils import run_and_get_code
 
 from dosimeter.detectors.bank import Column, Probe, ProbeBank
 from dosimeter.monitor.taps import in_graph, probe_op
@@ -110,6 +111,18 @@ def calls_of_ours(step: Callable[[], object]) -> list[str]:
         finally:
             sys.setprofile(None)
     return found
+
+
+@pytest.mark.parts
+def test_a_graph_writes_the_rows_of_its_step_and_not_the_whole_buffer() -> None:
+    """A buffer that is written after each block would be copied whole, by the compiler, once a block."""
+    model, _, op = tapped()
+    forward, hidden = compiled(model, "inductor"), torch.randn(1, 3, WIDTH)
+    _, code = run_and_get_code(run, op, forward, hidden)
+    loops = "".join(code)
+    assert f"({in_graph.ROWS}, {op.room})" in loops  # the buffer is there, as an argument
+    for whole in (in_graph.ROWS, in_graph.ROWS * op.room):
+        assert f"{whole}L" not in loops
 
 
 @pytest.mark.parametrize(
@@ -222,6 +235,39 @@ def test_a_part_of_a_step_is_not_read() -> None:
     first(torch.randn(4, WIDTH))
     with pytest.raises(HookError, match="0 of 3"):
         op.read(4)
+
+
+@pytest.mark.parametrize("order", [(0, 0, 1, 2, 3), (0, 1, 2, 2, 3), (0, 3), (2, 0, 1, 3)])
+def test_blocks_that_do_not_run_once_and_in_order_are_not_read(order: tuple[int, ...]) -> None:
+    model, _, op = tapped()
+
+    def blocks(hidden: torch.Tensor) -> torch.Tensor:
+        for number in order:
+            hidden = model.blocks[number](hidden)
+        return hidden
+
+    forward = torch.compile(blocks, backend="eager", fullgraph=True)
+    op.begin()
+    with torch.no_grad():
+        forward(torch.randn(4, WIDTH))
+    with pytest.raises(HookError, match="0 of 3"):
+        op.read(4)
+
+
+def test_the_sum_goes_on_where_the_compiler_breaks_off_between_two_blocks() -> None:
+    model, bank, op = tapped()
+
+    def blocks(hidden: torch.Tensor) -> torch.Tensor:
+        for block in model.blocks:
+            hidden = block(hidden).relu()
+            torch._dynamo.graph_break()
+        return hidden
+
+    forward = torch.compile(blocks, backend="eager", dynamic=True)
+    for rows in (4, 4, 7, 3):
+        hidden = torch.randn(rows, WIDTH)
+        assert np.abs(run(op, forward, hidden) - exact(bank, model, hidden)).max() < 1e-5
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 1
 
 
 def test_a_step_of_more_rows_than_the_buffer_has_is_not_read(
