@@ -178,7 +178,7 @@ def _config(root: Node, reader: Reader, base: Path) -> Config:
         rules=given("rules", paths, ()),
         calibrations=given("calibrations", paths, ()),
         sinks=sinks,
-        confirmers=read_confirmers(top["confirmers"], reader) if "confirmers" in top else (),
+        confirmers=given("confirmers", lambda node: read_confirmers(node, reader, path), ()),
         http=_http(top["http"], reader) if "http" in top else HttpConfig(),
         telemetry=_telemetry(top["telemetry"], reader, path, sinks) if "telemetry" in top else None,
         expect=given("expect", lambda node: reader.integer(node, 0, 1024), Config().expect),

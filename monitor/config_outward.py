@@ -118,30 +118,27 @@ def read_otlp(node: Node, reader: Reader, path: _WAYS) -> OtlpConfig:
     )
 
 
-OVER_HTTP = ("headers", "headers-file", "ca", "client-cert", "client-key", "timeout")
+FILES = ("headers-file", "ca", "client-cert", "client-key")
+OVER_HTTP = ("headers", *FILES, "timeout")
 
 
 def _over_http(
     keys: Mapping[str, Node], url: str | None, reader: Reader, path: _WAYS
 ) -> dict[str, Any]:
-    """What all sinks over HTTP have."""
-    headers = _headers(keys, url, reader)
+    """What all receivers over HTTP have."""
+    found: dict[str, Any] = {"headers": _headers(keys, url, reader)}
     if "client-key" in keys and "client-cert" not in keys:
         hint = "name its certificate under `client-cert`"
         reader.error(keys["client-key"], "`client-key` without `client-cert`", hint)
     if "client-cert" in keys and url is not None and not url.startswith("https://"):
         hint = "a certificate is shown over TLS alone: `https://…`, or remove it"
         reader.error(keys["client-cert"], "`client-cert` and an `http://` URL", hint)
-    timeout_s = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
-    files = {
-        name.replace("-", "_"): path(keys[name])
-        for name in ("headers-file", "ca", "client-cert", "client-key")
-        if name in keys
-    }
-    return files | {
-        "headers": headers,
-        "timeout_s": float(timeout_s or OtlpConfig().timeout_s),
-    }
+    if "timeout" in keys and (timeout_s := reader.integer(keys["timeout"], 1, 60)):
+        found["timeout_s"] = float(timeout_s)
+    for name in FILES:
+        if name in keys:
+            found[name.replace("-", "_")] = path(keys[name])
+    return found
 
 
 def _headers(keys: Mapping[str, Node], url: str | None, reader: Reader) -> dict[str, str]:
@@ -220,7 +217,7 @@ def _stdout(node: Node, reader: Reader, path: Callable[[Node], Path | None]) -> 
     return StdoutConfig(path=path(keys["path"]) if "path" in keys else None)
 
 
-def read_confirmers(node: Node, reader: Reader) -> tuple[ConfirmerConfig, ...]:
+def read_confirmers(node: Node, reader: Reader, path: _WAYS) -> tuple[ConfirmerConfig, ...]:
     if node.kind != "map":
         hint = "write `second-look: {url: http://127.0.0.1:9000/confirm}`"
         reader.expected(node, "a mapping of names", hint)
@@ -228,29 +225,25 @@ def read_confirmers(node: Node, reader: Reader) -> tuple[ConfirmerConfig, ...]:
         if CONFIRMER.fullmatch(name) is None:
             hint = "lower-case letters, digits and `-`, at most 64"
             reader.error(entry.place, f"`{visible(name)[:80]}` is no name of a confirmer", hint)
-    return tuple(_confirmer(name, entry.value, reader) for name, entry in node.entries.items())
+    each = node.entries.items()
+    return tuple(_confirmer(name, entry.value, reader, path) for name, entry in each)
 
 
-def _confirmer(name: str, node: Node, reader: Reader) -> ConfirmerConfig:
-    keys = reader.mapping(node, ("url", "call", "timeout", "headers"))
+def _confirmer(name: str, node: Node, reader: Reader, path: _WAYS) -> ConfirmerConfig:
+    keys = reader.mapping(node, ("url", "call", *OVER_HTTP))
     if node.kind == "map" and ("url" in keys) == ("call" in keys):
         hint = "`url: http://host/path`, or `call: my_package.review:confirm`"
         reader.error(node, f"`{visible(name)[:80]}` needs one of `url` and `call`", hint)
-    if "headers" in keys and "url" not in keys:
-        reader.error(keys["headers"], "`headers` without `url`", "remove them: nothing is sent")
+    for key in ("headers", *FILES):
+        if key in keys and "url" not in keys:
+            reader.error(keys[key], f"`{key}` without `url`", "remove it: nothing is sent")
     call = reader.text(keys["call"]) if "call" in keys else None
     if call is not None and CALL.fullmatch(call) is None:
         hint = "module and function: `my_package.review:confirm`"
         reader.error(keys["call"], f"`{visible(call)[:80]}` is no function", hint)
-    timeout = reader.integer(keys["timeout"], 1, 60) if "timeout" in keys else None
     url = _own_url(keys["url"], reader) if "url" in keys else None
-    return ConfirmerConfig(
-        name=name,
-        url=url or "",
-        call=call or "",
-        timeout_s=timeout or ConfirmerConfig("").timeout_s,
-        headers=_headers(keys, url, reader),
-    )
+    more = _over_http(keys, url, reader, path)
+    return ConfirmerConfig(name=name, url=url or "", call=call or "", **more)
 
 
 def _security(node: Node, reader: Reader) -> dict[str, Any]:

@@ -104,8 +104,8 @@ def as_yaml(config: Config) -> str:
 
     def confirmer(one: ConfirmerConfig) -> dict[str, object]:
         if one.call:
-            return {"call": one.call, "timeout": one.timeout_s}
-        return {"url": one.url, "timeout": one.timeout_s, "headers": dict(one.headers)}
+            return {"call": one.call, "timeout": int(one.timeout_s)}
+        return {"url": one.url, **over_http(one)}
 
     def where(path: Path) -> str:
         """The same from whatever folder the printed file is read."""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from dosimeter.detectors.findings import visible
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_outward import peer
+from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.doctor import OK, WRONG, Finding
 from dosimeter.monitor.sinks.client_pair import ClientPair, PairError
 from dosimeter.monitor.sinks.config import (
@@ -51,6 +52,7 @@ def _confirmers(config: Config, policies: Sequence[Policy]) -> Iterator[Finding]
         yield Finding("confirm", WRONG, f"rules ask `{name}`, whom nobody set up", fix)
     for one in config.confirmers:
         if one.url:
+            yield from _own_files(f"confirm {one.name}", one)
             yield _reached(f"confirm {one.name}", *_host(one.url))
         elif not _is_module(one.call.partition(":")[0]):
             fix = "install it where the sidecar runs"
@@ -74,11 +76,7 @@ def _told(config: Config) -> Iterator[Finding]:
 
 def _sink(check: str, sink: SinkConfig) -> Iterator[Finding]:
     """The files that it needs, and whether somebody listens where it goes."""
-    for path in (missing := [one for one in _files(sink) if not _is_readable(one)]):
-        fix = f"put it there, readable by uid {os.geteuid()}"
-        yield Finding(check, WRONG, f"{path}: cannot be read", fix)
-    if isinstance(sink, OverHttp) and sink.pair is not None and not missing:
-        yield _shown(check, sink.pair)
+    yield from _own_files(check, sink)
     if isinstance(sink, StdoutConfig):
         folder = None if sink.path is None else sink.path.absolute().parent
         if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
@@ -95,6 +93,14 @@ def _sink(check: str, sink: SinkConfig) -> Iterator[Finding]:
     else:
         url = sink.endpoint if isinstance(sink, OtlpConfig) else sink.url
         yield _reached(check, *_host(url))
+
+
+def _own_files(check: str, of: SinkConfig | ConfirmerConfig) -> Iterator[Finding]:
+    for path in (missing := [one for one in _files(of) if not _is_readable(one)]):
+        fix = f"put it there, readable by uid {os.geteuid()}"
+        yield Finding(check, WRONG, f"{path}: cannot be read", fix)
+    if isinstance(of, OverHttp) and of.pair is not None and not missing:
+        yield _shown(check, of.pair)
 
 
 def _shown(check: str, pair: ClientPair) -> Finding:
@@ -114,13 +120,13 @@ def _is_readable(path: Path) -> bool:
     return os.access(path, os.R_OK) and path.is_file()
 
 
-def _files(sink: SinkConfig) -> list[Path]:
-    named = list(sink.files.values()) if isinstance(sink, OverHttp) else []
-    named.append(getattr(sink, "secret", None))
-    if isinstance(sink, KafkaConfig):
+def _files(of: SinkConfig | ConfirmerConfig) -> list[Path]:
+    named = list(of.files.values()) if isinstance(of, OverHttp) else []
+    named.append(getattr(of, "secret", None))
+    if isinstance(of, KafkaConfig):
         named += [
             Path(str(value))
-            for name, value in sink.security.items()
+            for name, value in of.security.items()
             if name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
         ]
     return [path for path in named if path is not None]

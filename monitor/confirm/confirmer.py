@@ -48,17 +48,13 @@ class HttpConfirmer:
     def __init__(
         self, config: ConfirmerConfig, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self.name, self.timeout_s = config.name, float(config.timeout_s)
+        self.name, self.timeout_s = config.name, config.timeout_s
         self._config, self._monotonic = config, monotonic
 
     def ask(self, core: bytes) -> Answer:
         # One connection a question: several are asked at a time, and a client is for one thread.
-        client = HttpClient(
-            self._config.url,
-            timeout_s=self.timeout_s,
-            headers=self._config.headers,
-            most=MAX_REPLY + 1,
-            monotonic=self._monotonic,
+        client = HttpClient.of(
+            self._config, self._config.url, most=MAX_REPLY + 1, monotonic=self._monotonic
         )
         try:
             reply = client.post(core, {"Content-Type": "application/json"})
@@ -77,7 +73,7 @@ class CallConfirmer:
     """Calls a function with the record as a dict, its own copy each time."""
 
     def __init__(self, config: ConfirmerConfig) -> None:
-        self.name, self.timeout_s = config.name, float(config.timeout_s)
+        self.name, self.timeout_s = config.name, config.timeout_s
         self._module, _, self._path = config.call.partition(":")
 
     @cached_property

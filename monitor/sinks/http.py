@@ -96,7 +96,14 @@ class HttpClient:
         self.where = origin(url)
 
     @classmethod
-    def of(cls, config: OverHttp, url: str, *, most: int = MAX_REPLY) -> Self:
+    def of(
+        cls,
+        config: OverHttp,
+        url: str,
+        *,
+        most: int = MAX_REPLY,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Self:
         return cls(
             url,
             timeout_s=config.timeout_s,
@@ -106,6 +113,7 @@ class HttpClient:
             pair=config.pair,
             most=most,
             has_keys=True,
+            monotonic=monotonic,
         )
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:

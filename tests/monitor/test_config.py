@@ -375,12 +375,22 @@ def test_a_client_certificate_that_could_not_be_shown_is_refused(
 def test_confirmers_are_read_printed_and_their_headers_hidden(tmp_path: Path) -> None:
     text = (
         "version: 1\nconfirmers:\n"
-        "  second-look: {url: 'http://127.0.0.1:9/confirm', timeout: 7, headers: {a: s3cret}}\n"
+        "  second-look: {url: 'https://review:9/confirm', timeout: 7, headers: {a: s3cret},\n"
+        "    headers-file: h, ca: c, client-cert: d, client-key: k}\n"
         "  by-hand: {call: 'my_package.review:Review.confirm'}\n"
     )
     config = load_config(written(tmp_path, text))
     assert config.confirmers == (
-        ConfirmerConfig("second-look", "http://127.0.0.1:9/confirm", "", 7, {"a": "s3cret"}),
+        ConfirmerConfig(
+            "second-look",
+            "https://review:9/confirm",
+            timeout_s=7.0,
+            headers={"a": "s3cret"},
+            headers_file=tmp_path / "h",
+            ca=tmp_path / "c",
+            client_cert=tmp_path / "d",
+            client_key=tmp_path / "k",
+        ),
         ConfirmerConfig("by-hand", call="my_package.review:Review.confirm", timeout_s=3),
     )
     assert load_config(written(tmp_path, as_yaml(config))).confirmers == config.confirmers
@@ -400,6 +410,8 @@ def test_confirmers_are_read_printed_and_their_headers_hidden(tmp_path: Path) ->
         ("{a: {call: 'os.system'}}", "`os.system` is no function"),
         ("{a: {call: 'a:b()'}}", "`a:b()` is no function"),
         ("{a: {call: 'a:b', headers: {c: d}}}", "`headers` without `url`"),
+        ("{a: {call: 'a:b', ca: c}}", "`ca` without `url`"),
+        ("{a: {url: 'https://b', client-key: k}}", "`client-key` without `client-cert`"),
         ("{a: {url: 'http://b', timeout: 0}}", "`0` is out of range"),
         ("{a: {url: 'http://b', timeout: 3s}}", "expected a whole number"),
         ("{a: {ulr: 'http://b'}}", "did you mean `url`?"),
@@ -464,6 +476,14 @@ HOSTILE = {
     "a confirmer's token in the clear": (
         "confirmers: {a: {url: 'http://review:9000/confirm', headers: {Authorization: Bearer s}}}",
         "`Authorization` would be sent to `review` in the clear",
+    ),
+    "a confirmer's file of tokens in the clear": (
+        "confirmers: {a: {url: 'http://review:9000/confirm', headers-file: f}}",
+        "`headers-file` would be sent to `review` in the clear",
+    ),
+    "a confirmer's certificate without TLS": (
+        "confirmers: {a: {url: 'http://127.0.0.1:9000/confirm', client-cert: f}}",
+        "`client-cert` and an `http://` URL",
     ),
     "no whole address of a collector": (
         "sinks: {otlp: {endpoint: 'http://:4318'}}",

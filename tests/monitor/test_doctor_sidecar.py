@@ -169,16 +169,18 @@ def test_a_client_certificate_is_tried_and_its_end_is_told_in_time(
             assert all(said in one.found for one in found)
 
 
-def test_files_that_a_sink_needs_are_looked_for(folder: Path) -> None:
+def test_files_that_a_sink_or_a_confirmer_needs_are_looked_for(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         there = listener.getsockname()[1]
         sink = (
             f"kafka: {{bootstrap: '127.0.0.1:{there}', security: {{ssl_cafile: /no/ca.pem}}}}, "
             f"webhook: {{url: 'http://127.0.0.1:{there}', secret: no.secret}}"
         )
-        found = wrong(folder, changed("stdout: {path: out.jsonl}", sink))
+        text = changed("stdout: {path: out.jsonl}", sink)
+        second = f"{{url: 'https://127.0.0.1:{there}', headers-file: no.token}}"
+        found = wrong(folder, text + f"confirmers: {{second: {second}}}\n")
     names = [(one.check, one.found.partition(":")[0].rpartition("/")[2]) for one in found]
-    assert names == [("kafka", "ca.pem"), ("webhook", "no.secret")]
+    assert names == [("confirm second", "no.token"), ("kafka", "ca.pem"), ("webhook", "no.secret")]
 
 
 def test_a_port_that_another_program_has_is_told_from_a_sidecar(folder: Path) -> None:
