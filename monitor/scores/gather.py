@@ -35,8 +35,11 @@ OPEN_BYTES = 256 << 20
 """Of records of requests that are not whole yet; beyond it the oldest request is given up."""
 WHOLE_BYTES = 64 << 20
 """Of records of whole requests; then they are written, also where few tokens have many columns, or there are none."""
-Identity = tuple[int, int, str, str]
-"""Epoch, key, and the digests of bank and program: a request goes on as another where one of these changes."""
+COLUMN_BYTES = 200
+"""What the two names of a column take in memory, besides their letters."""
+Identity = tuple[int, int, str, str, int]
+"""Epoch, key, the digests of bank and program, and when it began: a request goes on as another where bank or program
+changes, and as one more where they change back."""
 COUNTED = {
     "records": "read",
     "refused": "that no sidecar of this release wrote",
@@ -81,7 +84,7 @@ class Gatherer:
         self.counts["records"] += 1
         try:
             one = unpack(value, place)
-            identity = one.opened.epoch, one.opened.key, one.opened.bank, one.opened.program
+            identity = _identity(one)
             known = self._open.get(identity)
             if known is not None and not _goes_with(one, known):
                 raise SpoolError(place, "it does not fit the other pieces of its request")
@@ -95,8 +98,9 @@ class Gatherer:
             return
         known = self._open.setdefault(identity, _Open(one.piece.parts))
         known.pieces[one.piece.part] = one
-        known.bytes += len(value)
-        self._bytes += len(value)
+        size = held_bytes(one, value)
+        known.bytes += size
+        self._bytes += size
         if len(known.pieces) == known.parts:
             self._close(identity)
         while self._bytes > self._open_bytes:
@@ -131,12 +135,21 @@ class Gatherer:
 
     def _write(self) -> None:
         for (day, bank, sample), kept in self._whole.items():
-            self._folder.path.mkdir(parents=True, exist_ok=True)
+            self._folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             part = self._folder.part(day, self._files, self._files, bank)
             write_part(part.path, kept, _about(kept, sample))
             self._files += 1  # a number of its own: files of one number would hide each other
         self._whole.clear()
         self._whole_bytes = self._waiting = 0
+
+
+def held_bytes(one: Unpacked, value: bytes) -> int:
+    return len(value) + COLUMN_BYTES * len(one.bank.columns if one.bank else ())
+
+
+def _identity(one: Unpacked) -> Identity:
+    opened = one.opened
+    return opened.epoch, opened.key, opened.bank, opened.program, one.piece.first_ns
 
 
 def _goes_with(one: Unpacked, known: _Open) -> bool:
@@ -189,8 +202,8 @@ def read_topic(config: KafkaConfig, *, quiet_s: float) -> Iterator[tuple[str, by
             raise LookupError(f"topic `{topic}` does not exist, or may not be read")
         consumer.assign(there)
         consumer.seek_to_beginning(*there)
-        waited_s = 0.0
-        while any(_is_behind(consumer, one) for one in there):
+        waited_s, ends = 0.0, dict[Any, int]()
+        while [one for one in there if _is_behind(consumer, one, ends)]:
             polled = consumer.poll(timeout_ms=200)
             waited_s = 0.0 if polled else waited_s + 0.2
             if waited_s > quiet_s:
@@ -202,7 +215,7 @@ def read_topic(config: KafkaConfig, *, quiet_s: float) -> Iterator[tuple[str, by
         consumer.close()
 
 
-def _is_behind(consumer: Any, partition: Any) -> bool:
-    """By the high watermark that comes with a fetch: some brokers list a lower end."""
-    end = consumer.highwater(partition)  # None until the first fetch has answered
-    return end is None or consumer.position(partition) < end
+def _is_behind(consumer: Any, partition: Any, ends: dict[Any, int]) -> bool:
+    """By the high watermark that came with the first fetch: some brokers list a lower end, and a topic in use grows."""
+    end = consumer.highwater(partition)  # None until then
+    return end is None or consumer.position(partition) < ends.setdefault(partition, end)

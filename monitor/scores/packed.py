@@ -28,6 +28,7 @@ from dosimeter.monitor.history.chunk import (
     header,
 )
 from dosimeter.monitor.history.chunk_reader import SpoolError, parse_chunk
+from dosimeter.monitor.records import MAX_TOKENS
 from dosimeter.monitor.scores.outbox import AccountError, Outbox, Packed
 
 if TYPE_CHECKING:  # it is of the archive's own process, with pyarrow
@@ -41,6 +42,8 @@ FIRED_EACH = 32
 """Decisions in one record: what rules decided on one request, however much, makes no record that a broker refuses."""
 MOST = 1 << 20
 """Bytes of a record that is looked at: no broker takes larger ones as it comes."""
+MAX_SAMPLE = 10**6
+"""One request in so many is the least that can be configured: a weight beyond it is nobody's, and wraps totals."""
 R = TypeVar("R")
 STRATA = ("flagged", "near", "rest")
 
@@ -163,6 +166,8 @@ def _wrong(of: Unpacked, seal: Seal) -> str | None:
         return f"{len(of.bank.columns)} columns and codes of {of.rows.codes.shape[1]}"
     if of.ended is not None and of.piece.part != of.piece.parts - 1:
         return "an end stands in the last piece of a request, and in no other"
-    if of.piece.stratum not in STRATA or not of.piece.sample or of.time_ns < 0:
+    if of.ended is not None and (of.ended.served or 0) > MAX_TOKENS:
+        return f"{of.ended.served} tokens served"
+    if of.piece.stratum not in STRATA or not 0 < of.piece.sample <= MAX_SAMPLE or of.time_ns < 0:
         return f"stratum `{of.piece.stratum[:20]}`, 1 in {of.piece.sample}, at {of.time_ns} ns"
     return None if seal.rows == len(of.rows.codes) else f"a seal of {seal.rows} rows"

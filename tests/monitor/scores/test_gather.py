@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import random
+import stat
+import tracemalloc
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dosimeter.detectors.calibrate import Calibration
-from dosimeter.detectors.frames import Scope
+from dosimeter.detectors.frames import SEGMENTS, Scope
 from dosimeter.monitor.backtest import Wanted, backtest
+from dosimeter.monitor.history.archive import Archiver
 from dosimeter.monitor.history.archive_fired import fired_in
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.archive_part import Kept
 from dosimeter.monitor.history.archive_reader import open_archive
-from dosimeter.monitor.history.chunk import Ended, Opened, Piece, Record, Rows, Seal, Totals
+from dosimeter.monitor.history.chunk import (
+    Bank,
+    Ended,
+    Opened,
+    Piece,
+    ProgramText,
+    Record,
+    Rows,
+    Seal,
+    Totals,
+)
 from dosimeter.monitor.scores import gather
-from dosimeter.monitor.scores.gather import Gatherer
+from dosimeter.monitor.scores.gather import Gatherer, held_bytes, read_topic
 from dosimeter.monitor.scores.outbox import Outbox, Packed, read_packed
+from dosimeter.monitor.scores.packed import hand_on, unpack
+from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.rules.language.schema import load_rules
+from tests.monitor.history.score_traffic import spooled
 from tests.monitor.scores.scores_scene import MADE, archived, content
 from tests.monitor.scores.test_packed import chunk, kept, records, values
 
@@ -154,7 +174,7 @@ def test_whole_requests_are_written_before_they_are_many_bytes(
     one: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [chunk(of_key(records(one), key)) for key in range(8)]
-    monkeypatch.setattr(gather, "WHOLE_BYTES", 3 * len(made[0]))
+    monkeypatch.setattr(gather, "WHOLE_BYTES", 3 * held_bytes(unpack(made[0], "x"), made[0]))
     gatherer = Gatherer(ArchiveFolder(tmp_path / "a"))
     for value in made:
         gatherer.take(value, "x")
@@ -179,8 +199,10 @@ def of_key(made: list[Record], key: int) -> list[Record]:
 
 
 def test_a_piece_that_does_not_fit_the_others_is_refused(tmp_path: Path) -> None:
-    first = values(kept(500))[0]
-    other = records(kept(10))
+    one = kept(500)
+    first = values(one)[0]
+    began = {"first_ns": one.request.first_ns}
+    other = [replace(r, **began) if isinstance(r, Piece) else r for r in records(kept(10))]
     counts = gathered(tmp_path / "a", [first, chunk(other)]).counts
     assert (counts["refused"], counts["incomplete"]) == (1, 1)
 
@@ -193,3 +215,88 @@ def test_requests_that_never_become_whole_take_no_more_than_so_much(tmp_path: Pa
     assert gatherer.counts["incomplete"] > 10
     gatherer.finish()
     assert gatherer.counts["incomplete"] == 20
+
+
+def test_names_of_columns_count_for_what_they_take(tmp_path: Path) -> None:
+    """A stranger's records of one token and 4096 names each had taken ten times what was counted."""
+    gatherer = Gatherer(ArchiveFolder(tmp_path / "a"), open_bytes=8 << 20)
+    tracemalloc.start()
+    for key in range(200):
+        columns = tuple((f"{key}{i % 10}", "") for i in range(4096))
+        bank = Bank(columns, "", "")
+        rows = Rows(1, 1, np.array([(key, 0, 1, 3)], SEGMENTS), np.zeros((1, 4096), np.int16))
+        opened = Opened(1, key, bank.digest, "p", 1)
+        piece = Piece(1, key, 0, 2, 1, 2, "rest", 1, uniform=True)
+        gatherer.take(chunk([bank, opened, piece, rows, Seal(1)]), "x")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert gatherer.counts["refused"] == 0
+    assert most < 2 * (8 << 20)
+
+
+def test_a_request_that_goes_back_to_rules_it_had_before_keeps_all_of_its_tokens(
+    tmp_path: Path,
+) -> None:
+    """Rules that were taken back within an answer: what came after was taken for what had come before."""
+    bank, rules, other = Bank((("f", "cd" * 32),), "lab", "ab" * 32), b"[1]", b"[2]"
+    made: list[Record] = [bank, ProgramText(rules), ProgramText(other)]
+    for at, text in enumerate((rules, other, rules)):
+        made.append(Opened(1, 7, bank.digest, ProgramText(text).digest, at + 1))
+        segments = np.array([(7, 4 * at, 4, Scope.ANSWER)], SEGMENTS)
+        made.append(Rows(1, at + 1, segments, np.full((4, 1), at, np.int16)))
+    made.append(Ended(1, 7, finished=True, time_ns=9, served=12))
+    folder = ArchiveFolder(tmp_path / "archive")
+    outbox = Outbox(folder.outbox)
+    spooled(folder, made)
+    archiver = Archiver(folder, 1, partial(hand_on, outbox))
+    assert archiver.step()
+    archiver.close()
+    (file,) = outbox.waiting()
+    sent = [one.value for one, _ in read_packed(file.path, 0, 9)]
+    assert gathered(tmp_path / "a", sent + sent).counts["again"] == 3
+    for path in (folder.path, tmp_path / "a"):
+        codes = [part.codes[0] for part in open_archive(path).parts(["f"])]
+        assert sorted(np.concatenate(codes).tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_what_is_read_back_is_its_owners_alone_as_the_archive_is(
+    sent: list[Packed], tmp_path: Path
+) -> None:
+    before = os.umask(0o022)
+    try:
+        gathered(tmp_path / "a", [one.value for one in sent])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_a_topic_in_use_is_read_up_to_where_it_ended_and_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a topic that takes more than is read meanwhile the end was never reached."""
+
+    class Growing:
+        at, end = 0, 5
+
+        def partitions_for_topic(self, _: str) -> set[int]:
+            return {0}
+
+        def highwater(self, _: Any) -> int | None:
+            return self.end if self.at else None
+
+        def position(self, _: Any) -> int:
+            return self.at
+
+        def poll(self, timeout_ms: int) -> dict[str, list[Any]]:
+            self.at, self.end = self.at + 1, self.end + 2
+            assert self.at < 100
+            return {"p": [SimpleNamespace(topic="s", partition=0, offset=self.at, value=b"")]}
+
+        def assign(self, _: Any) -> None: ...
+
+        def seek_to_beginning(self, *_: Any) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(gather, "connected_consumer", lambda *_, **__: Growing())
+    assert len(list(read_topic(KafkaConfig(topic="s"), quiet_s=1))) == 7

@@ -115,6 +115,8 @@ WRONG: dict[str, Sequence[Record]] = {
     "an end stands": [BANK, OPENED, replace(PIECE, parts=2), ROWS, ENDED, SEAL],
     "stratum `odd`": [BANK, OPENED, replace(PIECE, stratum="odd"), ROWS, ENDED, SEAL],
     "1 in 0": [BANK, OPENED, replace(PIECE, sample=0), ROWS, ENDED, SEAL],
+    "1 in 1000001": [BANK, OPENED, replace(PIECE, sample=1_000_001), ROWS, ENDED, SEAL],
+    "tokens served": [BANK, OPENED, PIECE, ROWS, replace(ENDED, served=1 << 40), SEAL],
     "a seal of 9": [BANK, OPENED, PIECE, ROWS, ENDED, Seal(9)],
 }
 
