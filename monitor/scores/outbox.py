@@ -11,6 +11,7 @@ waiting. It knows nothing of Kafka, nor of what is in a record.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -134,9 +135,11 @@ class Outbox:
             return
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         files = {one.sequence: one for one in self.waiting()}
-        if sequence in files:  # we died before it was in the account; nothing was done with it
-            reason = "handed"
-        elif not self.has_room():
+        if (
+            sequence in files
+        ):  # we died before it was in the account; what is kept of it may be decided otherwise now
+            files.pop(sequence).path.unlink()
+        if not self.has_room():
             reason = "room"
         elif sum(one.size for one in files.values()) >= self.full_bytes:
             reason = "full"
@@ -262,6 +265,7 @@ def _save(path: Path, account: Handed | Sent) -> None:
 def read_packed(path: Path, at: int, most: int) -> Iterator[tuple[Packed, int]]:
     """At most so many records from byte `at` on, each with where the next one begins. Raises Broken, OSError."""
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         file.seek(at)
         for _ in range(most):
             head = file.read(FRAME.size)
@@ -270,8 +274,8 @@ def read_packed(path: Path, at: int, most: int) -> Iterator[tuple[Packed, int]]:
             if len(head) < FRAME.size:
                 raise Broken(f"{path}:{at}: {len(head)} bytes are no record")
             tokens, key, value = FRAME.unpack(head)
-            body = file.read(key + value)
-            if len(body) < key + value:
-                raise Broken(f"{path}:{at}: {len(body)} bytes of {key + value}")
-            at += FRAME.size + key + value
+            end = at + FRAME.size + key + value
+            if end > size:
+                raise Broken(f"{path}:{at}: {size - at} bytes of {end - at}")
+            body, at = file.read(key + value), end
             yield Packed(body[:key], body[key:], tokens), at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from dosimeter.monitor.scores import outbox as outboxes
 from dosimeter.monitor.scores.outbox import (
+    FRAME,
     Account,
     AccountError,
     Broken,
@@ -153,6 +155,35 @@ def test_whatever_stands_in_an_account_is_one_or_that_error(text: str, tmp_path:
     (outbox.path / "sent").write_text(text)
     with pytest.raises(AccountError):
         outbox.account()
+
+
+def test_a_chunk_that_is_decided_otherwise_after_a_crash_is_what_its_account_says(
+    tmp_path: Path,
+) -> None:
+    """Another `archive.sample` before the start after a kill: tokens were accounted for that no file had."""
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 3, packed(1, 1))
+    before = (outbox.path / "handed").read_bytes()
+    outbox.put(2, 9, packed(2, 3))
+    (outbox.path / "handed").write_bytes(before)
+    outbox.put(2, 6, packed(2, 2))
+    assert (account(outbox).archived, account(outbox).waiting) == (9, 9)
+    _, file = outbox.waiting()
+    assert [one for one, _ in read_packed(file.path, 0, 9)] == packed(2, 2)
+
+
+def test_lengths_that_a_file_does_not_have_are_not_asked_memory_for(tmp_path: Path) -> None:
+    """8 GiB had been, where two lengths were overwritten; without so much the file was tried again for ever."""
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put(1, 3, packed(1, 1))
+    (file,) = outbox.waiting()
+    file.path.write_bytes(FRAME.pack(3, 0xFFFFFFFF, 0xFFFFFFFF) + b"x")
+    tracemalloc.start()
+    with pytest.raises(Broken, match="13 bytes of 8589934602"):
+        list(read_packed(file.path, 0, 9))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 20
 
 
 def test_closed_nothing_waits_and_each_token_is_counted_once(tmp_path: Path) -> None:
