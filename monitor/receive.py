@@ -22,6 +22,7 @@ from pathlib import Path
 
 from dosimeter.detectors.findings import visible
 from dosimeter.monitor.config_peers import MAX_ID, PeersConfig
+from dosimeter.monitor.refusals import Refusals
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.wire import Message, WireError
 
@@ -77,6 +78,7 @@ class Receiver:
         self.failed = 0  # connections closed because we failed on a message: a defect of ours
         self.refused = 0  # connections over MAX_CONNECTIONS
         self.last_refusal: str | None = None
+        self._refusals = Refusals(monotonic_ns, "cut off")
         self.closed: deque[Connection] = deque()  # for the pipeline to take note of
         self._numbers = 0
         self._buffer = bytearray(wire.MAX_MESSAGE + 1)
@@ -86,6 +88,7 @@ class Receiver:
 
     def poll(self, timeout_s: float) -> Iterator[tuple[Connection, Message]]:
         """Wait for messages, at most `timeout_s`, and yield a turn of each connection."""
+        self._refusals.tell()
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
                 self._accept()
@@ -94,18 +97,16 @@ class Receiver:
 
     def refuse(self, connection: Connection, error: Exception) -> None:
         """Close a connection whose message made no sense, or broke us, here or further along."""
-        said = visible(str(error))[
-            :MAX_SAID
-        ]  # it quotes the speaker, and goes to logs and `/status`
+        because = visible(str(error))[:MAX_SAID]  # it quotes the speaker, and goes to `/status`
+        who = f"pid {connection.peer[0]}"
         if isinstance(error, WireError):
             self.hostile += 1
-            self.last_refusal = f"pid {connection.peer[0]}: {said}"
-            log.warning("connection closed: %s", self.last_refusal)
+            self._refusals.add(who, because)
         else:
             self.failed += 1
-            kind = type(error).__name__
-            self.last_refusal = f"pid {connection.peer[0]}: {kind}: {said}, a defect of the sidecar"
-            log.error("connection closed: %s", self.last_refusal, exc_info=error)
+            because = f"{type(error).__name__}: {because}, a defect of the sidecar"
+            self._refusals.add(who, because, error)
+        self.last_refusal = f"{who}: {because}"
         self._close(connection)
 
     def rest_of(self, connection: Connection) -> Iterator[Message]:

@@ -21,8 +21,8 @@ from dosimeter.monitor.fleet.gaps import Lost
 from dosimeter.monitor.fleet.hit import HitError, decode
 from dosimeter.monitor.fleet.member import Member
 from dosimeter.monitor.fleet.partition import PartitionCounts, reach_ns
-from dosimeter.monitor.fleet.refusals import Refusals
 from dosimeter.monitor.history.ledger import Ledger
+from dosimeter.monitor.refusals import Refusals
 from dosimeter.rules.language.second import SecondRule
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class FleetCounter:
         self._parts: dict[TopicPartition, _Part] = {}
         self._gone: Counter[str] = Counter()  # of partitions that others have now
         self._refused = 0
-        self._refusals = Refusals(time_ns)
+        self._refusals = Refusals(time_ns, "not counted")
         self._lost = Lost()
         self.alerts: Counter[str] = Counter()
         self.told = self._status()  # as of the last step: the client is one thread's

@@ -20,8 +20,8 @@ from dosimeter.monitor.feed.topic import item_at
 from dosimeter.monitor.fleet.gaps import FeedGaps
 from dosimeter.monitor.fleet.hit import MAX_WIRE, record
 from dosimeter.monitor.fleet.member import FleetAway, Member
-from dosimeter.monitor.fleet.refusals import Refusals
 from dosimeter.monitor.recounting import stored_occurrence
+from dosimeter.monitor.refusals import Refusals
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka import build_producer
 from dosimeter.rules.language.counting import Count
@@ -53,7 +53,7 @@ class Router:
         self._producer: Any = None
         self._blobs: OrderedDict[str, bytes] = OrderedDict()
         self._gaps = FeedGaps()
-        self._refusals = Refusals(time_ns)
+        self._refusals = Refusals(time_ns, "not counted")
         self._came: dict[TopicPartition, list[tuple[int, Item]]] = {}  # in this step
         self.seen: Counter[str] = Counter()
         self.told = self._status()  # as of the last step: the client is one thread's

@@ -133,6 +133,26 @@ def test_what_a_refusal_quotes_is_harmless_and_short(receiver: Receiver) -> None
     assert len(said) < 400
 
 
+@pytest.mark.parametrize("error", [wire.WireError("no magic"), KeyError("ours")], ids=repr)
+def test_a_speaker_that_comes_back_broken_again_and_again_fills_no_log(
+    tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = [0]
+    receiver = Receiver(tmp_path / "tap.sock", monotonic_ns=lambda: at[0])
+    for _ in range(50):
+        with speaker(receiver):
+            list(receiver.poll(0))
+            receiver.refuse(receiver.connections[0], error)
+    at[0] += 61 * 10**9
+    list(receiver.poll(0))
+    receiver.close()
+    assert receiver.hostile + receiver.failed == 50
+    first, more = caplog.messages
+    assert first.startswith("pid ")
+    assert " is cut off: " in first
+    assert more.startswith("49 more are cut off, the latest pid ")
+
+
 def test_connections_that_never_greet_give_way_to_new_ones(receiver: Receiver) -> None:
     """Sixty-four silent connections would otherwise keep every server out for ever."""
     silent = [speaker(receiver) for _ in range(MAX_CONNECTIONS)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -40,6 +39,7 @@ from dosimeter.monitor.feed.items import (
 from dosimeter.monitor.feed.watcher import Finding, Watcher
 from dosimeter.monitor.feed.wire import identity
 from dosimeter.monitor.history.evidence import EvidenceError, decode_evidence
+from dosimeter.monitor.refusals import Refusals
 from dosimeter.rules.alert import record_id
 from dosimeter.rules.canonical import canonical
 from dosimeter.rules.language.expr import ExprError, parse
@@ -47,7 +47,6 @@ from dosimeter.rules.language.expr import ExprError, parse
 FEED = "feed"
 WATCHED = "watch:"
 """Before a source's name: under which cursor its watcher's state is stored."""
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -70,6 +69,8 @@ class Ingest:
         self._cursor: dict[str, Any] = appender.hot.cursor(feed) or {}
         self.watcher = Watcher(appender.hot.cursors(WATCHED), now_ns=now_ns)
         self.counts = Counts()
+        self._now_ns = now_ns
+        self._refusals = Refusals(lambda: self._now_ns, "refused")
         self._untold: list[
             Evidence
         ] = []  # of this batch: evidence of what is not among the unsealed
@@ -79,6 +80,8 @@ class Ingest:
 
         After StoreStalled this object is behind no more than its store is: make a new one.
         """
+        self._now_ns = now_ns
+        self._refusals.tell()
         self._untold.clear()
         fresh = list(self._fresh(batch.items))
         findings = self.watcher.see(batch.items, now_ns)
@@ -276,7 +279,7 @@ class Ingest:
 
     def _refused(self, id_: str, source: str, where: str, because: str, now_ns: int) -> Entry:
         self.counts.refused += 1
-        log.warning("refused from %s: %s: %s", source or "somebody", where, because)
+        self._refusals.add(f"{source or 'somebody'}: {where}", because)
         fields = {"where": where[:400], "because": because[:400]}
         return Entry("refused", id_, now_ns, source or "unknown", fields=fields)
 

@@ -208,6 +208,23 @@ def test_what_cannot_be_read_is_an_entry_and_stops_nothing(tmp_path: Path) -> No
         assert "ab" * 16 in entries(to)[1]["where"]
 
 
+def test_a_flood_of_what_is_refused_is_a_few_lines_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is an entry of history; a line each would fill the disk of a second place."""
+    with opened(tmp_path) as to:
+        ingest = Ingest(to, NOW)
+        for round_ in range(2):
+            give(ingest, *(Refused(None, f"offset {round_}.{n}", "not JSON") for n in range(50)))
+        give(ingest, now_ns=NOW + 61 * 10**9)
+        assert ingest.counts.refused == 100
+        assert kinds(to).count("refused") == 100
+    assert caplog.messages == [
+        "somebody: offset 0.0 is refused: not JSON",
+        "99 more are refused, the latest somebody: offset 1.49: not JSON",
+    ]
+
+
 def test_after_a_stall_the_same_batch_is_taken_whole(tmp_path: Path) -> None:
     with opened(tmp_path) as to:
         append = to.hot.append
