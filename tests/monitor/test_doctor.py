@@ -120,22 +120,38 @@ def test_a_sidecar_is_there_or_the_reason_says_what_to_start(tmp_path: Path) -> 
     assert long.state == WRONG
 
 
-def test_a_plugin_that_vllm_is_told_not_to_load_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("server", "variable"), [("vllm", "VLLM_PLUGINS"), ("sglang", "SGLANG_PLUGINS")]
+)
+def test_a_plugin_that_an_engine_is_told_not_to_load_is_found(
+    server: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entry: Any = type("Entry", (), {"name": "dosimeter"})
     monkeypatch.setattr(doctor, "entry_points", lambda group: [entry])
-    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
-    assert doctor._plugin().state == OK
-    monkeypatch.setenv("VLLM_PLUGINS", "other")
-    assert "VLLM_PLUGINS" in str(doctor._plugin().fix)
-    monkeypatch.setenv("VLLM_PLUGINS", "other,dosimeter")
-    assert doctor._plugin().state == OK
+    monkeypatch.delenv(variable, raising=False)
+    assert doctor._plugin(server).state == OK
+    monkeypatch.setenv(variable, "other")
+    assert variable in str(doctor._plugin(server).fix)
+    monkeypatch.setenv(variable, "other,dosimeter")
+    assert doctor._plugin(server).state == OK
     monkeypatch.setattr(doctor, "entry_points", lambda group: [])
-    assert doctor._plugin().state == WRONG
+    assert doctor._plugin(server).state == WRONG
+
+
+@pytest.mark.parametrize(("here", "state"), [("0.5.23", OK), ("0.5.23+cpu", OK), ("0.5.24", WRONG)])
+def test_a_patch_of_sglang_is_another_release(
+    here: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its private names change from one to the next; those of vLLM do not."""
+    monkeypatch.setattr(doctor, "version", lambda package: here)
+    assert of(examine("sglang", None, [], None), "release").state == state
 
 
 def test_options_that_were_not_given_are_unknown_and_not_ok() -> None:
-    found, dtype = doctor._settings(())
-    assert (found.state, dtype) == (UNKNOWN, None)
+    for server in ("vllm", "sglang"):
+        found, dtype = doctor._settings(server, ())
+        assert (found.state, dtype) == (UNKNOWN, None)
+        assert f"-- {server} serve" in str(found.fix)
 
 
 def test_the_exit_code_is_1_only_if_something_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,14 +169,14 @@ def test_the_exit_code_is_1_only_if_something_is_wrong(capsys: pytest.CaptureFix
 def test_a_command_of_another_server_is_a_wrong_option(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "--server", "transformers", "--", "transformers", "serve")
     assert code == 2
-    assert "only vLLM's" in err
+    assert "only the commands of vLLM and SGLang" in err
 
 
 def test_neither_torch_nor_a_server_is_imported() -> None:
     """It must answer at once, and where a server's own import would fail."""
     program = (
         "import sys; from dosimeter.monitor.doctor import examine; examine('transformers', None, [], None);"
-        "print(sorted({'torch', 'transformers', 'vllm'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'vllm', 'sglang'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
