@@ -10,10 +10,10 @@ test test-unit: export PYTHONDONTWRITEBYTECODE :=
 export MYPYPATH := .links
 
 .DEFAULT_GOAL := help
-.PHONY: equality fuzz-rules reader bench-detectors help names screenshots setup setup-collector setup-kafka setup-peers setup-prometheus setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean sbom wal-sweep
+.PHONY: conformance-sglang equality fuzz-rules reader bench-detectors help names screenshots setup setup-collector setup-kafka setup-peers setup-prometheus setup-sglang setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean sbom wal-sweep
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## install into .venv (says first how large it is; reuses what is there)
 
@@ -24,6 +24,11 @@ setup-vllm: .venv-vllm/.ready ## install vLLM for the CPU into .venv-vllm (says 
 
 .venv-vllm/.ready: pyproject.toml deploy/beside.sh deploy/vllm/setup.sh deploy/vllm/requirements.txt
 	@PY="$(PY)" sh deploy/vllm/setup.sh
+
+setup-sglang: .venv-sglang/.ready ## install SGLang, without its kernels, into .venv-sglang (says first how large it is)
+
+.venv-sglang/.ready: pyproject.toml deploy/beside.sh deploy/sglang/setup.sh deploy/sglang/requirements.txt
+	@PY="$(PY)" sh deploy/sglang/setup.sh
 
 setup-peers: .venv-peers/.ready ## what `bench attach` compares us with, into .venv-peers (says first how large it is)
 
@@ -85,6 +90,9 @@ equality: setup ## the same tokens live, in chunks and alone, to the bit; TOKENS
 fuzz-rules: setup ## random rules over random streams, the kernel against the reference; PROGRAMS=100000
 	@$(V) tests/rules/fuzz_kernel.py --programs $(or $(PROGRAMS),10000)
 
+conformance-sglang: setup ## every row finds its request in a real SGLang on the CPU (needs setup-sglang; about 8 minutes)
+	@$(V) -m tests.contracts.conformance_sglang
+
 wal-sweep: setup ## the write-ahead logs of ledger and history cut at every byte (about 10 minutes)
 	@$(V) -m tests.monitor.history.wal_sweep
 
@@ -115,4 +123,4 @@ clean: ## remove run data and caches
 	@find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environment
-	@rm -rf .venv .venv-vllm .venv-peers .kafka .collector .prometheus .sbom .links *.egg-info
+	@rm -rf .venv .venv-vllm .venv-sglang .venv-peers .kafka .collector .prometheus .sbom .links *.egg-info

@@ -115,8 +115,8 @@ def not_shown() -> list[tuple[str, str]]:
             "its receiver says none; ours is shown with a fake that rejects",
         ),
         (
-            "SGLang: its server in these tests, a GPU, its graphs",
-            "run by hand on CPU: its kernels for the CPU come in no wheel",
+            "SGLang: its server in these tests, its kernels, a GPU, its graphs",
+            "on CPU, with nothing for its kernels, it is `make conformance-sglang`",
         ),
         (
             "vLLM on a GPU, its runner V2, its CUDA graphs",

@@ -1,4 +1,4 @@
-"""The scripts that make .venv-vllm and .venv-peers: what they install is pinned by hash, what they refuse they say.
+"""The scripts that make .venv-vllm and its like: what they install is pinned by hash, what they refuse they say.
 
 Every program that they start is played: nothing is downloaded here.
 """
@@ -27,7 +27,7 @@ PLAYED = {
         chmod +x "$3/bin/python" ;;
     esac""",
 }
-each = pytest.mark.parametrize("name", ["vllm", "peers"])
+each = pytest.mark.parametrize("name", ["vllm", "sglang", "peers"])
 
 
 def make(name: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
