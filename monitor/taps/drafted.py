@@ -47,7 +47,9 @@ class Drafted(Batch):
         """The server kept what ran below this column."""
         held, self.held = self.held, None
         if held is not None:
-            self.tap.release(held, self._before(columns) - self._before(self.first))
+            n = self._before(columns) - self._before(self.first)
+            # One row, or none where it could not be named.
+            self.tap.release(held, [n for _ in held.rows])
 
     def _before(self, column: int) -> int:
         """How many of the columns below this one hold a token."""

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from dosimeter.detectors.bank import ProbeBank
-from dosimeter.monitor.taps import sglang_modes, sglang_rows, vllm_modes, vllm_worker
+from dosimeter.monitor.taps import sglang_modes, sglang_rows, vllm_modes, watch
 from dosimeter.monitor.taps.probe_op import Residual
 from dosimeter.monitor.taps.requests import End, Ticket
 from dosimeter.monitor.taps.settings import TapSettings
@@ -31,7 +31,7 @@ REQS = "dosimeter_reqs"
 """On a `ForwardBatch`: the `Req` objects it was made of, in its order. A forward without them is a warm-up."""
 
 
-class Watch(vllm_worker.Watch):
+class Watch(watch.Watch):
     """config: `args`, the server's resolved options, and `model`, its model's, as `sglang_modes` reads them."""
 
     kind = "sglang"

@@ -212,14 +212,16 @@ class Tap:
                 self._reading.release()
         return Held(step.rows, scores, step.reason, era)
 
-    def release(self, held: Held, n: int) -> None:
-        """Hand on the first n rows; the server has taken back the rest."""
+    def release(self, held: Held, kept: Sequence[int]) -> None:
+        """Hand on what the server kept: of each of the held rows' requests the first so many; it took back the rest."""
         try:
-            rows, left = [], n
-            for row in held.rows:
-                if left > 0:
-                    rows.append(replace(row, n=min(row.n, left)))
-                left -= row.n
+            rows, places, at = [], [np.empty(0, np.int64)], 0
+            for row, n in zip(held.rows, kept, strict=True):
+                n = min(n, row.n)
+                if n > 0:
+                    rows.append(replace(row, n=n))
+                    places.append(np.arange(at, at + n))
+                at += row.n
             if not rows:
                 return
             with self._releasing:
@@ -227,7 +229,7 @@ class Tap:
                     reason = held.reason if held.scores is None else "pack_changed"
                     self._hand_on(rows, None, reason)
                 else:
-                    self._hand_on(rows, held.scores[:n], held.reason)
+                    self._hand_on(rows, held.scores[np.concatenate(places)], held.reason)
         except Exception as error:
             self._failed(error)
 

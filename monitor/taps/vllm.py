@@ -30,6 +30,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
         "num_scheduled_tokens",
     ),
     "vllm.v1.worker.gpu_model_runner:GPUModelRunner.load_model": ("self",),
+    "vllm.v1.worker.gpu_model_runner:GPUModelRunner.sample_tokens": ("self", "grammar_output"),
     "vllm.v1.worker.gpu.model_runner:GPUModelRunner.execute_model": ("self", "scheduler_output"),
     "vllm.v1.worker.gpu.model_runner:GPUModelRunner.prepare_inputs": ("self", "scheduler_output"),
     "vllm.v1.worker.gpu.model_runner:GPUModelRunner.load_model": ("self",),
@@ -107,7 +108,7 @@ def _watching(settings: TapSettings, session: Session, version: str) -> Make:
             try:
                 # All tensor-parallel ranks have the same residual stream: the first speaks for them.
                 if self.worker.rank == 0:
-                    from dosimeter.monitor.taps.vllm_worker import watch_runner
+                    from dosimeter.monitor.taps.vllm_runner import watch_runner
 
                     watch_runner(self.worker.model_runner, settings, session, version)
             except Exception as error:

@@ -96,10 +96,18 @@ def scheduling(original: Callable[..., Any]) -> Callable[..., Any]:
     return schedule
 
 
-def end_of(request: Request, counted: Counted | None) -> End:
+def served_of(counted: Counted) -> int | None:
+    """Positions of an answer that came to its end: nothing is run for its last token. None: it was cut short."""
+    status, prompt, generated, _ = counted
+    return None if status in OUTCOMES or not generated else prompt + generated - 1
+
+
+def end_of(request: Request, counted: Counted | None, ran: int | None = None) -> End:
     """Nothing is run for the last token of an answer; of a request cut short, all that was scheduled ran.
 
     The scheduler begins to count anew when it puts a request off, and that may be cut short before it runs again.
+    ran: up to which position its last step counts, where that had drafts: a request that is given up while they run
+    keeps them in the scheduler's count, also those that were then rejected.
     """
     if counted is None:
         return End("finished", request.prompt_len, 0, request.next_position, "tap")
@@ -107,5 +115,6 @@ def end_of(request: Request, counted: Counted | None) -> End:
     outcome = OUTCOMES.get(status, "finished")
     served = prompt + generated - 1 if generated else 0
     if outcome != "finished":
+        scheduled = scheduled if ran is None else min(scheduled, ran)
         served = max(served, scheduled, request.next_position)
     return End(outcome, prompt, generated, served, "scheduler")

@@ -16,12 +16,16 @@ SUPPORTED = (0, 32)
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """setting: where in the configuration; when: its values that are refused; change: what to start with."""
+    """setting: where in the configuration; when: its values that are refused; change: what to start with.
+
+    beside: another setting, where this one is refused only if that is there.
+    """
 
     setting: str
     when: Callable[[Any], bool]
     because: str
     change: str
+    beside: str | None = None
 
 
 def _more_than_one(value: Any) -> bool:
@@ -88,9 +92,23 @@ REFUSED = (
     ),
     Refused(
         "speculative_config",
-        lambda value: value is not None,
-        "drafts are run and taken back",
-        "start without `--speculative-config`",
+        lambda value: value is not None and getattr(value, "method", None) != "ngram",
+        "drafts are taken back, and which is not shown for this method",
+        "start with `--speculative-config.method ngram`, or without `--speculative-config`",
+    ),
+    Refused(
+        "scheduler_config.async_scheduling",
+        _is_there,
+        "a step begins before it is known which drafts of the last were kept",
+        "start with `--no-async-scheduling`, or without `--speculative-config`",
+        beside="speculative_config",
+    ),
+    Refused(
+        "use_v2_model_runner",
+        _is_there,
+        "which drafts runner V2 keeps is not read",
+        "start with `VLLM_USE_V2_MODEL_RUNNER=0`, or without `--speculative-config`",
+        beside="speculative_config",
     ),
     Refused(
         "lora_config",
@@ -173,14 +191,18 @@ def unsupported_release(version: str) -> str | None:
 
 def refusals(config: Any, table: Sequence[Refused] = REFUSED) -> list[Refused]:
     """What of a `VllmConfig`, or of what another table is about, is refused, in the order of the table."""
-    found = []
-    for one in table:
-        value = config
-        for name in one.setting.split("."):
-            value = getattr(value, name, _GONE)
-        if value is _GONE or one.when(value):
-            found.append(one)
-    return found
+    return [
+        one
+        for one in table
+        if (one.beside is None or _value(config, one.beside) is not None)
+        and ((value := _value(config, one.setting)) is _GONE or one.when(value))
+    ]
+
+
+def _value(config: Any, setting: str) -> Any:
+    for name in setting.split("."):
+        config = getattr(config, name, _GONE)
+    return config
 
 
 _GONE = object()

@@ -58,6 +58,10 @@ class Running:
             self.ids.extend([UNKNOWN] * gap)
         self.ids[start : start + len(ids)] = ids
 
+    def forget(self, start: int) -> None:
+        """What ran from there on was drafts, and rejected."""
+        del self.ids[start:]
+
 
 @dataclass(slots=True, eq=False)
 class Alive:

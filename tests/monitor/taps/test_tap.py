@@ -295,7 +295,7 @@ def test_rows_that_waited_while_other_packs_came_are_not_given_to_them() -> None
     held = fixture.tap.hold(fixture.tap.begin(lambda: ([Rows(drafted, 0, 3)], None)))
     fixture.tap.load(Replacement(lambda: None, lambda: None))
     fixture.step((other, 0, 2))
-    fixture.tap.release(held, 2)
+    fixture.tap.release(held, [2])
     assert (drafted.emitted, drafted.unscored) == (0, {"pack_changed": 2})
     assert (other.emitted, other.unscored) == (2, {})
 

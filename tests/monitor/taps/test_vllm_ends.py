@@ -14,6 +14,7 @@ from dosimeter.monitor.taps.vllm_ends import (
     finishing,
     freeing,
     scheduling,
+    served_of,
     stopping,
 )
 
@@ -92,6 +93,20 @@ def test_a_request_cut_short_was_served_what_was_scheduled_for_it() -> None:
     assert end_of(request(ran=0), ("FINISHED_ABORTED", 10, 3, 0)).served == 12  # a tap that is off
     assert end_of(request(ran=6), ("FINISHED_ABORTED", 10, 0, 6)).outcome == "cancelled"
     assert end_of(request(ran=6), ("FINISHED_ERROR", 10, 0, 6)).outcome == "failed"
+
+
+def test_rejected_drafts_that_the_scheduler_still_counts_were_served_to_nobody() -> None:
+    """Given up in the middle of a step: 13 ran, 12 of them a prompt and an answer of three, and 4 drafts."""
+    told = ("FINISHED_ABORTED", 10, 3, 17)
+    assert end_of(request(ran=14), told, ran=14).served == 14
+    assert end_of(request(ran=14), told).served == 17
+    assert end_of(request(ran=14), ("FINISHED_ABORTED", 10, 5, 14), ran=14).served == 14
+
+
+def test_only_an_answer_that_came_to_its_end_says_where_that_is() -> None:
+    assert served_of(("FINISHED_LENGTH_CAPPED", 10, 3, 13)) == 12
+    assert served_of(("FINISHED_ABORTED", 10, 3, 13)) is None
+    assert served_of(("FINISHED_STOPPED", 10, 0, 4)) is None
 
 
 def test_without_the_schedulers_word_the_tap_says_that_it_counted_itself() -> None:

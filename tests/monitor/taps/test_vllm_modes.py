@@ -31,6 +31,7 @@ def config(**changes: Any) -> SimpleNamespace:
             "use_ubatching": False,
             "use_sequence_parallel_moe": False,
         },
+        "scheduler_config": {"async_scheduling": True},
         "cache_config": {"kv_sharing_fast_prefill": False},
         "model_config": {
             "is_encoder_decoder": False,
@@ -42,6 +43,7 @@ def config(**changes: Any) -> SimpleNamespace:
         },
     }
     whole: dict[str, Any] = {
+        "use_v2_model_runner": True,
         "speculative_config": None,
         "lora_config": None,
         "kv_transfer_config": None,
@@ -54,6 +56,14 @@ def config(**changes: Any) -> SimpleNamespace:
         else:
             whole[part] = value
     return SimpleNamespace(**whole, **{name: SimpleNamespace(**of) for name, of in parts.items()})
+
+
+DRAFTS: dict[str, Any] = {
+    "speculative_config": SimpleNamespace(method="ngram"),
+    "scheduler_config__async_scheduling": False,
+    "use_v2_model_runner": False,
+}
+"""A server with drafts, whose rows are told apart."""
 
 
 def test_a_plain_eager_server_is_not_refused() -> None:
@@ -77,7 +87,9 @@ def test_a_model_that_is_traced_once_is_not_refused() -> None:
         ("parallel_config__prefill_context_parallel_size", 2),
         ("parallel_config__decode_context_parallel_size", 2),
         ("parallel_config__use_ubatching", True),
-        ("speculative_config", object()),
+        ("speculative_config", SimpleNamespace(method="eagle")),
+        ("scheduler_config__async_scheduling", True),
+        ("use_v2_model_runner", True),
         ("lora_config", object()),
         ("kv_transfer_config", object()),
         ("weight_transfer_config", object()),
@@ -91,7 +103,7 @@ def test_a_model_that_is_traced_once_is_not_refused() -> None:
     ],
 )
 def test_each_refused_mode_is_found_by_its_own_setting(change: str, value: Any) -> None:
-    (found,) = refusals(config(**{change: value}))
+    (found,) = refusals(config(**{**DRAFTS, change: value}))
     assert found.setting == change.replace("__", ".")
     assert found.change in reason([found])
 
@@ -100,6 +112,13 @@ def test_every_refusal_has_a_case_above() -> None:
     """A guard that no case reaches is a guard that nobody has seen work."""
     cases = test_each_refused_mode_is_found_by_its_own_setting.pytestmark[0].args[1]
     assert [case[0].replace("__", ".") for case in cases] == [one.setting for one in REFUSED]
+
+
+def test_drafts_out_of_the_prompt_are_not_refused_and_alone_forbid_what_hides_which_were_kept() -> (
+    None
+):
+    assert refusals(config(**DRAFTS)) == []
+    assert refusals(config()) == []  # async scheduling and runner V2, without drafts
 
 
 def test_text_alone_of_a_multimodal_model_is_served_and_scored() -> None:

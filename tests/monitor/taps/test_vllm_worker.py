@@ -23,8 +23,9 @@ from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.settings import TapSettings
 from dosimeter.monitor.taps.vllm_ends import ATTRIBUTE
 from dosimeter.monitor.taps.vllm_model import blocks
+from dosimeter.monitor.taps.vllm_runner import watch_runner
 from dosimeter.monitor.taps.vllm_session import KEY, Session
-from dosimeter.monitor.taps.vllm_worker import Watch, watch_runner
+from dosimeter.monitor.taps.vllm_worker import Watch
 
 from .conftest import Small, hidden_of
 from .test_sender import Listener
@@ -92,6 +93,9 @@ class Runner:
 
     def _prepare_inputs(self, scheduler_output: Any, scheduled: npt.NDArray[np.int64]) -> None:
         pass
+
+    def sample_tokens(self, grammar_output: Any) -> Any:
+        raise NotImplementedError
 
 
 class RunnerV2(Runner):
@@ -170,6 +174,7 @@ class Engine:
             scheduled_new_reqs=what.new,
             finished_req_ids=set(what.ended),
             num_scheduled_tokens=what.scheduled,
+            scheduled_spec_decode_tokens=getattr(what, "drafts", {}),
             ids=what.ids,
         )
         setattr(output, ATTRIBUTE, what.ended)
@@ -271,7 +276,7 @@ def test_a_late_canary_of_another_api_process_makes_no_blind_tap_live(
 def test_a_refused_mode_is_served_and_counted_with_the_settings_name(small: Small) -> None:
     engine = Engine(Runner(small, speculative_config=object()), scoring(small))
     assert engine.wire.states[-1][0] == "blind"
-    assert "start without `--speculative-config`" in str(engine.wire.states[-1][1])
+    assert "or without `--speculative-config`" in str(engine.wire.states[-1][1])
     engine.run("a", PROMPT)
     assert engine.runner.steps == 1
     assert engine.wire.closed[0]["errors"] == {"unsupported": 5}
