@@ -142,6 +142,38 @@ def beams(site: Calls) -> list[Asked]:
     return call()[0]
 
 
+def drafts(site: Calls) -> list[Asked]:
+    """Answers out of two words, so that what came before is often right and often wrong; some end within a draft.
+    Long ones at once, for a cache that is too small for them.
+
+    Raises RuntimeError where the server kept all that it drafted, or none: then nothing is shown.
+    """
+    before = site.server.drafted()
+    if before is None:
+        raise NotOffered("this server drafts nothing")
+    words = sorted({site.texts.ids(site.texts.words(2))[-1] for _ in range(40)})[:2]
+    said = {"ignore_eos": True, "allowed_token_ids": words, "temperature": 1.0}
+    calls = []
+    for i, length in enumerate((3, 9, 40, 100, 7, 64, 130, 31)):
+        text = site.texts.words(length) + site.texts.words(4) * 3
+        calls.append(site.complete("drafts", text, 24 + 5 * i, stream=i % 2 == 0, **said))
+    for leave_after in (1, 4, 9):
+        text = site.texts.words(12)
+        calls.append(
+            site.complete("left", text, LONG, stream=True, leave_after=leave_after, **said)
+        )
+    calls += [site.complete("long", site.texts.words(30 + n), 150 + n, **said) for n in range(8)]
+    asked = site.together(calls)
+    asked += site.complete("several", site.texts.words(9), 40, n=3, **said)()[0]
+    asked += last(site)
+    made, kept = (
+        now - then for now, then in zip(site.server.drafted() or before, before, strict=True)
+    )
+    if not 0 < kept < made:
+        raise RuntimeError(f"{made} tokens drafted, {kept} of them kept: nothing is shown")
+    return asked
+
+
 @contextlib.contextmanager
 def traffic(site: Calls) -> Iterator[Round]:
     """Completions by all clients at once, every other one a stream; who goes does so within a stream."""
@@ -177,5 +209,6 @@ CASES: tuple[Case[Calls], ...] = (
     Case("lengths", "up to the longest context, around 16, 32, 64 …", lengths),
     Case("hang-ups", "clients that go, in a stream or before a reply", hang_ups),
     Case("several answers", "`n` of 3", several),
+    Case("drafts", "some accepted, some rejected: no row of those", drafts),
     Case("beams", "refused, counted", beams, scored=False),
 )

@@ -30,6 +30,8 @@ TENANT = "conformance"
 START_S = 900.0
 REPLY_S = 120.0
 PREEMPTIONS = "vllm:num_preemptions_total"
+DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
+ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 
 
 @dataclass(slots=True)
@@ -83,12 +85,24 @@ class Running:
 
         Raises OSError where its metrics cannot be read.
         """
+        return self._counted(PREEMPTIONS) or 0
+
+    def drafted(self) -> tuple[int, int] | None:
+        """Tokens that vLLM says it drafted so far, and kept; None where a server drafts nothing.
+
+        Raises OSError where its metrics cannot be read.
+        """
+        made, kept = self._counted(DRAFTED), self._counted(ACCEPTED)
+        return None if made is None or kept is None else (made, kept)
+
+    def _counted(self, metric: str) -> int | None:
+        """Over all labels; None where the server has no such counter."""
         if self.kind != "vllm":
-            return 0
+            return None
         with urllib.request.urlopen(f"http://{self.host}:{self.port}/metrics", timeout=10) as reply:
             lines = reply.read().decode().splitlines()
-        counted = [line for line in lines if line.startswith(PREEMPTIONS)]
-        return sum(int(float(line.rsplit(" ", 1)[1])) for line in counted)
+        found = [line for line in lines if line.startswith(f"{metric}{{")]
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in found) if found else None
 
 
 def _streamed(response: http.client.HTTPResponse, leave_after: int | None) -> Reply:

@@ -20,8 +20,8 @@ SHORT = kit.Wanted(tokens=3_000, cancels=5)
 NOT_OFFERED = {
     "generate": set(),
     "continuous": {"offload"},  # without CUDA
-    "serve": {"several answers"},
-    "serve-continuous": {"several answers", "beams", "repeated ids at once"},
+    "serve": {"several answers", "drafts"},
+    "serve-continuous": {"several answers", "drafts", "beams", "repeated ids at once"},
 }
 
 

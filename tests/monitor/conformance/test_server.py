@@ -15,6 +15,9 @@ METRICS = b"""# HELP vllm:num_preemptions_total Cumulative number of preemption 
 vllm:num_preemptions_total{engine="0",model_name="lab"} 3.0
 vllm:num_preemptions_total{engine="1",model_name="lab"} 1.0
 vllm:num_preemptions_created{engine="0",model_name="lab"} 1.76e+09
+vllm:spec_decode_num_draft_tokens_total{engine="0",model_name="lab"} 9.0
+vllm:spec_decode_num_accepted_tokens_total{engine="0",model_name="lab"} 0.0
+vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="0",model_name="lab",position="0"} 7.0
 """
 
 
@@ -44,3 +47,9 @@ def test_a_server_is_asked_how_many_requests_it_put_off(port: int) -> None:
 
 def test_of_a_server_that_counts_none_nothing_is_asked() -> None:
     assert Running("127.0.0.1", 1, "transformers", "lab", ()).put_off() == 0
+
+
+def test_a_server_is_asked_how_many_tokens_it_drafted_and_kept(port: int) -> None:
+    """None kept is said as such: another counter's name begins like that of those that were."""
+    assert Running("127.0.0.1", port, "vllm", "lab", ()).drafted() == (9, 0)
+    assert Running("127.0.0.1", port, "transformers", "lab", ()).drafted() is None
