@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.capture import heard
 from dosimeter.monitor.taps.capture_wire import (
     CaptureError,
     Floats,
@@ -25,7 +26,6 @@ from dosimeter.monitor.taps.capture_wire import (
     parsed,
     peer_uid,
     read,
-    rows_of,
     untrusted,
 )
 
@@ -59,13 +59,12 @@ class Came:
     with_ids: int = 0
     why: str | None = None
     done: bool = False  # as the tap itself says
-    said: dict[str, Any] = field(default_factory=dict)  # by the tap at the end
+    lost: Mapping[str, int] = field(default_factory=dict)  # as it says at the end
 
     def as_json(self) -> dict[str, Any]:
-        lost = self.said.get("lost", {})
         return {
             "rows": self.rows, "bytes": self.bytes, "requests": self.requests, "whole": self.whole,
-            "with_ids": self.with_ids, "lost": lost,
+            "with_ids": self.with_ids, "lost": self.lost,
         }  # fmt: skip
 
 
@@ -141,13 +140,16 @@ def take(
         raise NotTaken(f"the tap refuses: {parsed(body).get('why', 'it does not say why')}")
     if kind is not Kind.HELLO:
         raise CaptureError(f"a `{kind.name.lower()}` before `hello`")
-    about = parsed(body)
-    width = int(about["width"]) * len(order.layers)
+    about = heard.about(parsed(body))
+    width = about["width"] * len(order.layers)
     writer, came = opened(about), Came()
     try:
         _until_end(tap, order, width, writer, came, stop, tell)
     except ConnectionError:
         came.why = "the tap has gone"
+    except CaptureError as error:
+        came.why = str(error)
+        raise
     except OSError as error:
         came.why = came.why or f"{error.strerror or error}".lower()
         with contextlib.suppress(OSError):
@@ -197,18 +199,26 @@ def _until_end(
             return
         kind, body = found
         if kind is Kind.ROWS:
-            key, start, values = rows_of(body, width)
+            key, start, values = heard.rows(body, width)
             came.rows += len(values)
             came.bytes += values.nbytes
+            _bounded(came, order)
             writer.rows(key, start, values)
         elif kind is Kind.REQUEST:
-            record = parsed(body)
+            record = heard.request(parsed(body))
             came.requests += 1
-            came.whole += bool(record["whole"])
+            came.whole += record["whole"]
             came.with_ids += "ids" in record
+            _bounded(came, order)
             writer.request(record)
         elif kind is Kind.DONE:
-            came.said, came.done = parsed(body), True
-            came.why = str(came.said.get("why", ""))
+            over = heard.over(parsed(body))
+            came.why, came.lost, came.done = over.why, over.lost, True
             return
         tell(came)
+
+
+def _bounded(came: Came, order: Order) -> None:
+    """A tap keeps to them by itself; what speaks in its place may not. Raises CaptureError."""
+    if came.bytes > order.max_bytes or came.requests > order.max_requests:
+        raise CaptureError("more came than was asked for")

@@ -1,8 +1,9 @@
 """A capture on disk: encrypted shards of activations and of what is known of requests, and a manifest without either.
 
-A shard is a safetensors file shut with AES-256-GCM under the capture's one key, about its name, so that none can be
-exchanged: who destroys the key has destroyed the capture. The manifest is rewritten with each shard: what was broken
-off can be read as far as it got. It knows nothing of sockets, nor of what is fitted.
+A shard is a safetensors file shut with AES-256-GCM under the capture's one key, about its name and all of the manifest
+that its rows are read by, so that neither can be exchanged: who destroys the key has destroyed the capture. With each
+shard the manifest is rewritten: what was broken off can be read as far as it got. It knows nothing of sockets, nor of
+what is fitted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections import Counter, defaultdict
@@ -25,11 +27,17 @@ import safetensors.numpy
 from dosimeter.detectors.files import read_file
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.audit.store import box
+from dosimeter.monitor.capture import heard
+from dosimeter.monitor.taps.capture_wire import Order
+from dosimeter.rules.canonical import canonical
 
-VERSION = 1
+VERSION = 2
 MANIFEST, KEY = "capture.json", "key"
 KEY_BYTES = 32
 SHARD_BYTES = 64 << 20
+RUN_BYTES = 256
+"""Of memory that a run of rows takes beside its values."""
+SHARD = re.compile(r"shard-\d{5,}\.box")
 MAX_MANIFEST = 16 << 20
 MAX_SHARD = 2 * SHARD_BYTES + (64 << 20)
 
@@ -85,7 +93,7 @@ class CaptureWriter:
         """values: float32 [n, L * D]."""
         self._rows.append((key, start, len(values)))
         self._values.append(values)
-        self._held += values.nbytes
+        self._held += values.nbytes + RUN_BYTES
         if self._held >= self._shard_bytes:
             self._flush()
 
@@ -97,10 +105,12 @@ class CaptureWriter:
             self._flush()
 
     def close(self, why: str, counts: Mapping[str, Any]) -> None:
-        """What is held goes to disk, and the manifest says how it ended."""
-        self._flush()
-        self._manifest["ended"] = {"why": why, **counts}
-        self._write_manifest()
+        """What is held goes to disk, and the manifest says how it ended, also where no more went there."""
+        try:
+            self._flush()
+        finally:
+            self._manifest["ended"] = {"why": why, **counts}
+            self._write_manifest()
 
     def _flush(self) -> None:
         if not self._rows and not self._requests:
@@ -113,7 +123,7 @@ class CaptureWriter:
             "requests": np.frombuffer(b"[" + b",".join(self._requests) + b"]", np.uint8),
         })  # fmt: skip
         name = f"shard-{len(self._manifest['shards']):05d}.box"
-        sealed, _ = box.shut(body, self._key, _about(self._manifest["id"], name))
+        sealed, _ = box.shut(body, self._key, _about(self._manifest, name))
         _write(self._folder / name, sealed)
         self._manifest["shards"].append(
             {"name": name, "rows": len(values), "sha256": hashlib.sha256(sealed).hexdigest()}
@@ -152,8 +162,9 @@ class Capture:
         self.folder = folder
         self.manifest = _manifest(folder)
         self._key = read_key(key_file or folder / KEY)
-        self.layers = tuple(int(n) for n in self.manifest["layers"])
-        self.width, self.blocks = int(self.manifest["width"]), int(self.manifest["blocks"])
+        self.layers: tuple[int, ...] = tuple(self.manifest["layers"])
+        self.width: int = self.manifest["width"]
+        self.blocks: int = self.manifest["blocks"]
         self._where: dict[int, list[str]] = defaultdict(list)  # key -> shards with rows of it
         self.requests: dict[str, CapturedRequest] = {}
         self.left_out = 0  # that miss a row, or hold one that is not finite
@@ -199,7 +210,7 @@ class Capture:
         path = self.folder / name
         raw = read_file(path, MAX_SHARD)
         try:
-            body = box.opened(raw, self._key, _about(self.manifest["id"], name))
+            body = box.opened(raw, self._key, _about(self.manifest, name))
             found: dict[str, npt.NDArray[Any]] = safetensors.numpy.load(body)
         except box.CannotOpen:
             raise InputError.at(
@@ -237,30 +248,36 @@ def _manifest(folder: Path) -> dict[str, Any]:
         found = json.loads(read_file(path, MAX_MANIFEST))
         if found.get("v") != VERSION:
             raise InputError.at(path, f"is no capture of version {VERSION}")
-        for name in ("id", "epoch", "layers", "width", "blocks", "model", "shards"):
-            found[name]
-        for shard in found["shards"]:
-            if Path(shard["name"]).name != shard["name"]:
-                raise InputError.at(path, "names a shard outside its folder")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        order, about = Order.parse(found), heard.about(found)
+        if order.layers[-1] >= about["blocks"]:
+            raise ValueError(f"layer {order.layers[-1]} of {about['blocks']} blocks")
+        names = [shard["name"] for shard in found["shards"]]
+        if not all(SHARD.fullmatch(name) for name in names):
+            raise InputError.at(path, "names what is no shard in its folder")
+        if len(set(names)) < len(names):
+            raise InputError.at(path, "names a shard twice")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError.at(path, f"is no manifest of a capture ({error!s:.80})") from None
-    checked: dict[str, Any] = found
-    return checked
+    return {**found, **about}
 
 
-def _about(capture: str, name: str) -> bytes:
-    return f"{capture}/{name}".encode()
+def _about(manifest: Mapping[str, Any], name: str) -> bytes:
+    names = ("v", "id", "epoch", "model", "layers", "width", "blocks")
+    return canonical([name, *(manifest[one] for one in names)])
 
 
 def _write(path: Path, body: bytes) -> None:
     """Whole or not at all, and the owner's alone."""
     new = path.with_suffix(".part")
-    with os.fdopen(
-        os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb"
-    ) as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(handle)
+        new.replace(path)
+    except OSError:  # on a full disk the manifest may have the room
+        new.unlink(missing_ok=True)
+        raise

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.capture import asking
-from dosimeter.monitor.capture.asking import NotTaken, listening, take, tap_of
-from dosimeter.monitor.taps.capture_wire import Kind, Order, message, read
+from dosimeter.monitor.capture.asking import Came, NotTaken, listening, take, tap_of
+from dosimeter.monitor.taps.capture_wire import (
+    CaptureError,
+    Kind,
+    Order,
+    message,
+    read,
+    rows_messages,
+)
+from tests.monitor.capture.test_heard import REQUEST
 
 HOUR = Order("ab" * 16, "INC-441", (1,), 3600, 1_000_000, 1 << 30, 100)
+ABOUT = {
+    "epoch": "0" * 16, "model": {"digest": "d"}, "width": 4, "blocks": 3, "by_uid": 0, "since_ns": 1, "until_ns": 2,
+}  # fmt: skip
+HELLO = message(Kind.HELLO, {**HOUR.as_json(), **ABOUT})
+DONE = message(Kind.DONE, {"why": "its time is up", "lost": {"slow_reader": 2}})
+ROWS = b"".join(rows_messages(7, 0, np.ones((2, 4), np.float32)))
 
 
 class Nothing:
@@ -62,7 +81,7 @@ def test_who_has_had_enough_is_let_go_by_a_tap_that_hangs(monkeypatch: pytest.Mo
     monkeypatch.setattr(asking, "TURN_S", 0.001)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
-        theirs.sendall(message(Kind.HELLO, {"width": 8}))
+        theirs.sendall(HELLO)
         into = Nothing()
         came = take(ours, HOUR, lambda about: into, lambda: True)
         assert [(read(theirs) or [None])[0] for _ in range(2)] == [Kind.ORDER, Kind.STOP]
@@ -116,8 +135,7 @@ def test_a_tap_that_ends_as_it_is_asked_to_is_heard_to_its_last_word() -> None:
     ours, its = socket.socketpair()
     got = Nothing()
     with ours, its:
-        about = {"width": 64, "layers": [1], "epoch": "0" * 16}
-        its.sendall(message(Kind.HELLO, about) + message(Kind.DONE, {"why": "its time is up"}))
+        its.sendall(HELLO + DONE)
 
         def opened(_: Mapping[str, Any]) -> Nothing:
             its.recv(1 << 16)  # the order
@@ -126,3 +144,48 @@ def test_a_tap_that_ends_as_it_is_asked_to_is_heard_to_its_last_word() -> None:
 
         came = take(ours, HOUR, opened, lambda: True)
     assert (came.done, came.why, got.why) == (True, "its time is up", "its time is up")
+
+
+def told(*said: bytes, order: Order = HOUR) -> tuple[Came, Nothing]:
+    """What the asker makes of these bytes of a tap that then goes."""
+    ours, its = socket.socketpair()
+    into = Nothing()
+    with ours, its:
+        its.sendall(b"".join(said))
+        its.shutdown(socket.SHUT_WR)
+        return take(ours, order, lambda _: into, lambda: False), into
+
+
+def test_what_is_known_of_server_and_model_is_given_and_no_field_that_nobody_asked_for() -> None:
+    ours, its = socket.socketpair()
+    opened: list[Mapping[str, Any]] = []
+
+    def to(about: Mapping[str, Any]) -> Nothing:
+        opened.append(about)
+        return Nothing()
+
+    with ours, its:
+        its.sendall(message(Kind.HELLO, {**ABOUT, "v": 9, "shards": [1], "id": "x"}) + DONE)
+        came = take(ours, HOUR, to, lambda: False)
+    assert opened == [ABOUT]
+    assert came.as_json()["lost"] == {"slow_reader": 2}
+
+
+@pytest.mark.parametrize(
+    "order", [replace(HOUR, max_bytes=4 * 4 * 3), replace(HOUR, max_requests=1)], ids=["bytes", "requests"]
+)  # fmt: skip
+def test_more_than_was_asked_for_is_not_taken(order: Order) -> None:
+    """Root asks in the place of another user, whose process could have filled the disk for a day."""
+    said = [HELLO, ROWS, ROWS, *[message(Kind.REQUEST, REQUEST)] * 2, DONE]
+    with pytest.raises(CaptureError, match="more came than was asked for"):
+        told(*said, order=order)
+    came, _ = told(*said)
+    assert (came.rows, came.bytes, came.requests) == (4, 64, 2)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_of_a_tap_are_refused_in_words(data: bytes) -> None:
+    for said in ([data], [HELLO, data], [HELLO, ROWS, data]):
+        with contextlib.suppress(CaptureError, NotTaken):
+            _, into = told(*said)
+            assert into.why

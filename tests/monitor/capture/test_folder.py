@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 
 from dosimeter.detectors.findings import InputError
+from dosimeter.monitor.capture import folder as folders
 from dosimeter.monitor.capture.folder import KEY, MANIFEST, Capture, CaptureWriter, make_key
+from dosimeter.monitor.taps.capture_wire import Order
 
-ABOUT = {
-    "id": "ab" * 16, "reason": "INC-441", "epoch": "00000000000000ff", "layers": [1, 4], "width": 8, "blocks": 6,
-    "model": {"name": "small", "digest": "d"},
+ABOUT: dict[str, Any] = {
+    **Order("ab" * 16, "INC-441", (1, 4), 60, 1_000_000, 1 << 30, 100).as_json(),
+    "epoch": "00000000000000ff", "model": {"name": "small", "digest": "d"}, "width": 8, "blocks": 6,
+    "by_uid": 0, "since_ns": 1, "until_ns": 2,
 }  # fmt: skip
 
 
@@ -109,14 +113,116 @@ def test_a_request_that_lacks_a_row_or_holds_infinity_is_left_out(tmp_path: Path
     assert found.left_out == 2
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"v": 2}', '{"v": 1, "shards": [{"name": "../x"}]}']
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"v": 1}', "9" * 5000, "[" * 100_000])
 def test_what_is_no_manifest_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / MANIFEST).write_text(text)
     make_key(tmp_path / KEY)
     with pytest.raises(InputError, match=MANIFEST):
         Capture(tmp_path)
+
+
+def forged(folder: Path, **changed: Any) -> None:
+    """By somebody who may write the folder, without the key."""
+    path = folder / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    5,
+    1 << 63,
+    10**30,
+    1.5,
+    float("nan"),
+    "",
+    "8",
+    "9" * 5000,
+    "\ud800",
+    [],
+    {},
+    [[1]],
+    [4, 1],
+]
+
+
+@pytest.mark.parametrize("name", [*ABOUT, "v", "shards"])
+def test_a_field_of_the_manifest_that_makes_no_sense_is_refused_in_words(
+    tmp_path: Path, name: str
+) -> None:
+    """Some had ended in a traceback."""
+    filled(tmp_path)
+    good = json.loads((tmp_path / MANIFEST).read_text())
+    for odd in ODD:
+        forged(tmp_path, **{**good, name: odd})
+        try:
+            Capture(tmp_path)
+        except InputError:
+            continue
+        assert name not in ("v", "id", "epoch", "model", "layers", "width", "blocks")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("layers", [4, 5]), ("epoch", "00000000000000fe"), ("model", {"name": "small", "digest": "e"}), ("width", 4),
+        ("blocks", 7), ("id", "cd" * 16),
+    ],
+)  # fmt: skip
+def test_what_the_rows_are_read_by_cannot_be_changed_without_the_key(
+    tmp_path: Path, name: str, other: Any
+) -> None:
+    """The rows of one layer had been fitted as another's, and those of one model as another's."""
+    filled(tmp_path)
+    forged(tmp_path, **{name: other})
+    with pytest.raises(InputError, match="does not open with this key"):
+        Capture(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "key", "..", "", "/etc/passwd", "shard-00000.box\n", "a\0b"]
+)
+def test_only_shards_of_the_folder_are_opened(tmp_path: Path, name: str) -> None:
+    filled(tmp_path)
+    forged(tmp_path, shards=[{"name": name}])
+    with pytest.raises(InputError, match="no shard"):
+        Capture(tmp_path)
+
+
+def test_a_shard_that_is_named_twice_stands_for_no_other(tmp_path: Path) -> None:
+    """The count of its rows was right, and those of the one that it replaced were zeros."""
+    filled(tmp_path, shard_bytes=1)
+    shards = json.loads((tmp_path / MANIFEST).read_text())["shards"]
+    forged(tmp_path, shards=[shards[0], shards[0], *shards[1:2], *shards[3:]])
+    with pytest.raises(InputError, match="a shard twice"):
+        Capture(tmp_path)
+
+
+def test_on_a_full_disk_the_manifest_says_so_and_no_part_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = CaptureWriter(tmp_path, make_key(tmp_path / KEY), ABOUT, shard_bytes=1)
+    writer.request(record(7, 1))
+    writer.rows(7, 0, np.ones((1, 16), np.float32))
+    sync = os.fsync
+
+    def full(handle: int) -> None:
+        if os.fstat(handle).st_size > 2000:
+            raise OSError(28, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(folders.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        writer.rows(9, 0, np.ones((64, 16), np.float32))
+    with pytest.raises(OSError, match="No space"):
+        writer.close("no space left on device", {})
+    assert not list(tmp_path.glob("*.part"))
+    assert (
+        json.loads((tmp_path / MANIFEST).read_text())["ended"]["why"] == "no space left on device"
+    )
+    assert list(Capture(tmp_path).requests) == ["00000000000000ff/0000000000000007"]
 
 
 def test_what_is_said_of_requests_is_parted_as_rows_are(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dosimeter.monitor.capture.notes import CaptureNotes
 from dosimeter.monitor.history.records import LedgerRecord
 from dosimeter.monitor.records import Hello
 from dosimeter.monitor.taps.wire import WireError
+from dosimeter.rules.canonical import canonical
 
 BEGAN = {
     "id": "ab" * 16, "state": "began", "reason": "INC-441: refit", "by_uid": 1000, "since_ns": 5 * 10**9,
@@ -68,6 +69,47 @@ def test_a_line_that_begins_anew_says_the_same_of_it() -> None:
     ]
     assert [record.event_id for record in CaptureNotes("led").heard("ff", hello(ENDED))] == before
     assert CaptureNotes("other").heard("ff", hello(BEGAN))[0].event_id not in before
+
+
+def test_of_a_server_that_went_away_the_end_is_put_on_record_once() -> None:
+    """2026-11-30: one that was killed in a capture left a beginning without an end for ever."""
+    notes = CaptureNotes("led")
+    notes.heard("ff", hello(BEGAN))
+    assert notes.look({"ff"}, 0, 80 * 10**9, 10) == []
+    assert notes.look({"ee"}, 9, 80 * 10**9, 10) == []  # we have not been here for long
+    (ended,) = cores(notes.look({"ee"}, 10, 81 * 10**9, 10))
+    assert (ended["state"], ended["why"]) == ("ended", "its server went away")
+    assert (ended["capture"], ended["epoch"], ended["time_ns"]) == ("ab" * 16, "ff", 81 * 10**9)
+    assert not {"rows", "requests", "bytes", "lost"} & ended.keys()  # 0 would be a lie
+    assert notes.look({"ee"}, 99, 82 * 10**9, 10) == []
+
+
+def test_an_end_that_the_tap_has_said_is_not_said_again_and_one_that_comes_late_is_heard() -> None:
+    notes = CaptureNotes("led")
+    notes.heard("ff", hello(BEGAN))
+    notes.heard("ff", hello(ENDED))
+    assert notes.look(set(), 0, 80 * 10**9, 0) == []
+    notes = CaptureNotes("led")
+    notes.heard("ff", hello(BEGAN))
+    notes.look(set(), 0, 80 * 10**9, 0)
+    (ended,) = cores(notes.heard("ff", hello(ENDED)))  # its server was cut off, and is back
+    assert (ended["why"], ended["rows"]) == ("its time is up", 40)
+
+
+def test_a_line_that_begins_anew_ends_what_nobody_came_back_for() -> None:
+    """Server and sidecar went together: the ledger knows what had begun."""
+    before = CaptureNotes("led")
+    other = BEGAN | {"id": "cd" * 16}
+    kept = [
+        *before.heard("ff", hello(BEGAN)),
+        *before.heard("ff", hello(ENDED)),
+        *before.heard("ee", hello(other)),
+    ]
+    kept += [*before.heard("dd", hello(BEGAN))]
+    notes = CaptureNotes("led", [record.core for record in kept])
+    found = cores(notes.look({"dd"}, 0, 80 * 10**9, 0))
+    assert [(one["epoch"], one["capture"]) for one in found] == [("ee", "cd" * 16)]
+    assert from_record(canonical(found[0]), "0" * 32, 1).entry.kind == "capture"
 
 
 def test_a_front_and_a_tap_without_one_say_nothing() -> None:

@@ -95,9 +95,9 @@ class Scene:
         wanted = replace(ORDER, **order)
 
         def opened(about: Mapping[str, Any]) -> Writer:
-            got.about = about
+            got.about = {**about, **wanted.as_json()}
             ready.set()
-            return got if into is None else into({**about, **wanted.as_json()})
+            return got if into is None else into(got.about)
 
         def ask() -> None:
             try:
