@@ -32,6 +32,7 @@ TRANSFORMERS: dict[str, tuple[str, ...]] = {
     f"{_BATCHING}.scheduler:Scheduler.clear_cancelled_requests": ("self",),
     f"{_BATCHING}.continuous_api:OutputRouter.fail_and_deliver": ("self", "state", "error"),
     f"{_BATCHING}.model_runner:ModelRunner.compute_batch": ("self", "model", "batch_data"),
+    f"{_BATCHING}.model_runner:ModelRunner.warmup": ("self",),
     "transformers.generation.utils:GenerationMixin._sample": ("self", "input_ids"),
     "transformers.generation.utils:GenerationMixin.generate": ("self",),
 }

@@ -98,8 +98,12 @@ class Batch:
     def _cancel(self) -> None:
         if self.step is not None:
             self.tap.abandon(self.step)
+        self._end_all("cancelled")
+
+    def _end_all(self, outcome: str) -> None:
+        """By our own count; those that have ended by the server's keep that."""
         for request in self.rows:
-            end = End("cancelled", request.prompt_len, 0, request.next_position, "tap")
+            end = End(outcome, request.prompt_len, 0, request.next_position, "tap")
             self.requests.tap_ended(request, end)
 
     def around(self, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,6 +175,7 @@ class Batch:
 
     def finish(self, output: Any) -> Any:
         guarded(lambda: self._finish(sequences_of(output).tolist()))
+        guarded(lambda: self._end_all("finished"))  # where that failed: none may stay open for ever
         return output
 
     def _finish(self, sequences: list[list[int]]) -> None:

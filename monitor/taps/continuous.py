@@ -1,13 +1,15 @@
 """Continuous batching of transformers: a request is the server's own `RequestState` object.
 
 Private names of one minor release are used; `transformers.install` refuses another. Forks, soft resets
-and cancels keep their identity; warm-up requests have none.
+and cancels keep their identity; warm-up requests have none. Which are of a warm-up says who makes them:
+their ids are names that a client may send as well.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +27,15 @@ from dosimeter.monitor.taps.requests import End, Request
 from dosimeter.monitor.taps.rows import Rows
 from dosimeter.monitor.taps.seams import current_ticket, guarded, wrap
 from dosimeter.monitor.taps.tap import Tap
+
+
+class _Thread(threading.local):
+    """Whether this thread makes up requests, to warm the server up."""
+
+    warming = False
+
+
+_thread = _Thread()
 
 
 def patch() -> None:
@@ -61,10 +72,9 @@ def _patch_requests() -> None:
         def __post_init__(self: RequestState) -> None:  # noqa: N807
             original(self)
             # A soft reset builds a new state for the same request: it already carries generated text.
-            if seams.requests is None or self._true_initial_tokens:
+            if seams.requests is None or self._true_initial_tokens or _thread.warming:
                 return
-            if not self.request_id.startswith("__warmup_"):
-                guarded(lambda: _open(self, None))
+            guarded(lambda: _open(self, None))
 
         return __post_init__
 
@@ -162,13 +172,24 @@ def _patch_steps() -> None:
                 return original(self, model, batch_data)
             guarded(lambda: _fit_page(self, tap))
             return tap.step(
-                functools.partial(_packed_rows, self, _adapters(model)),
+                functools.partial(_packed_rows, self, model, tap),
                 lambda: original(self, model, batch_data),
             )
 
         return compute_batch
 
+    def warming(original: Callable[..., Any]) -> Callable[..., Any]:
+        def warmup(self: ModelRunner, *args: Any, **kwargs: Any) -> Any:
+            _thread.warming = True
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                _thread.warming = False
+
+        return warmup
+
     wrap(ModelRunner, "compute_batch", runner)
+    wrap(ModelRunner, "warmup", warming)
 
 
 def _fit_page(runner: ModelRunner, tap: Tap) -> None:
@@ -195,26 +216,27 @@ def _ids(state: RequestState, start: int, stop: int) -> list[int]:
     return prompt[start:] + rest[max(0, start - len(prompt)) : stop - len(prompt)]
 
 
-def _known(state: RequestState) -> Request | None:
+def _known(state: RequestState, tap: Tap) -> Request | None:
     """Whose rows these are; None for a warm-up, and for one whose opening failed: its count comes up short."""
     try:
         return _of(state)
     except Exception as error:
+        tap.lost()
         if seams.requests is not None:
             seams.requests.failed(error)
         return None
 
 
 def _packed_rows(
-    runner: ModelRunner, salt: bytes
+    runner: ModelRunner, model: nn.Module, tap: Tap
 ) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
     """Requests of the batch in packing order; rows after them are padding. Offsets are already advanced."""
-    io = runner.inputs_and_outputs
+    io, salt = runner.inputs_and_outputs, _adapters(model)
     if hasattr(io, "io_pairs"):
         io = io.io_pairs[io.current_pair].host_io
     rows, skipped, at = [], [], 0
     for future in io.requests_in_batch:
-        request, n = _known(future.state), future.query_length
+        request, n = _known(future.state, tap), future.query_length
         if request is None:
             skipped.append((at, at + n))
         else:

@@ -120,14 +120,18 @@ def _watch(
 ) -> Batch | None:
     """The row map of one call of a loop; None where none is proven, or where making it failed."""
     tap = seams.taps.get(model)
-    if tap is None or seams.requests is None or model.config.is_encoder_decoder:
-        return None
-    mask = kwargs.get("attention_mask")
-    if kwargs.get("inputs_embeds") is not None:
-        return None  # positions without a token: no span, no text, and none in the server's output
-    if mask is not None and mask.dim() == 2 and mask.shape != input_ids.shape:
+    if tap is None or seams.requests is None:
         return None
     try:
+        if model.config.is_encoder_decoder:
+            return None
+        mask = kwargs.get("attention_mask")
+        if kwargs.get("inputs_embeds") is not None:
+            return (
+                None  # positions without a token: no span, no text, and none in the server's output
+            )
+        if mask is not None and mask.dim() == 2 and mask.shape != input_ids.shape:
+            return None
         past = kwargs.get("past_key_values")
         if kind is Drafted and (past is None or int(past.get_seq_length())):
             return None  # transformers runs all of the prompt once more behind what the caller's cache holds
@@ -142,7 +146,7 @@ def _before_forward(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
         return
     batch = _batch()
     if batch is not None:
-        batch.before(*inputs_of(args, kwargs))
+        guarded(lambda: batch.before(*inputs_of(args, kwargs)))
 
 
 def _after_forward(_module: nn.Module, _args: Any, _output: Any) -> None:
@@ -150,7 +154,7 @@ def _after_forward(_module: nn.Module, _args: Any, _output: Any) -> None:
         return
     batch = _batch()
     if batch is not None:
-        batch.after()
+        guarded(batch.after)
 
 
 def _batch() -> Batch | None:

@@ -8,6 +8,7 @@ because clients repeat ids. `Requests` holds only what is alive, and says OPEN a
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections import deque
@@ -70,12 +71,12 @@ class Request:
     def advance(self, start: int, n: int) -> tuple[int, bool]:
         """Note rows [start, start + n) and return how many are new and whether they are the first.
 
-        Rows the server runs again (preemption, recompute) are not new. A first row above 0 means that the
-        server took the positions before it from its prefix cache.
+        Rows the server runs again (preemption, recompute) are not new. Positions that it passes over it took from
+        its prefix cache: before the first row, or where it put a request off within its prompt, and others ran
+        that prompt meanwhile.
         """
         first = self.next_position == 0 and self.emitted == 0 and not self.unscored
-        if first:
-            self.cached = start
+        self.cached += max(0, start - self.next_position)
         new = max(0, start + n - max(start, self.next_position))
         self.next_position = max(self.next_position, start + n)
         return new, first
@@ -118,6 +119,12 @@ class Requests:
     def failed(self, error: Exception) -> None:
         self.errors += 1
         self.last_error = repr(error)
+
+    def _guarded(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:
+            self.failed(error)
 
     def open(
         self, prompt_ids: Sequence[int], ticket: Ticket | None, parent: Request | None = None
@@ -205,7 +212,7 @@ class Requests:
         if usage is not None and not ticket.requests:
             self._unseen(ticket, usage)
         for request in over:
-            self._close(request)
+            self._guarded(functools.partial(self._close, request))
 
     def _unseen(self, ticket: Ticket, usage: tuple[int, int]) -> None:
         """The server counted tokens for a call whose rows the tap never met: nothing explains them."""
@@ -219,6 +226,7 @@ class Requests:
                 return
         reason = request.ticket.reason if request.ticket is not None else None
         record = close_record(request, self._clock(), reason or self.blanket_reason)
+        self._guarded(lambda: record.update(_content(request)))  # without its text, if need be
         self._control("CLOSE", record)
 
 
@@ -274,10 +282,16 @@ def close_record(request: Request, now_ns: int, blanket_reason: str | None) -> d
     }
     if ticket is not None and ticket.call is not None:
         record["call"] = ticket.call
-    if request.prompt_ids is not None and ticket is not None and ticket.decode is not None:
-        ids = [*request.prompt_ids, *end.generated_ids][:MAX_CONTENT_TOKENS]
-        record["tokens"] = [ticket.decode(token) for token in ids]
     return record
+
+
+def _content(request: Request) -> dict[str, Any]:
+    """What was said, where its tenant chose that it leaves. Raises what the server's tokenizer raises."""
+    end, ticket = request.ended, request.ticket
+    if request.prompt_ids is None or end is None or ticket is None or ticket.decode is None:
+        return {}
+    ids = [*request.prompt_ids, *end.generated_ids][:MAX_CONTENT_TOKENS]
+    return {"tokens": [ticket.decode(token) for token in ids]}
 
 
 MAX_CONTENT_TOKENS = 2048

@@ -26,16 +26,22 @@ class Rows:
 
 @dataclass(slots=True)
 class Entry:
-    """Rows of a step on their way out. new: how many of them were not seen before."""
+    """Rows of a step on their way out.
+
+    new      how many of them were not seen before
+    skipped  positions right before them that no step is known to have run
+    """
 
     request: Request
     start: int
     n: int
     new: int
     flags: int
+    skipped: int = 0
 
 
 def entered(row: Rows) -> Entry:
     """Note the rows in their request."""
+    skipped = max(0, row.start - row.request.next_position)
     new, first = row.request.advance(row.start, row.n)
-    return Entry(row.request, row.start, row.n, new, ROW_FIRST if first else 0)
+    return Entry(row.request, row.start, row.n, new, ROW_FIRST if first else 0, skipped)

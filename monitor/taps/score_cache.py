@@ -113,12 +113,14 @@ class ScoreCache:
         return Chain(salt, origin, origin, self._generation)
 
     def prefix(self, chain: Chain, stop: int, ids: Ids) -> list[tuple[int, Values]]:
-        """What is known of [0, stop) of a sequence whose first row is `stop`: runs (start, rows), ascending.
+        """What is known of [0, stop) of a sequence whose next row is `stop`: runs (start, rows), ascending.
 
-        chain: new, or a fork of the sequence it was copied from. It goes on at `stop`.
+        chain: new, a fork of the sequence it was copied from, or one under way, of which the server has passed over
+        what is between its end and `stop`: whole blocks before its end may then be left out. It goes on at `stop`.
         """
         with self._lock:
             self._follow(chain)
+            self._settle(chain, ids)
             rest = stop % self.block
             tail = (
                 chain.tail
@@ -126,7 +128,9 @@ class ScoreCache:
                 else None
             )
             parts: list[tuple[int, Values]] = []
-            while chain.hashed < stop // self.block and self._hash(chain, ids):
+            while (
+                not chain.waiting and chain.hashed < stop // self.block and self._hash(chain, ids)
+            ):
                 slot = self._slots.get(chain.digest)
                 if slot is not None:
                     self._slots.move_to_end(chain.digest)
@@ -147,8 +151,7 @@ class ScoreCache:
         """Rows of positions [start, start + T) were scored; those below the chain's end are known."""
         with self._lock:
             self._follow(chain)
-            while chain.waiting and self._store(chain, *chain.waiting[0], ids):
-                chain.waiting.pop(0)
+            self._settle(chain, ids)
             known = max(0, chain.end - start)
             start, rows = start + known, rows[known:]
             if start > chain.end:
@@ -167,6 +170,11 @@ class ScoreCache:
             chain.digest, chain.hashed = chain.origin, 0
             chain.tail, chain.waiting = None, []
             chain.whole = chain.end % self.block == 0
+
+    def _settle(self, chain: Chain, ids: Ids) -> None:
+        """Keep the blocks whose ids have come."""
+        while chain.waiting and self._store(chain, *chain.waiting[0], ids):
+            chain.waiting.pop(0)
 
     def _origin(self, salt: bytes) -> bytes:
         return blake2b(self._seed + b"\0" + salt, digest_size=16).digest()

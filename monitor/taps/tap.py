@@ -178,13 +178,17 @@ class Tap:
             rows, select = row_map()
         except Exception as error:
             # Whose rows these were cannot be told: the requests come up short against the server's count.
-            self._lost_s = time.monotonic()
+            self.lost()
             self._failed(error)
             return Step((), None, False)
         armed = bool(rows) and self._arm()
         if armed and self.captures is not None:
             self.captures.begin(rows, select)
         return Step(rows, select, armed, "model_changed" if self._changed_why else "tap_error")
+
+    def lost(self) -> None:
+        """Rows ran now that no request can be charged with: what one misses from before is no prefix of a cache."""
+        self._lost_s = time.monotonic()
 
     def end(self, step: Step) -> None:
         """After the forward."""
@@ -193,6 +197,7 @@ class Tap:
         try:
             self._after(step)
         except Exception as error:
+            self.lost()
             self._failed(error)
         finally:
             if step.armed:
@@ -351,12 +356,13 @@ class Tap:
         return noted, entries, np.repeat(kept, [row.n for row in rows])
 
     def _charge_lost(self, entries: Sequence[Entry]) -> None:
-        """A step whose rows had no name may have been a request's first: then no cache of the server held them."""
+        """A step whose rows had no name may have run what a request passed over: then no cache held it."""
         for entry in entries:
             request = entry.request
-            if entry.flags & ROW_FIRST and request.opened_s <= self._lost_s:
-                request.miss("tap_error", request.cached)
-                request.cached = 0
+            if entry.skipped and request.opened_s <= self._lost_s:
+                ran = min(entry.skipped, request.cached)  # of the rest the scores were known
+                request.cached -= ran
+                request.miss("tap_error", ran)
 
     def _emit(self, entries: Sequence[Entry], values: Values) -> None:
         """Hand over; what the sink did not take is charged to the requests from the end of the step."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dosimeter.monitor.taps.requests import Requests
 from dosimeter.monitor.taps.reuse import with_reused
 from dosimeter.monitor.taps.rows import Rows, entered
-from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, ScoreCache
+from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, Chain, ScoreCache
 
 F = 2
 
@@ -39,6 +39,9 @@ SEQUENCES = st.lists(
         st.sampled_from([b"", b"adapter"]),
         st.lists(st.integers(1, 13), min_size=40, max_size=40),  # rows a step
         st.integers(0, 40),  # where its rows begin: what the server had cached
+        st.integers(
+            0, 40
+        ),  # where they go on after the first step: passed over by then, if it is further
     ),
     min_size=1,
     max_size=12,
@@ -48,24 +51,33 @@ SEQUENCES = st.lists(
 @settings(max_examples=100, deadline=None)
 @given(SEQUENCES, st.sampled_from([1, 3, 4, 8, 16]), st.integers(0, 6))
 def test_what_is_returned_is_what_this_prefix_had(
-    sequences: list[tuple[list[int], bytes, list[int], int]], page: int, room: int
+    sequences: list[tuple[list[int], bytes, list[int], int, int]], page: int, room: int
 ) -> None:
     """Whatever was shared, cut, forgotten or skipped: a score of another prefix is never returned."""
     block = math.gcd(page, 64)
     cache = ScoreCache(b"m", F, limit_bytes=room * (block * F * 2 + ENTRY_BYTES))
     cache.fit(page)
-    for tokens, salt, steps, first in sequences:
-        first = min(first, len(tokens) - 1)
+    for tokens, salt, steps, first, later in sequences:
+        first, later = min(first, len(tokens) - 1), min(later, len(tokens) - 1)
         chain, ids = cache.chain(salt), known(tokens)
-        if first:
+
+        def passed_over(
+            upto: int, chain: Chain = chain, tokens: list[int] = tokens, salt: bytes = salt
+        ) -> None:
             end = 0
-            for start, found in cache.prefix(chain, first, ids):
+            for start, found in cache.prefix(chain, upto, known(tokens)):
                 assert start >= end
                 end = start + len(found)
-                assert end <= first
+                assert end <= upto
                 np.testing.assert_array_equal(found, rows(tokens, start, end, salt))
+
+        if first:
+            passed_over(first)
         at = first
-        for n in steps:
+        for index, n in enumerate(steps):
+            if index == 1 and at < later:
+                passed_over(later)
+                at = later
             stop = min(at + n, len(tokens))
             cache.add(chain, at, rows(tokens, at, stop, salt), ids)
             at = stop
@@ -178,6 +190,37 @@ def test_what_was_used_least_recently_goes_first_and_is_counted() -> None:
     held = [bool(cache.prefix(cache.chain(), 16, known(tokens))) for tokens in prompts]
     assert held == [True, False, True]
     assert (cache.stored, cache.evicted, len(cache)) == (48, 16, 32)
+
+
+def test_what_a_request_passes_over_under_way_gets_the_scores_that_another_had() -> None:
+    """Put off after 5 rows of a prompt; another request ran it to its end, and its pages are shared from there on."""
+    requests = Requests(lambda kind, record: None, lambda: 0)
+    cache, tokens = ScoreCache(b"m", F), [0, 1, 2] * 14
+    slow, fast = (requests.open(tokens, None) for _ in range(2))
+
+    def step(row: Rows) -> list[tuple[int, int, int]]:
+        values = rows(tokens, row.start, row.start + row.n)
+        entries, out = with_reused(cache, [row], [entered(row)], values, requests.failed)
+        np.testing.assert_array_equal(
+            out, np.concatenate([rows(tokens, e.start, e.start + e.n) for e in entries])
+        )
+        return [(e.start, e.n, e.new) for e in entries]
+
+    assert step(Rows(slow, 0, 5, known(tokens))) == [(0, 5, 5)]
+    step(Rows(fast, 0, 42, known(tokens)))
+    assert step(Rows(slow, 32, 10, known(tokens))) == [(5, 27, 27), (32, 10, 10)]
+    assert (slow.cached, slow.next_position) == (0, 42)
+
+
+def test_a_block_that_waits_for_its_ids_is_never_kept_under_those_of_a_later_one() -> None:
+    cache, tokens = ScoreCache(b"m", F), [0, 1, 2] * 16
+    cache.add(cache.chain(), 0, rows(tokens, 0, 48), known(tokens))
+    chain = cache.chain(b"salt")
+    cache.add(chain, 0, rows(tokens, 0, 16, b"salt"), known([*tokens[:15], -1]))
+    assert cache.prefix(chain, 40, known([*tokens[:15], -1, *tokens[16:]])) == []
+    cache.add(chain, 40, rows(tokens, 40, 48, b"salt"), known(tokens))
+    ((start, found),) = cache.prefix(cache.chain(b"salt"), 48, known(tokens))
+    np.testing.assert_array_equal(found, rows(tokens, start, start + 16, b"salt"))
 
 
 def test_a_request_that_the_cache_fails_on_costs_no_other_its_scores() -> None:

@@ -192,6 +192,29 @@ def test_rows_lost_before_the_first_that_was_read_are_not_taken_for_the_prefix_c
     assert (request.cached, request.unscored, request.emitted) == (0, {"tap_error": 5}, 1)
 
 
+def test_positions_that_the_server_passes_over_within_a_prompt_are_named() -> None:
+    """It put the request off after 3 rows, another ran the same prompt meanwhile, and its pages were there then."""
+    fixture = Fixture()
+    request = fixture.request()
+    fixture.step((request, 0, 3))
+    fixture.step((request, 16, 2))
+    assert (request.cached, request.emitted, request.unscored) == (13, 5, {})
+    assert fixture.frames[-1] == [(request.key, 16, 2, 0, 0)]
+
+
+def test_rows_lost_within_a_request_are_not_taken_for_the_prefix_cache() -> None:
+    fixture = Fixture()
+    request = fixture.request()
+
+    def broken() -> tuple[list[Rows], None]:
+        raise KeyError("a field this release renamed")
+
+    fixture.step((request, 4, 3))  # 4 of them from a cache
+    fixture.tap.step(broken, lambda: None)  # row 7
+    fixture.step((request, 8, 1))
+    assert (request.cached, request.unscored, request.emitted) == (4, {"tap_error": 1}, 4)
+
+
 def test_a_step_beside_another_is_counted_and_never_given_the_others_scores() -> None:
     fixture = Fixture()
     a, b = fixture.request(), fixture.request()

@@ -21,8 +21,9 @@ from transformers import (
     LlamaForCausalLM,
 )
 from transformers.generation.continuous_batching.model_runner import ModelRunner
+from transformers.generation.continuous_batching.requests import RequestState
 
-from dosimeter.monitor.taps import batch, continuous, seams
+from dosimeter.monitor.taps import batch, continuous, drafted, generate, seams
 from dosimeter.monitor.taps.attach import Seen, attach
 from dosimeter.monitor.taps.probe_op import ProbeOp
 from dosimeter.monitor.taps.requests import Request, Requests
@@ -298,6 +299,63 @@ def test_a_failing_row_map_costs_the_step_and_never_the_server(
     assert all(c["served"] > c["emitted"] + c["cached"] for c in seen.closed.values())
 
 
+def test_what_runs_beside_the_weights_costs_the_step_and_never_the_server(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked before the row map, where nobody caught an error: the server's worker ended with it."""
+
+    def broken(model: LlamaForCausalLM) -> bytes:
+        raise ValueError("no adapter loaded")
+
+    plain = batched(PROMPTS)(small.model())
+    monkeypatch.setattr(continuous, "_adapters", broken)
+    _, seen, sequences = run(small, batched(PROMPTS))
+    assert sorted(sequences) == sorted(plain)
+    assert seen.scores == {}
+
+
+def test_a_client_cannot_name_its_request_out_of_sight(small: Small) -> None:
+    """`transformers serve` takes the id of a request from `x-request-id`, and its own warm-ups have ids of a kind."""
+    model = small.model()
+    generation = GenerationConfig(
+        max_new_tokens=4, do_sample=False, eos_token_id=-1, pad_token_id=0
+    )
+    config = ContinuousBatchingConfig(page_size=16, num_blocks=64, max_batch_tokens=64)
+    with attach(model, [small.pack]) as seen:
+        manager = model.init_continuous_batching(
+            generation_config=generation, continuous_batching_config=config
+        )
+        manager.start()
+        try:
+            manager.add_request([11, 12, 13], request_id="__warmup_DECODING_0__", max_new_tokens=4)
+            assert manager.get_result(timeout=30) is not None
+        finally:
+            manager.stop(block=True, timeout=5)
+    assert only(seen)["served"] == only(seen)["emitted"] == 6
+
+
+@pytest.mark.parts  # for its length: it imports the compiler
+def test_requests_that_a_server_makes_up_to_warm_itself_up_are_nobodys(small: Small) -> None:
+    model = small.model()
+    generation = GenerationConfig(max_new_tokens=4, do_sample=False, pad_token_id=0)
+    compile_config = compiling(fullgraph=False, dynamic=True)
+    config = ContinuousBatchingConfig(
+        page_size=16, num_blocks=64, max_batch_tokens=32, varlen_compile_config=compile_config
+    )
+    made = []
+    born = RequestState.__post_init__
+    with attach(model, [small.pack]) as seen, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            RequestState, "__post_init__", lambda self: (made.append(self.request_id), born(self))
+        )
+        manager = model.init_continuous_batching(
+            generation_config=generation, continuous_batching_config=config
+        )
+        manager.warmup()
+    assert [name for name in made if name.startswith("__warmup_")]
+    assert (seen.opened, seen.scores) == ({}, {})
+
+
 GREEDY: dict[str, object] = {
     "max_new_tokens": 6,
     "do_sample": False,
@@ -568,6 +626,41 @@ def test_threads_that_share_a_model_are_served_and_never_given_each_others_score
                 for p in small.pack.probes
             ]
             assert np.abs(row - expected).max() <= TOLERANCE, (key, position)
+
+
+@pytest.mark.parametrize("seam", ["before", "after", "_finish"])
+@pytest.mark.parametrize("drafts", [{}, {"prompt_lookup_num_tokens": 3}])
+def test_an_error_of_ours_around_a_step_of_generate_never_reaches_the_server(
+    small: Small, monkeypatch: pytest.MonkeyPatch, seam: str, drafts: dict[str, object]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("injected")
+
+    model, ids = small.model(), torch.tensor([REPEATING])
+    plain = model.generate(ids, **GREEDY, **drafts)
+    monkeypatch.setattr(batch.Batch, seam, broken)
+    monkeypatch.setattr(drafted.Drafted, seam, broken)
+    with attach(model, [small.pack]) as seen:
+        output = model.generate(ids, **GREEDY, **drafts)
+        assert seams.requests is not None
+        assert list(seams.requests.live()) == []
+        assert seams.requests.errors > 0
+    assert output.tolist() == plain.tolist()
+    assert len(seen.closed) == 1
+
+
+def test_a_mask_of_a_kind_we_do_not_know_is_the_servers_to_judge(small: Small) -> None:
+    """Where a server hands its own loop a mask by kind of layer, none of ours may fail on it."""
+    call = generate._watch(
+        batch.Batch, small.model(), torch.tensor([[5, 6]]), {"attention_mask": {}}
+    )
+    assert call is None  # no tap is on it
+    model = small.model()
+    with attach(model, [small.pack]):
+        kwargs = {"attention_mask": {"full_attention": None}}
+        assert generate._watch(batch.Batch, model, torch.tensor([[5, 6]]), kwargs) is None
+        assert seams.requests is not None
+        assert seams.requests.errors == 1
 
 
 def test_a_row_map_of_generate_that_failed_once_places_no_row_wrongly(
