@@ -21,6 +21,8 @@ Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
 
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+UNREAD = ("/v1/systemone",)
+"""Of transformers: one forward for each question, beside the loops that a row map follows. Its tokens are counted."""
 TAIL_BYTES = 64 * 1024
 """How much of a reply's end is kept to find its token counts."""
 
@@ -46,7 +48,7 @@ class Front:
         self._ticket = ticket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope.get("path") not in GENERATING:
+        if scope["type"] != "http" or scope.get("path") not in GENERATING + UNREAD:
             await self._app(scope, receive, send)
             return
         try:
@@ -110,7 +112,8 @@ class Front:
         )
         # Only a label of the gateway may open content: a client cannot name itself into it, or out.
         content = "tenant" in trusted and labels["tenant"] in self._settings.content_tenants
-        return Ticket(labels=labels, trusted=trusted, content=content)
+        reason = "unsupported" if scope.get("path") in UNREAD else None
+        return Ticket(labels=labels, trusted=trusted, content=content, reason=reason)
 
 
 def usage_of(tail: bytes) -> tuple[int, int] | None:

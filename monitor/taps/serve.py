@@ -58,6 +58,7 @@ class Runtime:
         self.state = TapState()
         self.requests = Requests(self._control, time.time_ns)
         self.requests.blanket_reason = "no_pack"
+        self._loading = threading.Lock()  # two models may be loaded at once, and one is scored
         self._scored: weakref.ref[Any] | None = None  # the model whose columns the greeting names
         self._reasons: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
         self._list: PackList | None = None
@@ -83,6 +84,12 @@ class Runtime:
 
     def loaded(self, model: Any, find_folder: Callable[[], Path]) -> None:
         """A model was loaded. From here on its tokens are scored, or the reason they are not is known."""
+        with self._loading:
+            self._loaded(model, find_folder)
+        with contextlib.suppress(Exception):
+            self.sender.greet()
+
+    def _loaded(self, model: Any, find_folder: Callable[[], Path]) -> None:
         try:
             scored = self._scored() if self._scored is not None else None
             if scored is not None:
@@ -108,8 +115,6 @@ class Runtime:
         except Exception as error:
             self.state.state, self.state.reason = "blind", str(error)
             self.requests.blanket_reason = "unsupported"
-        with contextlib.suppress(Exception):
-            self.sender.greet()
 
     def load(self, packs: Sequence[Pack]) -> None:
         """Score with these packs instead, from the next step on; no graph is traced again.
@@ -240,9 +245,17 @@ def patch_server(module: ModuleType) -> None:
     def building(original: Callable[..., Any]) -> Callable[..., Any]:
         def build_server(*args: Any, **kwargs: Any) -> Any:
             app = original(*args, **kwargs)
-            app.add_middleware(
-                Front, requests=found.requests, settings=found.settings, ticket=seams.current_ticket
-            )
+            try:
+                app.add_middleware(
+                    Front,
+                    requests=found.requests,
+                    settings=found.settings,
+                    ticket=seams.current_ticket,
+                )
+            except (
+                Exception
+            ) as error:  # nobody's labels are known then; tokens are scored all the same
+                found.requests.failed(error)
             return app
 
         return build_server
@@ -354,11 +367,24 @@ def patch_generation(module: ModuleType) -> None:
     _around(module.InferenceThread, "async_submit", in_context)
 
 
+def decoder(tokenizer: Any) -> Callable[[int], str]:
+    """Token -> text. Each is decoded once: a server's event loop stands still while the text of an answer is made."""
+    known: dict[int, str] = vars(tokenizer).setdefault("_dosimeter_text", {})
+
+    def decode(token: int) -> str:
+        text = known.get(token)
+        if text is None:
+            text = known[token] = str(tokenizer.decode([token]))
+        return text
+
+    return decode
+
+
 def prepare(ticket: Ticket, processor: Any) -> None:
     """Let the ticket answer for role spans and text with the server's own tokenizer and template."""
     tokenizer = getattr(processor, "tokenizer", processor)
     if ticket.content:
-        ticket.decode = lambda token: str(tokenizer.decode([token]))
+        ticket.decode = decoder(tokenizer)
     messages = ticket.messages
     if not messages or not all(isinstance(m.get("content"), str) for m in messages):
         return

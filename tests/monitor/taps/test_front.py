@@ -208,6 +208,43 @@ def test_a_count_of_the_reply_is_never_made_into_that_many_tokens() -> None:
     assert records[1][1]["served"] == 1000
 
 
+def test_tokens_of_a_path_whose_forwards_nobody_follows_are_counted_as_such() -> None:
+    """`/v1/systemone` of transformers runs the model beside its loops: its tokens were in no account at all."""
+    call = Call(settings(trusted=("tenant",)))
+
+    async def answers(scope: Any, receive: Any, send: Any) -> None:
+        usage = {"input_tokens": 41, "output_tokens": 0}
+        body = json.dumps({"model": "m", "answers": {"safe": "no"}, "usage": usage}).encode()
+        await send({"type": "http.response.body", "body": body})
+
+    call.front._app = answers
+    call.run({"x-tenant-id": "acme"}, path="/v1/systemone")
+    closed = call.record("CLOSE")
+    assert (closed["served"], closed["errors"]) == (40, {"unsupported": 40})
+    assert call.record("OPEN")["labels"] == {"tenant": "acme"}
+
+
+@pytest.mark.parametrize("over", ["tap first", "reply first"])
+def test_a_text_that_cannot_be_made_costs_the_text_and_no_request_its_end(over: str) -> None:
+    """A token of a model beyond its tokenizer's: the end of that request was never told, nor of those after it."""
+    call = Call(settings())
+
+    def decode(token: int) -> str:
+        raise IndexError("no such token")
+
+    ticket = Ticket({}, frozenset(), content=True, decode=decode)
+    both = [call.requests.open([1, 2], ticket) for _ in range(2)]
+    if over == "reply first":
+        call.requests.front_ended(ticket, None)
+    for request in both:
+        call.requests.tap_ended(request, End("finished", 2, 1, 2, "scheduler", [3]))
+    call.requests.front_ended(ticket, None)
+    closed = [record for kind, record in call.records if kind == "CLOSE"]
+    assert [(one["key"], "tokens" in one) for one in closed] == [(r.key, False) for r in both]
+    assert call.requests.errors == 2
+    assert list(call.requests.live()) == []
+
+
 def test_an_error_reply_has_no_count() -> None:
     call = Call(settings(), body=reply("hi"))
 

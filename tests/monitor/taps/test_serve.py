@@ -17,17 +17,18 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from dosimeter.detectors.frames import StepFrame, to_codes
-from dosimeter.monitor.taps import wire
+from dosimeter.monitor.taps import seams, serve, wire
 from dosimeter.monitor.taps.serve import Runtime, local_folder
 from dosimeter.monitor.taps.settings import TapSettings
 
@@ -265,6 +266,55 @@ def test_a_second_model_is_not_scored_and_leaves_the_first_as_it_was(
     assert runtime.requests.blanket_reason is None
 
 
+def test_two_models_that_are_loaded_at_once_are_taken_one_after_the_other(
+    small: Small, tmp_path: Path
+) -> None:
+    """A digest takes long, and until it was known both were taken: rows of one under the columns of the other."""
+    runtime = runtime_of(small, tmp_path)
+    first, second = small.model(), small.model()
+    other = threading.Thread(target=runtime.loaded, args=(second, lambda: small.folder))
+
+    def folder() -> Path:
+        other.start()
+        other.join(0.2)  # it waits for us, or is through by now
+        return small.folder
+
+    runtime.loaded(first, folder)
+    other.join()
+    assert (runtime.hello()["state"], len(runtime.hello()["columns"])) == ("live", 3)
+    assert (runtime.reason_of(first), runtime.reason_of(second)) == (None, "unsupported")
+    assert (first in seams.taps, second in seams.taps) == (True, False)
+
+
+def test_an_app_that_takes_no_middleware_of_ours_is_served(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = runtime_of(small, tmp_path)
+    monkeypatch.setattr(serve, "runtime", lambda: runtime)
+    module = types.ModuleType("server")
+    app = object()
+    module.build_server = lambda: app  # type: ignore[attr-defined]
+    serve.patch_server(module)
+    assert module.build_server() is app
+    assert runtime.hello()["errors"] == 1
+
+
+def test_a_token_is_made_into_text_once() -> None:
+    """2,048 of them took 50 ms, in which the server's event loop stood still, for every answer of such a tenant."""
+
+    class Tokenizer:
+        asked: ClassVar[list[int]] = []
+
+        def decode(self, ids: list[int]) -> str:
+            self.asked += ids
+            return f"t{ids[0]}"
+
+    tokenizer = Tokenizer()
+    texts = [[serve.decoder(tokenizer)(token) for token in (5, 6, 5)] for _ in range(2)]
+    assert texts == [["t5", "t6", "t5"]] * 2
+    assert tokenizer.asked == [5, 6]
+
+
 def test_a_model_that_was_unloaded_makes_room_for_the_next(small: Small, tmp_path: Path) -> None:
     runtime = runtime_of(small, tmp_path)
     first = small.model()
@@ -316,3 +366,52 @@ def test_the_other_chat_endpoint_gets_its_scopes_too(server: Server) -> None:
     close = found.closed[key]
     assert close["served_source"] == "usage"
     assert close["served"] == usage["input_tokens"] + usage["output_tokens"] - 1
+
+
+@pytest.mark.parts
+def test_a_decision_is_counted_as_tokens_that_nobody_read(server: Server) -> None:
+    """The server runs the model for it beside its loops. A client chooses the endpoint."""
+    question = {"type": "choice", "instructions": "which?", "criteria": {"one": "x", "two": None}}
+    body = {"model": str(server.small.folder), "state": "hello", "questions": {"q": question}}
+    request = urllib.request.Request(
+        f"{server.url}/v1/systemone",
+        json.dumps(body).encode(),
+        {"content-type": "application/json", "x-request-id": "decided", "x-tenant-id": "demo"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        usage = json.loads(reply.read())["usage"]
+    found = server.listener
+    with found.changed:
+        assert found.changed.wait_for(
+            lambda: "decided" in {o["labels"].get("request_id") for o in found.opened.values()}, 30
+        )
+    (key,) = [k for k, o in found.opened.items() if o["labels"].get("request_id") == "decided"]
+    with found.changed:
+        assert found.changed.wait_for(lambda: key in found.closed, 30)
+    served = usage["input_tokens"] - 1
+    close = found.closed[key]
+    assert (close["served"], close["errors"], key in found.codes) == (
+        served, {"unsupported": served}, False,
+    )  # fmt: skip
+
+
+@pytest.mark.parts
+def test_a_client_that_takes_the_name_of_a_warm_up_is_seen(server: Server) -> None:
+    usage = server.post(True, {"x-request-id": "__warmup_PENDING_0__", "x-tenant-id": "demo"})
+    assert usage is not None
+    found = server.listener
+    with found.changed:
+        assert found.changed.wait_for(
+            lambda: (
+                "__warmup_PENDING_0__"
+                in {found.opened[k]["labels"].get("request_id") for k in found.closed}
+            ),
+            30,
+        )
+    (key,) = [
+        k
+        for k, o in found.opened.items()
+        if o["labels"].get("request_id") == "__warmup_PENDING_0__"
+    ]
+    served = usage["prompt_tokens"] + usage["completion_tokens"] - 1
+    assert (found.closed[key]["served"], len(found.codes[key])) == (served, served)
