@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def attach(model: nn.Module, packs: Sequence[Pack]) -> Iterator[Seen]:
     op = ProbeOp(bank, next(model.parameters()).device)
     # The model's own digest is not asked for: the cache lives no longer than this `with`.
     cache = ScoreCache(seed_of("", bank), len(bank.columns), np.float32)
-    with _watched(model, op, cache) as seen:
+    with _watched(model, op, cache, Unchanged(model)) as seen:
         for pack in packs:
             canary(model, op, bank, pack)
         yield seen
@@ -146,11 +146,14 @@ def capture(model: nn.Module, layers: Sequence[int]) -> Iterator[Seen]:
 
 @contextlib.contextmanager
 def _watched(
-    model: nn.Module, op: ProbeOp | CaptureOp, cache: ScoreCache | None = None
+    model: nn.Module,
+    op: ProbeOp | CaptureOp,
+    cache: ScoreCache | None = None,
+    changed: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Seen]:
     seen = Seen()
     with server.installed(Requests(seen.control, time.time_ns)):
-        seen.tap = Tap(op, seen.sink, cache=cache)
+        seen.tap = Tap(op, seen.sink, cache=cache, changed=changed)
         server.put_tap(model, seen.tap)
         try:
             op.install(server.blocks(model))

@@ -19,9 +19,12 @@ from dosimeter.detectors.bank import ProbeBank
 from dosimeter.detectors.frames import ActivationFrame
 from dosimeter.detectors.identity import ModelIdentity
 from dosimeter.detectors.pack import Pack, bind
-from dosimeter.monitor.taps import pack_list
+from dosimeter.monitor.taps import pack_list, wire
 from dosimeter.monitor.taps.probe_op import Array, HookError, ProbeOp
 from dosimeter.monitor.taps.requests import Requests
+
+MAX_COLUMNS_BYTES = 96 << 10
+"""Of a greeting, which is one message of the wire: about 700 columns."""
 
 
 @dataclass(slots=True)
@@ -42,10 +45,17 @@ class TapState:
     identity: ModelIdentity | None = None
 
     def name(self, bank: ProbeBank) -> None:
-        """Say which columns are scored, in the order of the codes."""
-        self.columns = [
+        """Say which columns are scored, in the order of the codes. Raises HookError: a greeting cannot hold them."""
+        columns = [
             {"feature": c.feature, "pack": c.pack, "packName": c.pack_name} for c in bank.columns
         ]
+        size = len(wire.control_body({"columns": columns}))
+        if size > MAX_COLUMNS_BYTES:
+            raise HookError(
+                f"the names of {len(columns)} columns take {size} bytes, a greeting has {MAX_COLUMNS_BYTES} for them\n"
+                "  hint: serve packs of fewer features, or of shorter names"
+            )
+        self.columns = columns
 
     @property
     def digests(self) -> tuple[str, ...]:

@@ -122,6 +122,11 @@ def rows_of(body: bytes, width: int) -> tuple[int, int, Floats]:
     return key, start, np.frombuffer(body, "<f4", n * width, ROWS_HEAD.size).reshape(n, width)
 
 
+def send(connection: socket.socket, data: bytes) -> None:
+    """All of it. Raises OSError where nobody reads any more, also in a server that gave SIGPIPE back its meaning."""
+    connection.sendall(data, socket.MSG_NOSIGNAL)
+
+
 def read(connection: socket.socket, most: int = MAX_BODY) -> tuple[Kind, bytes] | None:
     """The next message; None at the end. Raises CaptureError, OSError (TimeoutError among them)."""
     head = _exactly(connection, HEAD.size)

@@ -32,6 +32,7 @@ from dosimeter.monitor.taps.capture_wire import (
     peer_uid,
     read,
     rows_messages,
+    send,
     untrusted,
 )
 
@@ -121,7 +122,7 @@ class Capturing:
                 raise CaptureError("the first message is no order")
             order = Order.parse(parsed(found[1]))
         except CaptureError as error:
-            asker.sendall(message(Kind.REFUSED, {"why": str(error)}))
+            send(asker, message(Kind.REFUSED, {"why": str(error)}))
             return
         why = self._refused(order)
         if why is None:
@@ -133,7 +134,7 @@ class Capturing:
             if not self._say(said | {"state": "began"}):
                 why = "the tap has no sidecar that hears of it: no capture without a record"
         if why is not None:
-            asker.sendall(message(Kind.REFUSED, {"why": why}))
+            send(asker, message(Kind.REFUSED, {"why": why}))
             return
         self._capture(asker, order, said)
 
@@ -152,7 +153,7 @@ class Capturing:
         try:
             asker.settimeout(STALL_S)
             self._place.wanted = job
-            asker.sendall(message(Kind.HELLO, {**about, **said}))
+            send(asker, message(Kind.HELLO, {**about, **said}))
             while job.over is None:
                 self._turn(asker, job)
                 if job.over is None:
@@ -174,7 +175,7 @@ class Capturing:
             ended = counts(job) | {"why": job.over, "ended_ns": self._time_ns()}
             self._say({**said, **ended, "state": "ended"})
         with contextlib.suppress(OSError):
-            asker.sendall(message(Kind.DONE, ended))
+            send(asker, message(Kind.DONE, ended))
 
     def _turn(self, asker: socket.socket, job: Job, last: bool = False) -> None:
         """Send what waits, then what is over; see whether a bound is met. Raises OSError."""
@@ -185,10 +186,10 @@ class Capturing:
             for part in rows_messages(of.request.key, start, values):
                 if last and self._monotonic() >= give_up_s:
                     raise TimeoutError
-                asker.sendall(part)
+                send(asker, part)
             job.sent += values.nbytes
         for one in ended:
-            asker.sendall(message(Kind.REQUEST, over(one)))
+            send(asker, message(Kind.REQUEST, over(one)))
             del job.open[one.request.key]
         if last:
             return

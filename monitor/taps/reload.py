@@ -38,6 +38,7 @@ def load(
         if wrong:
             raise NotLoaded(f"pack `{pack.name}` is bound to another model: {', '.join(wrong)}")
     bank, kept = ProbeBank.from_packs(packs), tuple(packs)
+    TapState().name(bank)  # whether they can be named at all
     weights = op.laid_out(bank)
     self_test(ProbeOp(bank, op.device, room=0), bank, kept)  # beside the one that is in use
 

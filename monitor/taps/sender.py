@@ -198,7 +198,10 @@ class Sender:
                     self._send_control(Kind.BEAT, b"")
 
     def _connect(self) -> None:
-        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            fresh = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:  # the server has no descriptor left
+            return
         fresh.setblocking(False)
         with contextlib.suppress(OSError):
             fresh.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

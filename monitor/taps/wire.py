@@ -29,6 +29,9 @@ MAX_MESSAGE = 128 * 1024
 
 TEXTS = ("text", "tokens")
 """Fields of a CLOSE that hold what was said: large, and the first to go."""
+NOTES = ("reason", "last_error", "packs_refused")
+MAX_NOTE = 1024
+"""Fields of a HELLO that hold an error in somebody else's words, and how many characters of one a receiver reads."""
 
 
 class Kind(IntEnum):
@@ -152,6 +155,9 @@ def shrink(record: Mapping[str, Any], *, texts: bool = True) -> bytes:
     body = control_body(record)
     kept = dict(record)
     cut: list[str] = []
+    if len(body) > MAX_MESSAGE - PREFIX_BYTES:
+        kept |= {n: kept[n][:MAX_NOTE] for n in NOTES if isinstance(kept.get(n), str)}
+        body = control_body(kept)
     for name in (*TEXTS, "ids", "spans", "labels"):
         too_large = len(body) > MAX_MESSAGE - PREFIX_BYTES
         if name in kept and (too_large or (name in TEXTS and not texts)):

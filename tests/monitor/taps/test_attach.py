@@ -13,12 +13,13 @@ import torch
 
 from dosimeter.detectors.bank import Column, Probe, ProbeBank
 from dosimeter.detectors.frames import ActivationFrame
+from dosimeter.detectors.pack import save_pack
 from dosimeter.monitor.cli import attach as cli
 from dosimeter.monitor.taps import attach, binding, seams
 from dosimeter.monitor.taps.probe_op import HookError, ProbeOp
 from dosimeter.monitor.taps.transformers import blocks
 
-from .conftest import Small, hidden_of
+from .conftest import Small, hidden_of, pack_of
 
 
 def sink(rows: object, scores: object, ns: int) -> tuple[int, str | None]:
@@ -231,6 +232,27 @@ def test_one_block_run_twice_for_another_that_did_not_run_is_an_error(small: Sma
         hook(model, (), hidden)
     with pytest.raises(HookError, match="ran as number 1"):
         op.read(2)
+
+
+def test_more_columns_than_a_greeting_has_room_for_are_not_scored_and_it_says_why(
+    small: Small, tmp_path: Path
+) -> None:
+    """The sidecar refused each greeting as too long: such a tap was heard by nobody, and held itself for live."""
+    biases = dict.fromkeys((f"feature_{n:04d}" for n in range(900)), 0.0)
+    save_pack(pack_of(small.model(), small.folder, biases, name="small/many"), tmp_path / "many")
+    model, state = small.model(), binding.TapState()
+    with pytest.raises(HookError, match="900 columns take"):
+        attach.put(model, small.folder, [tmp_path / "many"], sink, state)
+    assert (state.columns, model in seams.taps, hooks(model)) == ([], False, 0)
+
+
+def test_a_model_that_a_script_changes_is_not_scored_on(small: Small) -> None:
+    model, ids = small.model(), torch.tensor([[5, 6, 7]])
+    with attach.attach(model, [small.pack]) as seen:
+        torch.nn.init.normal_(model.model.layers[0].mlp.up_proj.weight)
+        model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, do_sample=False)
+    (close,) = seen.closed.values()
+    assert (close["emitted"], close["errors"]) == (0, {"model_changed": 4})
 
 
 def test_a_second_tap_on_a_model_is_refused_and_the_first_stays(small: Small) -> None:

@@ -6,6 +6,8 @@ import gc
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -188,6 +190,20 @@ def test_an_asker_that_goes_ends_it(small: Small) -> None:
     assert it.said[-1]["state"] == "ended"
     assert it.said[-1]["why"] in ("no space left on device", "whoever asked has gone")
     assert it.place.wanted is None
+
+
+def test_an_asker_that_goes_ends_no_server_that_gave_sigpipe_back_its_meaning() -> None:
+    """Python ignores the signal; a program or library that wants to end with its pipe restores it, and we wrote on."""
+    script = (
+        "import signal, socket\n"
+        "from dosimeter.monitor.taps.capture_wire import send\n"
+        "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "ours, theirs = socket.socketpair()\n"
+        "theirs.close()\n"
+        "try:\n    send(ours, b'rows')\nexcept OSError as error:\n    print(type(error).__name__)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, "BrokenPipeError\n")
 
 
 def test_an_error_ends_the_capture_and_no_step(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -77,6 +78,20 @@ def codes_of(n: int, features: int = 4) -> np.ndarray:
 
 def kinds(messages: list[Message]) -> list[str]:
     return [message.kind.name for message in messages]
+
+
+def test_a_server_without_a_descriptor_left_is_no_error_of_the_background_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wrote a traceback into the server's log twice a second, for as long as that lasted."""
+
+    def none_left(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    sender = sender_at(tmp_path / "tap.sock")
+    monkeypatch.setattr(socket, "socket", none_left)
+    sender.tick()
+    assert not sender.connected
 
 
 def test_without_a_sidecar_rows_are_dropped_for_that_reason(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -57,6 +58,43 @@ def test_an_adapter_is_named_and_gone_when_it_is_taken_out(small: Small) -> None
     assert "layers.2.self_attn.v_proj" in why
     attention.v_proj = base
     assert unchanged() is None
+
+
+def asked(unchanged: Unchanged, model: nn.Module) -> str:
+    """What it says once it has looked at every parameter."""
+    for _ in model.named_parameters(remove_duplicate=False):
+        if why := unchanged():
+            return why
+    return ""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_written_past_torchs_count_are_named_and_stay_so(
+    small: Small, dtype: torch.dtype
+) -> None:
+    """As adapters are merged into them: `weight.data += delta` moves neither place nor count."""
+    model = small.model().to(dtype)
+    unchanged = Unchanged(model)
+    weight = model.model.layers[1].self_attn.v_proj.weight
+    before = weight.data.clone()
+    weight.data += torch.full_like(weight, 0.01)
+    assert "layers.1.self_attn.v_proj.weight" in asked(unchanged, model)
+    assert "v_proj.weight" in (unchanged() or "")
+    weight.data.copy_(before)
+    assert asked(unchanged, model) == ""
+
+
+def test_an_adapter_that_went_into_the_weights_is_named_at_once(small: Small) -> None:
+    """Its modules came and went, so that all is as it was but for the numbers: the tap went live on them."""
+    model = small.model()
+    unchanged = Unchanged(model)
+    attention = model.model.layers[2].self_attn
+    base = attention.v_proj
+    attention.v_proj = nn.Sequential(base)
+    assert "modules" in (unchanged() or "")
+    base.weight.data += 0.01
+    attention.v_proj = base
+    assert "layers.2.self_attn.v_proj.weight" in (unchanged() or "")
 
 
 def test_the_model_can_still_be_unloaded(small: Small) -> None:

@@ -26,6 +26,14 @@ def step_message(tokens: int = 3, features: int = 4) -> bytes:
     return prefix + rows.tobytes() + codes.tobytes()
 
 
+def test_a_greeting_with_a_long_error_in_it_still_fits() -> None:
+    """One that does not is refused by the sidecar, at every connect: an error text would make a tap unseen."""
+    hello = {"state": "live", "reason": None, "last_error": "x" * 200_000, "columns": [1]}
+    body = wire.shrink(hello)
+    assert len(body) <= wire.MAX_MESSAGE - wire.PREFIX_BYTES
+    assert json.loads(body) == hello | {"last_error": "x" * 1024}
+
+
 def test_a_step_is_read_back_as_it_was_written() -> None:
     message = wire.unpack(step_message())
     assert (message.kind, message.epoch, message.seq) == (Kind.STEP, 1, 2)
