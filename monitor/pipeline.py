@@ -27,7 +27,7 @@ from dosimeter.monitor.pausing import Pausing
 from dosimeter.monitor.receive import Connection, Receiver
 from dosimeter.monitor.recorder import Recorder
 from dosimeter.monitor.records import Close, Column, Hello, Open, Usage
-from dosimeter.monitor.roster import Roster
+from dosimeter.monitor.roster import GONE_NS, Roster
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.score_counts import ScoreCounts
 from dosimeter.monitor.servers import Server
@@ -172,6 +172,8 @@ class Pipeline:
         self.clock.look()
         self._note(self.pausing.look() + self.canary.look(self.turned_ns))
         self.roster.tidy(self.receiver, self.turned_ns, reading=self.writer.room)
+        here = {server.name for server in self.servers.values()}
+        self._note(self.captures.look(here, self.turned_ns, self.time_ns(), GONE_NS))
         self._hand_over(self.decisions.digests(self.time_ns()))
         servers = list(self.servers.values())
         self._hand_over(self.watching.look(servers, self.turned_ns, self.time_ns()))

@@ -89,6 +89,7 @@ def run_line(
             accounts = {account.epoch: account for account in reader.accounts()}
             decisions = restored(reader, rulebook.policies, time.time_ns())
             ledger_id = reader.ledger_id
+            captures = CaptureNotes(ledger_id, reader.captures())
         receiver = Receiver(config.socket_path, config.peers)
         standing = Standing(config.socket_path), Standing(config.ledger_path)
         chores = line_chores(config, ledger, rulebook)
@@ -102,7 +103,7 @@ def run_line(
             recorder=recorder,
             pausing=Pausing(config.data_dir, ledger_id),
             canary=Canary(ledger_id),
-            captures=CaptureNotes(ledger_id),
+            captures=captures,
             counted_here=config.counted_by == "sidecar",
         )
         with LedgerReader(config.ledger_path) as reader:

@@ -42,9 +42,11 @@ PAUSE = Words(
 CAPTURE = Words(
     "capture",
     now="activations leave the server now",
-    overdue="its time is up, and nothing says that it ended",
+    overdue="its time is up, and nothing says that it ended: its server is gone, or the sidecar",
     ended=lambda record: (
         f"{number(record, 'rows', 0):,} tokens' activations of {number(record, 'requests', 0):,} requests have left"
+        if "rows" in record
+        else "what had left by then only whoever asked knows"
     ),
 )
 
@@ -58,7 +60,11 @@ def intervals(
     for row in asked.rows("entries", kind=words.of, from_ns=now_ns - days * DAY_NS):
         said = row | json.loads(row["more"] or "{}")
         state = "ended" if said.get("state") == "ended" else "began"
-        each.setdefault((row["source"], str(said.get(words.of, row["id"]))), {})[state] = said
+        records = each.setdefault((row["source"], str(said.get(words.of, row["id"]))), {})
+        if state not in records or "rows" in said:
+            records[state] = (
+                said  # a server that was taken for gone may come back, and say how it ended
+            )
     whole = reader.tenants is None
     found = (_interval(one, names, now_ns, words, whole=whole) for one in each.values())
     return tuple(sorted(found, key=lambda one: -(one.since_ns or one.ended_ns)))[:MOST]

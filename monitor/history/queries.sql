@@ -85,6 +85,10 @@ SELECT seq, committed_ns FROM alert WHERE seq >= :seq ORDER BY seq LIMIT 1
 -- Newest first. No rule of anybody can be named like theirs.
 SELECT seq, committed_ns FROM alert WHERE rule = :rule AND seq <= :through ORDER BY seq DESC LIMIT :limit
 
+-- name: captures
+-- In order. Of a record that no rule decided there are few, and an index finds them.
+SELECT core FROM alert WHERE rule IS NULL AND json_extract(CAST(core AS TEXT), '$.kind') = 'capture' ORDER BY seq
+
 -- name: first_canary
 SELECT committed_ns FROM alert WHERE rule = :rule ORDER BY seq LIMIT 1
 

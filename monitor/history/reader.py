@@ -163,6 +163,10 @@ class LedgerReader:
         found = {"rule": CANARY, "through": through, "limit": limit}
         return self._db.execute(SQL["canaries"], found).fetchall()
 
+    def captures(self) -> list[bytes]:
+        """What was put on record of captures, in order."""
+        return [core for (core,) in self._db.execute(SQL["captures"]).fetchall()]
+
     def first_canary_ns(self) -> int | None:
         """When the first one that is here was committed; None where none is."""
         row = self._db.execute(SQL["first_canary"], {"rule": CANARY}).fetchone()

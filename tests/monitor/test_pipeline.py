@@ -28,6 +28,7 @@ from dosimeter.monitor.taps.wire import Kind
 from dosimeter.monitor.writer import LIMIT, Writer
 from dosimeter.rules import native
 from dosimeter.rules.engine import Hit
+from tests.monitor.capture.test_notes import BEGAN
 
 PACK = "ab" * 32
 RULES = """\
@@ -652,6 +653,26 @@ def test_a_server_that_is_gone_for_good_frees_its_requests_and_keeps_its_account
     line.read()
     assert line.pipeline.servers == {}
     assert status.coverage(line.pipeline).served == 1
+
+
+def test_a_capture_whose_server_is_gone_for_good_is_over_on_record(
+    line: Line, folder: Path
+) -> None:
+    server = Server(folder)
+    server.hello["capture"] = BEGAN
+    server.sender.greet()
+    line.read()
+    server.sender.close()
+    line.read()
+    line.commit()
+    assert [json.loads(one.core)["state"] for one in line.ledger.records] == ["began"]
+    line.now.ns += GONE_NS
+    line.read()
+    line.commit()
+    core = json.loads(line.ledger.records[-1].core)
+    assert (core["state"], core["why"]) == ("ended", "its server went away")
+    assert core["time_ns"] == line.now.wall_ns
+    assert core["epoch"] == f"{5:016x}"
 
 
 def test_the_line_is_alive_while_the_disk_stalls_and_not_when_the_loop_stops(line: Line) -> None:

@@ -171,11 +171,31 @@ def test_a_capture_is_shown_with_who_why_and_until_when_and_then_with_what_left(
     )  # fmt: skip
     scene.now_ns = UNTIL_NS + MINUTE_NS
     (found,) = scene.source.overview(ALL, "UTC").captures
-    assert (found.state, found.said) == ("warn", "its time is up, and nothing says that it ended")
+    assert (found.state, found.ended_ns) == ("warn", 0)
+    assert found.said.startswith("its time is up, and nothing says that it ended: ")
     arrives(told(ENDED, ended_ns=OVER_NS))
     (found,) = scene.source.overview(ALL, "UTC").captures
     assert (found.state, found.ended_ns) == ("ok", OVER_NS)
     assert found.said == "over: its time is up; 40 tokens' activations of 3 requests have left"
+
+
+def test_of_a_server_that_went_away_the_page_says_so_and_that_nobody_here_knows_what_left(
+    scene: Answers, arrives: Arrives
+) -> None:
+    notes = CaptureNotes("led")
+    hello = {"state": "live", "capture": BEGAN | {"since_ns": BEGIN_NS, "until_ns": UNTIL_NS}}
+    arrives(notes.heard("ff", Hello.parse(hello)))
+    arrives(notes.look(set(), 0, OVER_NS, 0))
+    (found,) = scene.source.overview(ALL, "UTC").captures
+    assert (found.state, found.ended_ns) == ("ok", OVER_NS)
+    unknown = "what had left by then only whoever asked knows"
+    assert found.said == f"over: its server went away; {unknown}"
+    late = (
+        OVER_NS - MINUTE_NS
+    )  # it was cut off, ended its capture meanwhile, and says so when it is back
+    arrives(told(ENDED, ended_ns=late))
+    (found,) = scene.source.overview(ALL, "UTC").captures
+    assert (found.ended_ns, "40 tokens' activations" in found.said) == (late, True)
 
 
 def test_who_sees_some_tenants_is_told_that_there_was_one_and_not_who_and_why(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.history.ledger import Ledger
+from dosimeter.monitor.history.ledger import SQL, Ledger
 from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
 from dosimeter.monitor.history.records import LedgerRecord
 
@@ -48,6 +48,20 @@ def test_a_label_of_a_rule_hides_none_of_its_alerts(tmp_path: Path, record_of: R
         for n, kind in enumerate(kinds, 2):
             ledger.append([record_of(n, kind="alert", rule_labels={"kind": kind})])
         assert numbers(reader.search()) == [6, 5, 4, 3, 2]
+
+
+def test_captures_are_found_by_an_index_among_all_that_rules_decided(
+    tmp_path: Path, record_of: RecordOf
+) -> None:
+    noted = [
+        record_of(n, kind=kind, rule=None)
+        for n, kind in ((2, "capture"), (3, "pause"), (5, "capture"))
+    ]
+    with Ledger(tmp_path / "ledger.db") as ledger, LedgerReader(tmp_path / "ledger.db") as reader:
+        ledger.append([record_of(1, kind="capture"), *noted[:2], record_of(4), noted[2]])
+        assert reader.captures() == [noted[0].core, noted[2].core]
+        plan = reader._db.execute(f"EXPLAIN QUERY PLAN {SQL['captures']}").fetchone()[3]
+        assert "alert_by_rule" in plan
 
 
 def test_filters_narrow_and_the_newest_comes_first(reader: LedgerReader) -> None:
