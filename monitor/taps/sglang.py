@@ -185,9 +185,9 @@ def updating(*_: Any, **__: Any) -> None:
 
 def _api_hooks() -> list[Hook]:
     def carried(tokenized: Any, *_: Any, **__: Any) -> None:
-        from dosimeter.monitor.taps import sglang_front
+        from dosimeter.monitor.taps import sglang_front, vllm_front
 
-        desk = sglang_front.desk()
+        desk = vllm_front.desk(sglang_front.Desk)
         if desk is not None:
             try:
                 desk.carry(tokenized)

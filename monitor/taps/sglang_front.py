@@ -6,15 +6,13 @@ values are plain, so ours is one text.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 
-from dosimeter.monitor.taps import pack_list, vllm_front
+from dosimeter.monitor.taps import vllm_front
 from dosimeter.monitor.taps.front import Scope
-from dosimeter.monitor.taps.settings import TapSettings
-from dosimeter.monitor.taps.vllm_session import KEY, Session, without_ours
+from dosimeter.monitor.taps.vllm_session import KEY, without_ours
 
 
 class Desk(vllm_front.Desk):
@@ -30,45 +28,22 @@ class Desk(vllm_front.Desk):
         ours = {KEY: json.dumps(self.session.sealed(**what))} if what else {}
         params.custom_params = {**(theirs or {}), **ours} or None
 
-    async def prove(self, engine: Any) -> None:
+    def answers(self, engine: Any, token_ids: list[int], salt: str) -> AsyncIterator[Any]:
         from sglang.srt.managers.io_struct import GenerateReqInput
 
-        for named in self.settings.packs:
-            try:
-                pack = pack_list.load(named)
-                vllm_front.current_canary.set(pack.name)
-                request = GenerateReqInput(
-                    input_ids=list(pack.fingerprint.token_ids),
-                    sampling_params={"max_new_tokens": 1, "temperature": 0.0},
-                    cache_salt=secrets.token_hex(16),  # all of it must run
-                )
-                async for _ in engine.generate_request(request, None):
-                    pass
-            except Exception as error:  # the tap stays blind, and says that the canary is missing
-                self.failed(error)
-
-
-_desk: Desk | None = None
-
-
-def desk() -> Desk | None:
-    """This process's, made at the first call; None where no tap is wanted, or none could be made."""
-    global _desk
-    if _desk is None:
-        with contextlib.suppress(Exception):
-            settings, session = TapSettings.from_env(), Session.from_env()
-            if settings is not None and session is not None:
-                import sglang
-
-                _desk = Desk(settings, session, sglang.__version__)
-    return _desk
+        request = GenerateReqInput(
+            input_ids=token_ids,
+            sampling_params={"max_new_tokens": 1, "temperature": 0.0},
+            cache_salt=salt,
+        )
+        found: AsyncIterator[Any] = engine.generate_request(request, None)
+        return found
 
 
 class Front(vllm_front.Front):
     """Put around SGLang's app before it starts, outside of all but its keys."""
 
-    def __init__(self, app: Any) -> None:
-        super().__init__(app, desk())
+    _of = Desk
 
     def _engine(self, scope: Scope) -> Any:
         from sglang.srt.entrypoints import http_server

@@ -128,7 +128,7 @@ def _carrying(original: Callable[..., Any]) -> Callable[..., Any]:
         original(request)
         from dosimeter.monitor.taps import vllm_front
 
-        found = vllm_front.desk()
+        found = vllm_front.desk(vllm_front.Desk)
         if found is not None:
             try:
                 found.carry(request)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from dosimeter.monitor.taps import front, pack_list
 from dosimeter.monitor.taps.front import Receive, Scope, Send
@@ -34,7 +35,7 @@ current_canary: ContextVar[str | None] = ContextVar("dosimeter_vllm_canary", def
 class Desk:
     """One in an API process: the connection of its fronts, and what of theirs went wrong."""
 
-    kind = "vllm"
+    kind = "vllm"  # of the server: the name of its package, too
 
     def __init__(self, settings: TapSettings, session: Session, version: str) -> None:
         self.settings, self.session = settings, session
@@ -102,45 +103,53 @@ class Desk:
 
     async def prove(self, engine: Any) -> None:
         """Send each pack's known tokens through the engine; the worker knows what must come of them."""
-        from vllm import SamplingParams
-
         for named in self.settings.packs:
             try:
                 pack = pack_list.load(named)
                 current_canary.set(pack.name)
-                prompt = {
-                    "prompt_token_ids": list(pack.fingerprint.token_ids),
-                    "cache_salt": secrets.token_hex(16),  # all of it must run
-                }
-                params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False)
-                name = f"dosimeter-canary-{secrets.token_hex(8)}"
-                async for _ in engine.generate(prompt, params, name):
+                salt = secrets.token_hex(
+                    16
+                )  # a prefix cache has nothing under it: all of it must run
+                async for _ in self.answers(engine, list(pack.fingerprint.token_ids), salt):
                     pass
             except Exception as error:  # the tap stays blind, and says that the canary is missing
                 self.failed(error)
 
+    def answers(self, engine: Any, token_ids: list[int], salt: str) -> AsyncIterator[Any]:
+        """What the server's own API makes of them, one token long."""
+        from vllm import SamplingParams
 
-_desk: Desk | None = None
+        prompt = {"prompt_token_ids": token_ids, "cache_salt": salt}
+        params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False)
+        found: AsyncIterator[Any] = engine.generate(
+            prompt, params, f"dosimeter-canary-{secrets.token_hex(8)}"
+        )
+        return found
 
 
-def desk() -> Desk | None:
+D = TypeVar("D", bound=Desk)
+_desks: dict[type[Desk], Desk] = {}
+
+
+def desk(of: type[D]) -> D | None:
     """This process's, made at the first call; None where no tap is wanted, or none could be made."""
-    global _desk
-    if _desk is None:
+    if of not in _desks:
         with contextlib.suppress(Exception):
             settings, session = TapSettings.from_env(), Session.from_env()
             if settings is not None and session is not None:
-                import vllm
-
-                _desk = Desk(settings, session, vllm.__version__)
-    return _desk
+                version = importlib.import_module(of.kind).__version__
+                _desks[of] = of(settings, session, version)
+    found = _desks.get(of)
+    return found if isinstance(found, of) else None
 
 
 class Front(front.Front):
     """What `--middleware` names. The last of them is outermost, so ours should come last."""
 
-    def __init__(self, app: Any, found: Desk | None = None) -> None:
-        self._desk = found or desk()
+    _of: type[Desk] = Desk
+
+    def __init__(self, app: Any) -> None:
+        self._desk = desk(self._of)
         self._canaries: asyncio.Task[None] | None = None
         settings = self._desk.settings if self._desk is not None else TapSettings("")
         super().__init__(app, self._desk, settings, current_ticket)  # type: ignore[arg-type]

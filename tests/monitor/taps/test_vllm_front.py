@@ -32,7 +32,7 @@ def desk(small: Small, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     found.sender = SimpleNamespace(  # type: ignore[assignment]
         control=lambda kind, record: said.append((kind.name, record))
     )
-    monkeypatch.setattr(vllm_front, "_desk", found)
+    monkeypatch.setattr(vllm_front, "_desks", {Desk: found})
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(SamplingParams=SimpleNamespace))
     found.said = said  # type: ignore[attr-defined]
     return found
@@ -211,7 +211,7 @@ def test_a_canary_that_cannot_be_sent_never_stops_the_server(desk: Desk) -> None
 def test_without_settings_the_middleware_is_as_if_it_were_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vllm_front, "_desk", None)
+    monkeypatch.setattr(vllm_front, "_desks", {})
     monkeypatch.delenv("DOSIMETER_TAP", raising=False)
     server = Server(None)
     sent = call(Front(server))
