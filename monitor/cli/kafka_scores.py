@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.history.archive_folder import ArchiveFolder
     from dosimeter.monitor.scores.gather import Gatherer, read_topic
 
-    gatherer = Gatherer(ArchiveFolder(args.out))
     try:
+        gatherer = Gatherer(ArchiveFolder(args.out))
         for place, value in read_topic(config, quiet_s=args.timeout):
             gatherer.take(value, place)
         gatherer.finish()

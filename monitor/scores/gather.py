@@ -2,7 +2,7 @@
 
 Delivery is at least once and in the order of a request, so pieces may come twice, and some may never come: a request is
 written when it is whole, once. Strangers may write to the topic: what is held of requests, whole or not, is bounded,
-and of those that are written only which they were.
+and which they were stands on disk.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dosimeter.monitor.history.assembly import Request
 from dosimeter.monitor.history.chunk_reader import SpoolError
 from dosimeter.monitor.history.strata import Stratum
 from dosimeter.monitor.scores.packed import Unpacked, unpack
+from dosimeter.monitor.scores.seen import WRITTEN, Seen
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka_consumer import connected_consumer
 
@@ -68,6 +69,7 @@ class Gatherer:
     """Call `take` for every record and `finish` at the end. counts: of COUNTED."""
 
     def __init__(self, folder: ArchiveFolder, open_bytes: int = OPEN_BYTES) -> None:
+        """Raises OSError."""
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
         self.refusals: list[str] = []  # the first few, in words
         self._folder, self._open_bytes = folder, open_bytes
@@ -75,7 +77,7 @@ class Gatherer:
         self._bytes = 0  # of open requests
         self._whole_bytes = 0  # of whole ones that are not written yet
         self._waiting = 0  # tokens of those
-        self._done: set[Identity] = set()
+        self._seen = Seen(folder.path)
         self._whole: dict[tuple[str, str, int], list[Kept]] = {}  # day, bank, sample
         self._files = 0
 
@@ -93,7 +95,7 @@ class Gatherer:
             if len(self.refusals) < 3:
                 self.refusals.append(visible(f"{error.place}: {error.message}"))  # it quotes
             return
-        if identity in self._done or (known is not None and one.piece.part in known.pieces):
+        if self._has(identity, one.piece.part):
             self.counts["again"] += 1
             return
         known = self._open.setdefault(identity, _Open(one.piece.parts))
@@ -111,18 +113,30 @@ class Gatherer:
         self._write()
         while self._open:
             self._give_up(next(iter(self._open)))
+        self._seen.close()
+
+    def _has(self, identity: Identity, part: int) -> bool:
+        known = self._open.get(identity)
+        return self._seen.get(identity) == WRITTEN if known is None else part in known.pieces
 
     def _give_up(self, identity: Identity) -> None:
+        """For the first time, or again, after more of it has come: then it is counted as one all the same."""
         one = self._open.pop(identity)
         self._bytes -= one.bytes
-        self.counts["incomplete"] += 1
-        self.counts["incomplete_tokens"] += one.tokens
+        before = self._seen.get(identity)
+        tokens = max(one.tokens, before or 0)
+        self.counts["incomplete"] += before is None
+        self.counts["incomplete_tokens"] += tokens - (before or 0)
+        self._seen.put(identity, tokens)
 
     def _close(self, identity: Identity) -> None:
         one = self._open.pop(identity)
         self._bytes -= one.bytes
         self._whole_bytes += one.bytes
-        self._done.add(identity)
+        if (before := self._seen.get(identity)) is not None:  # given up, and sent again
+            self.counts["incomplete"] -= 1
+            self.counts["incomplete_tokens"] -= before
+        self._seen.put(identity, WRITTEN)
         pieces = [one.pieces[part] for part in range(one.parts)]
         kept = _kept(pieces)
         self.counts["requests"] += 1
@@ -135,7 +149,6 @@ class Gatherer:
 
     def _write(self) -> None:
         for (day, bank, sample), kept in self._whole.items():
-            self._folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             part = self._folder.part(day, self._files, self._files, bank)
             write_part(part.path, kept, _about(kept, sample))
             self._files += 1  # a number of its own: files of one number would hide each other
