@@ -135,6 +135,12 @@ class Job:
             self._lose(part.of, why)
         self._parts = []
 
+    def forsake(self) -> None:
+        """What waits when it is over is not sent any more."""
+        for of, _, _ in list(self.queue):
+            self._lose(of, "slow_reader")
+        self.queue.clear()
+
     def _taken(self, row: Rows) -> Taken | None:
         request = row.request
         if request.key in self._lots:

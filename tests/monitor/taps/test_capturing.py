@@ -18,7 +18,7 @@ import torch
 from dosimeter.monitor.capture.asking import NotTaken
 from dosimeter.monitor.taps import capture_steps, capturing
 from dosimeter.monitor.taps.capture_steps import Taken, drawn, over
-from dosimeter.monitor.taps.capture_wire import CaptureError, Order, peer_uid
+from dosimeter.monitor.taps.capture_wire import HEAD, CaptureError, Kind, Order, peer_uid
 from dosimeter.monitor.taps.requests import End, Requests, Ticket
 
 from .capture_scene import ORDER, Got, Scene, scene
@@ -177,6 +177,39 @@ def test_a_slow_reader_costs_rows_and_no_time(
     marked = [record for record in got.requests.values() if record["lost"] == "slow_reader"]
     assert len(marked) == lost["slow_reader"]
     assert not any(one["whole"] for one in marked)
+
+
+def test_a_slow_reader_that_has_had_enough_is_heard_and_told_of_every_request(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that waited had to go through first: who asked had left by then, with rows and without a request."""
+    with scene(small) as it, it.captured(for_s=80_000) as got:
+        taken: list[str] = []
+
+        def slow(connection: socket.socket, data: bytes) -> None:
+            connection.sendall(data)
+            taken.append(wire_kind(data))
+            it.seconds += 2.0 if taken[-1] == "ROWS" else 0.0
+
+        monkeypatch.setattr(capturing, "send", slow)
+        job = it.place.wanted
+        assert job is not None
+        it.place.wanted = None
+        request = Requests(lambda kind, record: None, lambda: 1).open([5], None)
+        one = Taken(request, 0, 5000)
+        job.open[request.key], job.requests = one, 1
+        job.queue.extend((one, at, np.zeros((1, 128), np.float32)) for at in range(5000))
+    assert it.said[-1]["why"] == "whoever asked has ended it"
+    assert it.said[-1]["lost"] == {"slow_reader": 1}
+    assert 0 < taken.count("ROWS") < 5000
+    assert taken[-2:] == ["REQUEST", "DONE"]
+    assert got.came is not None
+    assert got.came.done
+    assert [record["whole"] for record in got.requests.values()] == [False]
+
+
+def wire_kind(data: bytes) -> str:
+    return Kind(HEAD.unpack_from(data)[2]).name
 
 
 def test_an_asker_that_goes_ends_it(small: Small) -> None:
