@@ -117,9 +117,7 @@ def _captured(args: argparse.Namespace) -> tuple[Came, str]:
             "capture", f"needs `{error.name}`", "pip install 'dosimeter[history]'"
         ) from None
     out, socket = args.out.absolute(), args.socket.absolute()
-    if out.exists():
-        raise InputError.at(out, "is there already", "choose another --out")
-    if not out.parent.is_dir():  # else a capture that came to nothing would be on record for good
+    if not out.parent.is_dir():
         raise InputError.at(out.parent, "is no folder", "make it, or choose another --out")
     key = None if args.key_file is None else read_key(args.key_file)
     order = Order(
@@ -128,14 +126,31 @@ def _captured(args: argparse.Namespace) -> tuple[Came, str]:
     )  # fmt: skip
 
     def opened(about: Mapping[str, Any]) -> CaptureWriter:
-        out.mkdir(mode=0o700)
         return CaptureWriter(out, key or make_key(out / KEY), {**about, **order.as_json()})
 
     stop = threading.Event()
-    with _ending(stop), listening(socket) as listener:
+    with _ending(stop), _made(out), listening(socket) as listener:
         tap = tap_of(listener, socket, stop.is_set)
         with tap:
             return take(tap, order, opened, stop.is_set, _teller(order)), order.id
+
+
+@contextlib.contextmanager
+def _made(out: Path) -> Iterator[None]:
+    """The folder, before anybody is asked; one that nothing came into goes again. Raises InputError."""
+    from dosimeter.detectors.findings import InputError
+
+    try:
+        out.mkdir(mode=0o700)
+    except OSError as error:
+        there = isinstance(error, FileExistsError)
+        what = "is there already" if there else f"cannot be made: {error.strerror}"
+        raise InputError.at(out, what, "choose another --out") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            out.rmdir()
 
 
 @contextlib.contextmanager

@@ -70,6 +70,29 @@ def test_where_no_folder_can_be_made_nobody_is_asked(
     assert "is no folder" in capsys.readouterr().err
 
 
+def test_where_a_link_to_nowhere_stands_nobody_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no folder and is there: that had been found out when the tap had begun."""
+    monkeypatch.setattr("dosimeter.monitor.capture.asking.FOUND_S", 0.1)
+    (tmp_path / "captured").symlink_to(tmp_path / "nowhere")
+    assert main(asked(tmp_path)) == 4
+    assert "is there already" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_where_the_disk_takes_no_folder_nobody_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("dosimeter.monitor.capture.asking.FOUND_S", 0.1)
+    monkeypatch.setattr(os, "mkdir", refuse)
+    assert main(asked(tmp_path)) == 4
+    assert "cannot be made: Read-only file system" in capsys.readouterr().err
+
+
 def test_a_key_that_others_may_read_is_no_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,11 +120,13 @@ def test_a_server_is_not_started_with_leave_that_others_could_take(
     assert "others may write its folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("program", "engine"), [("vllm", "vLLM"), ("sglang", "SGLang")])
-def test_engines_that_nothing_is_captured_from_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], program: str, engine: str
+def test_an_engine_that_nothing_is_captured_from_is_refused_and_one_that_can_be_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.chmod(0o700)
-    socket = str(tmp_path / "c.sock")
-    assert main(["attach", "--allow-capture", socket, "--", program, "serve", "m"]) == 2
-    assert f"no activations leave {engine}" in capsys.readouterr().err
+    leave = ["attach", "--allow-capture", str(tmp_path / "c.sock"), "--"]
+    assert main([*leave, "sglang", "serve", "--model-path", "m"]) == 2
+    assert "no activations leave SGLang" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main([*leave, "vllm", "serve", "m"]) == 3
+    assert "`vllm` is not on PATH" in capsys.readouterr().err
