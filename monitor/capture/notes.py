@@ -115,7 +115,7 @@ class CaptureNotes:
         # Of what was asked alone: a line that hears it again, or a greeting that comes twice, says the same.
         identity = record_id(time_ns, canonical([KIND, self._ledger, asked]))
         core = {"v": VERSION, "event_id": identity, "kind": KIND, "time_ns": time_ns}
-        return LedgerRecord(identity, canonical(core | asked | more), None, deliverable=False)
+        return LedgerRecord(identity, canonical({**core, **asked, **more}), None, deliverable=False)
 
 
 def _asked(epoch: str, one: Capture) -> dict[str, Any]:

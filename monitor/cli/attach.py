@@ -194,10 +194,10 @@ def run(args: argparse.Namespace) -> int:
         print(*(f"{k}={v}" for k, v in elsewhere(settings, args.print_env).items()), sep="\n")
         return 0
     name = engine(command)
-    if name is not None and settings.capture:
+    if name == "sglang" and settings.capture:
         print(
             f"attach: --allow-capture: no activations leave {ENGINES[name][0]}, for nobody\n"
-            "  hint: capture from `transformers serve`, or leave it out",
+            "  hint: capture from `transformers serve` or `vllm serve`, or leave it out",
             file=sys.stderr,
         )
         return 2

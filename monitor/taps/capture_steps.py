@@ -21,7 +21,7 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 
 from dosimeter.monitor.taps.capture_wire import MILLION, Order
-from dosimeter.monitor.taps.probe_op import Array, CaptureOp, Hook
+from dosimeter.monitor.taps.probe_op import Array, CaptureOp, Hook, Residual, first
 from dosimeter.monitor.taps.requests import Request
 from dosimeter.monitor.taps.rows import Rows
 
@@ -61,11 +61,11 @@ class Job:
         self,
         order: Order,
         width: int,
-        device: torch.device,
+        op: CaptureOp,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """width, device: of the model."""
-        self.order, self.op = order, CaptureOp(order.layers, device)
+        """width: of the model; op: on its blocks that the order names."""
+        self.order, self.op = order, op
         self._row_bytes = 4 * width * len(order.layers)
         self._monotonic = monotonic
         self.until_s = monotonic() + order.for_s
@@ -189,15 +189,20 @@ class Place:
     graphs once more, and in a graph they leave nothing.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], residual: Residual = first) -> None:
+        """residual: how the stream is found in what a block returns."""
         self.blocks = len(blocks)
-        self.device: torch.device = next(blocks[0].parameters()).device
+        self._device: torch.device = next(blocks[0].parameters()).device
+        self._residual = residual
         self.wanted: Job | None = None  # set from outside
         self._job: Job | None = None
         self._reading = False
         self._hooks: list[Hook | None] = [None] * len(blocks)
         for at, block in enumerate(blocks):
             block.register_forward_hook(self._asleep(at))
+
+    def op(self, layers: Sequence[int]) -> CaptureOp:
+        return CaptureOp(layers, self._device, self._residual)
 
     def _asleep(self, at: int) -> Hook:
         def hook(module: nn.Module, args: Any, output: Any) -> None:

@@ -78,9 +78,12 @@ class Capturing:
         self._thread.start()
         return self
 
-    def close(self) -> None:
-        """End what runs, and look no more."""
+    def end(self) -> None:
+        """End what runs, and look no more: soon. Never waits."""
         self._stop.set()
+
+    def close(self) -> None:
+        self.end()
         if self._thread is not None:
             self._thread.join(STALL_S + LOOK_S)
 
@@ -149,7 +152,7 @@ class Capturing:
 
     def _capture(self, asker: socket.socket, order: Order, said: Mapping[str, Any]) -> None:
         about = dict(self._about())
-        job = Job(order, int(about["width"]), self._place.device, self._monotonic)
+        job = Job(order, int(about["width"]), self._place.op(order.layers), self._monotonic)
         try:
             asker.settimeout(STALL_S)
             self._place.wanted = job

@@ -313,8 +313,10 @@ class ProbeOp(_Hooked):
 class CaptureOp(_Hooked):
     """The activations themselves, for fitting probes: the same hooks and row map as scoring."""
 
-    def __init__(self, layers: Sequence[int], device: torch.device) -> None:
-        super().__init__(layers, device)
+    def __init__(
+        self, layers: Sequence[int], device: torch.device, residual: Residual = first
+    ) -> None:
+        super().__init__(layers, device, residual)
         self._hidden: list[torch.Tensor] = []
         self._only: torch.Tensor | None = None
 

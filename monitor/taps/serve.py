@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,9 +27,8 @@ from dosimeter.detectors.pack import Pack
 from dosimeter.monitor.taps import attach, pack_list, reload, roles, seams
 from dosimeter.monitor.taps import transformers as tapping
 from dosimeter.monitor.taps.binding import TapState
-from dosimeter.monitor.taps.capture_steps import Place
-from dosimeter.monitor.taps.capturing import Capturing
 from dosimeter.monitor.taps.front import Front
+from dosimeter.monitor.taps.leave import let_capture
 from dosimeter.monitor.taps.pack_list import PackList
 from dosimeter.monitor.taps.requests import Requests, Ticket
 from dosimeter.monitor.taps.sender import Sender
@@ -45,9 +44,6 @@ PATCHES = {
     "transformers.cli.serving.response": "patch_response",
 }
 """Module of the server -> function of this module that patches it, once, after its import."""
-
-HEAR_S = 3.0
-"""For the sidecar to take the word that a capture begins."""
 
 
 class Runtime:
@@ -133,44 +129,10 @@ class Runtime:
     def _let_capture(self, model: Any, tap: Tap) -> None:
         """Look for somebody who asks for activations, as long as the model is there. Scores do not hang on it."""
         try:
-            identity = self.state.identity
-            assert identity is not None  # there is a tap
-            about = {
-                "epoch": f"{self.sender.epoch:016x}",
-                "model": {**self.state.model, "dtype": identity.dtype},
-                "width": identity.hidden_size,
-                "blocks": len(tapping.blocks(model)),
-            }
-            tap.captures = Place(tapping.blocks(model))
-            Capturing(
-                self.settings.capture,
-                tap.captures,
-                model,
-                lambda: about,
-                self._captured,
-                lambda: bool(getattr(tap.op, "compiled", False)),
-            ).start()
+            blocks = tapping.blocks(model)
+            let_capture(self.settings.capture, tap, model, blocks, self.state, self.sender).start()
         except Exception as error:
             self.requests.failed(error)
-
-    def _captured(self, said: Mapping[str, Any]) -> bool:
-        """Say it in the greeting; False: there is no sidecar that a beginning could be told to."""
-        if said["state"] == "began" and not self.sender.connected:
-            return False
-        self.sender.greet(lambda: setattr(self.state, "capture", dict(said)))
-        if said["state"] == "ended" or self._heard():
-            return True
-        why = "the sidecar did not take the word of it: nothing has left"
-        over = {**said, "state": "ended", "why": why, "ended_ns": time.time_ns()}
-        self.sender.greet(lambda: setattr(self.state, "capture", over))
-        return False
-
-    def _heard(self) -> bool:
-        """Whether the sidecar has been sent all, the greeting too; its queue may be full. Not for a server's thread."""
-        until_s = time.monotonic() + HEAR_S
-        while not (heard := self.sender.all_said) and time.monotonic() < until_s:
-            time.sleep(0.05)
-        return heard
 
     def _put(self, model: Any, find_folder: Callable[[], Path]) -> Tap | None:
         self.state.state, self.state.columns = "no-pack", []

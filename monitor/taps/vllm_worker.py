@@ -33,6 +33,7 @@ class Watch(watch.Watch):
 
     kind = "vllm"
     waiting = WAITING
+    lets_capture = True
 
     def __init__(self, settings: TapSettings, session: Session, config: Any, version: str) -> None:
         super().__init__(settings, session, config, version)

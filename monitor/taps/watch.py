@@ -22,6 +22,8 @@ from dosimeter.detectors.frames import Codes, to_codes
 from dosimeter.detectors.pack import Pack
 from dosimeter.monitor.taps import reload
 from dosimeter.monitor.taps.binding import TapState, fitting_packs, seed_of, self_test
+from dosimeter.monitor.taps.capturing import Capturing
+from dosimeter.monitor.taps.leave import let_capture
 from dosimeter.monitor.taps.pack_list import PackList
 from dosimeter.monitor.taps.probe_op import HookError, ProbeOp, Residual
 from dosimeter.monitor.taps.requests import End, Request, Requests
@@ -42,6 +44,9 @@ class Watch:
 
     kind: str
     waiting: str  # why the tap is blind until its canary has come through
+    lets_capture = (
+        False  # whether activations may be asked for, if the server was started with leave for it
+    )
 
     def __init__(self, settings: TapSettings, session: Session, config: Any, version: str) -> None:
         self.settings, self.session, self.config = settings, session, config
@@ -55,6 +60,7 @@ class Watch:
         self._step: Step | None = None
         self._take_off: Callable[[], None] = lambda: None
         self._list: PackList | None = None
+        self._capturing: Capturing | None = None
         if settings.pack_list:
             self._list = PackList(Path(settings.pack_list), self.load, self._refused)
         epoch = session.epoch + self._replica()
@@ -159,13 +165,32 @@ class Watch:
         )
         # What a trainer sends a running server goes in here, and past torch's own count of writes.
         first(model, "load_weights", lambda: self.guarded(self.reloaded))
+        if self.settings.capture:
+            self.guarded(lambda: self._let_capture(model))
         self._follow(model)
         self._take_off = op.remove
         self.requests.blanket_reason = None
         self.say("blind", self.waiting)
 
+    def _let_capture(self, model: nn.Module) -> None:
+        """Scores do not hang on it."""
+        if not self.lets_capture:
+            raise HookError(f"no activations leave {self.kind}: leave to capture is not taken")
+        assert self.tap is not None
+        self._capturing = let_capture(
+            self.settings.capture,
+            self.tap,
+            model,
+            blocks(model),
+            self.state,
+            self.sender,
+            self._residual(model),
+        )
+
     def reloaded(self) -> None:
         """Other weights are in: the pack's digest says nothing of them."""
+        if self._capturing is not None:
+            self._capturing.end()
         self._take_off()
         self.tap, self.requests.blanket_reason = None, "unsupported"
         self.say("blind", "the weights were reloaded; restart the server to be seen again")
@@ -204,6 +229,8 @@ class Watch:
             self.say("blind", f"start-up canary: {failure}")
         elif self.canary.passed:
             self.say("live", None)
+            if self._capturing is not None:
+                self._capturing.start()
             if self._list is not None:
                 self._list.begin(self.state.digests)
 

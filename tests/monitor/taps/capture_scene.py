@@ -87,43 +87,56 @@ class Scene:
         into: Callable[[Mapping[str, Any]], Writer] | None = None,
         **order: Any,
     ) -> Iterator[Got]:
-        """Traffic goes inside; the asker says that it has had enough afterwards, unless a bound has ended it.
+        """As `captured`, of this tap."""
+        with captured(self.path, got, into, self.tap.look, **order) as found:
+            yield found
 
-        into: told what a manifest says, gives where it is written instead.
-        """
-        got, stop, ready = got or Got(), threading.Event(), threading.Event()
-        wanted = replace(ORDER, **order)
 
-        def opened(about: Mapping[str, Any]) -> Writer:
-            got.about = {**about, **wanted.as_json()}
-            ready.set()
-            return got if into is None else into(got.about)
+@contextmanager
+def captured(
+    path: Path,
+    got: Got | None = None,
+    into: Callable[[Mapping[str, Any]], Writer] | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+    **order: Any,
+) -> Iterator[Got]:
+    """Traffic goes inside; the asker says that it has had enough afterwards, unless a bound has ended it.
 
-        def ask() -> None:
-            try:
-                with listening(self.path) as listener:
-                    looks = threading.Thread(target=self.tap.look)
-                    looks.start()
-                    with tap_of(listener, self.path, stop.is_set) as tap:
-                        got.came = take(tap, wanted, opened, stop.is_set)
-                    looks.join(60)
-                    assert not looks.is_alive()
-            except Exception as error:
-                got.error = error
-            finally:
-                ready.set()
+    into: told what a manifest says, gives where it is written instead. meanwhile: runs beside the asker.
+    """
+    got, stop, ready = got or Got(), threading.Event(), threading.Event()
+    wanted = replace(ORDER, **order)
 
-        asks = threading.Thread(target=ask)
-        asks.start()
-        assert ready.wait(60)
+    def opened(about: Mapping[str, Any]) -> Writer:
+        got.about = {**about, **wanted.as_json()}
+        ready.set()
+        return got if into is None else into(got.about)
+
+    def ask() -> None:
         try:
-            yield got
+            with listening(path) as listener:
+                beside = threading.Thread(target=meanwhile)
+                beside.start()
+                with tap_of(listener, path, stop.is_set) as tap:
+                    got.came = take(tap, wanted, opened, stop.is_set)
+                beside.join(60)
+                assert not beside.is_alive()
+        except Exception as error:
+            got.error = error
         finally:
-            stop.set()
-            asks.join(60)
-        assert not asks.is_alive()
-        if got.error is not None:
-            raise got.error
+            ready.set()
+
+    asks = threading.Thread(target=ask)
+    asks.start()
+    assert ready.wait(60)
+    try:
+        yield got
+    finally:
+        stop.set()
+        asks.join(60)
+    assert not asks.is_alive()
+    if got.error is not None:
+        raise got.error
 
 
 @contextmanager

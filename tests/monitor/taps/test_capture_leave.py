@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dosimeter.monitor.taps import capturing, seams, serve, wire
+from dosimeter.monitor.taps import capturing, leave, seams, wire
 from dosimeter.monitor.taps.serve import Runtime
 from dosimeter.monitor.taps.settings import ENV, TapSettings
 from dosimeter.monitor.taps.wire import Kind
@@ -64,7 +64,7 @@ def test_an_error_of_ours_while_leave_is_taken_up_costs_no_score(
     def fails(*_: object) -> None:
         raise RuntimeError("a defect of ours")
 
-    monkeypatch.setattr("dosimeter.monitor.taps.serve.Place", fails)
+    monkeypatch.setattr("dosimeter.monitor.taps.leave.Place", fails)
     model = small.model()
     runtime = Runtime(replace(settings_of(small, tmp_path), capture=str(tmp_path / "c.sock")))
     runtime.loaded(model, lambda: small.folder)
@@ -77,7 +77,7 @@ def test_nothing_begins_before_the_sidecar_has_taken_the_word_of_it(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that stands still has its queue full: the greeting had waited here, while rows left unrecorded."""
-    monkeypatch.setattr(serve, "HEAR_S", 0.2)
+    monkeypatch.setattr(leave, "HEAR_S", 0.2)
     path = tmp_path / "tap.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
@@ -92,11 +92,11 @@ def test_nothing_begins_before_the_sidecar_has_taken_the_word_of_it(
             while runtime.sender.all_said:
                 runtime.sender.control(Kind.USAGE, {"call": "x" * 10_000})
             began = {"state": "began", "id": "ab" * 16}
-            assert not runtime._captured(began)
+            assert not leave.on_record(runtime.sender, runtime.state, began)
             said = runtime.hello()["capture"]
             assert (said["state"], said["id"]) == ("ended", "ab" * 16)
             while not runtime.sender.all_said:
                 line.recv(wire.MAX_MESSAGE)
-            assert runtime._captured(began)
+            assert leave.on_record(runtime.sender, runtime.state, began)
             assert runtime.hello()["capture"] == began
     runtime.sender.close()

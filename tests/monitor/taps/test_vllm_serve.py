@@ -30,11 +30,13 @@ from dosimeter.detectors.frames import ROW_REUSED, StepFrame, to_codes
 from dosimeter.detectors.pack import load_pack, save_pack
 from dosimeter.monitor.taps import wire
 
+from .capture_scene import captured
 from .conftest import Small, hidden_of, pack_of
 from .test_serve import MESSAGES, Listener
 
 VENV = Path(__file__).resolve().parents[3] / ".venv-vllm" / "bin"
 MODEL = "small"
+ASKED = "c.sock"
 
 
 @dataclass
@@ -201,13 +203,15 @@ def serving(
 
 @pytest.fixture(scope="module")
 def server(eligible: Small, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("vllm")
     attached = ["--pack", str(eligible.pack_folder), "--trust", "tenant"]
+    attached += ["--allow-capture", str(folder / ASKED)]
     served = [
         *("--enforce-eager", "--enable-prefix-caching", "--enable-chunked-prefill"),
         *("--max-num-batched-tokens", "32", "--block-size", "32"),
         *("--num-gpu-blocks-override", "10", "--enable-scale-out"),
     ]
-    with serving(eligible, tmp_path_factory.mktemp("vllm"), attached, served) as found:
+    with serving(eligible, folder, attached, served) as found:
         yield found
 
 
@@ -269,6 +273,45 @@ def test_every_row_finds_its_request_where_clients_repeat_one_id_and_requests_ar
         assert usage["completion_tokens"] == close["completion_tokens"]
         assert usage["prompt_tokens"] == close["prompt_tokens"]
     assert len({server.listener.opened[key]["call"] for key in keys}) == 6
+
+
+@pytest.mark.parts
+def test_captured_rows_are_those_of_an_unbatched_forward(server: Server) -> None:
+    """Prompts in pieces, prefixes out of the cache, requests put off and run again: each position that ran, once."""
+    before = server.metric("vllm:num_preemptions_total")
+    replies: dict[int, Any] = {}
+    shared = "a capture of things, hello world, " * 2
+
+    def client(i: int) -> None:
+        options = {"max_tokens": 70 + i, "ignore_eos": True, "temperature": 1.0}
+        prompt = f"{shared}{i} {'y' * i}"
+        replies[i] = server.post(f"captured-{i}", "/v1/completions", prompt=prompt, **options)
+
+    with captured(server.log.parent / ASKED) as got:
+        client(0)  # what the others share is in the cache by then
+        clients = [threading.Thread(target=client, args=(i,)) for i in range(1, 7)]
+        for one in clients:
+            one.start()
+        for one in clients:
+            one.join()
+        keys = {i: server.listener.keys_of(f"captured-{i}", 1)[0] for i in range(7)}
+    assert server.metric("vllm:num_preemptions_total") > before
+    assert got.about["model"]["digest"] == server.listener.hellos[-1]["model"]["digest"]
+    assert sorted(got.requests) == sorted(keys.values())
+    for i, key in keys.items():
+        choice, record = replies[i]["choices"][0], got.requests[key]
+        ids = choice["prompt_token_ids"] + choice["token_ids"]
+        assert (record["whole"], record["served"]) == (True, len(ids) - 1)
+        assert record["labels"]["tenant"] == "acme"
+        assert "ids" not in record  # no text leaves vLLM
+        ran = slice(record["first"], record["first"] + record["rows"])
+        assert record["first"] % 32 == 0  # blocks out of the cache, which were not run
+        alone = hidden_of(server.small.model(), ids)[:, ran]
+        assert np.abs(got.hidden(key) - alone).max() < 1e-4
+    assert any(record["first"] for record in got.requests.values())
+    told = [one["capture"] for one in server.listener.hellos if one.get("capture")]
+    assert (told[0]["state"], told[-1]["state"]) == ("began", "ended")
+    assert told[-1]["rows"] == sum(record["rows"] for record in got.requests.values())
 
 
 @pytest.mark.parts
