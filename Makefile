@@ -10,7 +10,7 @@ test test-unit: export PYTHONDONTWRITEBYTECODE :=
 export MYPYPATH := .links
 
 .DEFAULT_GOAL := help
-.PHONY: conformance-sglang equality fuzz-rules reader bench-detectors help names screenshots setup setup-collector setup-kafka setup-peers setup-prometheus setup-sglang setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean sbom wal-sweep
+.PHONY: bench-gpu conformance-sglang equality fuzz-rules reader bench-detectors help names screenshots setup setup-collector setup-kafka setup-peers setup-prometheus setup-sglang setup-vllm run demo-once test test-unit check format bench chaos chaos-kill fuzz lab clean distclean sbom wal-sweep
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -104,6 +104,11 @@ lab: setup ## train the lab model, fit its packs and calibrations again (about a
 
 reader: setup ## fit the text reader's pack and calibration again (about 10 minutes)
 	@$(V) -m dosimeter.monitor.sources.make
+
+bench-gpu: ## on a machine with a GPU, torch and transformers, no set-up: PY=python3 (below eight minutes)
+	@mkdir -p .links/dosimeter && for part in detectors rules monitor; do \
+		ln -sfn ../../$$part .links/dosimeter/$$part; done
+	@PYTHONPATH=.links $(PY) -m dosimeter.monitor.bench.gpu
 
 bench-detectors: setup ## whether detectors tell the truth (long); DATA=folder of public sets
 	@$(V) -m dosimeter.monitor.cli.main bench detectors $(if $(DATA),--data "$(DATA)")

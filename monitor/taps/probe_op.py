@@ -169,7 +169,8 @@ class ProbeOp(_Hooked):
 
     A small step, as in decoding, is staged: each hook sets its rows beside those of the other layers, and
     the last one multiplies all of them at once, Σ_l being one product over L * D. A large step is multiplied
-    layer by layer, a block of rows at a time. Both go through one scratch of fixed size.
+    layer by layer, a block of rows at a time. Both go through one scratch of fixed size, but for large steps of
+    activations that are float32 already.
 
     A graph has all columns that there is room for computed, those of no probe too; out here only the F of the bank.
     """
@@ -256,7 +257,9 @@ class ProbeOp(_Hooked):
         for low in range(0, self._rows, step):
             part = hidden.reshape(self._rows, -1)[low : low + step]
             out, before = self._out[low : low + step], so_far[low : low + step]
-            torch.addmm(before, self._block[: len(part)].copy_(part), weights, out=out)
+            if part.dtype != torch.float32:
+                part = self._block[: len(part)].copy_(part)
+            torch.addmm(before, part, weights, out=out)
 
     def _lay_out(self, shape: tuple[int, ...]) -> None:
         """Places for a step of this shape; the next one of the same, as in decoding, finds them made.
