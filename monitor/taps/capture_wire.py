@@ -7,11 +7,14 @@ touches the wire of scores, where a greeting says that activations leave (`docs/
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -28,7 +31,6 @@ ROWS_HEAD = struct.Struct("<QII")  # key, position of the first row, rows
 MAX_BODY = 16 << 20
 PART_BYTES = 1 << 20
 """Rows are sent in parts of about this size, so that a reader that stands still is noticed between two."""
-MAX_JSON = 4 << 20
 MAX_ORDER = 64 << 10
 MAX_LAYERS = 64
 MAX_REASON, MAX_PATH = 200, 400
@@ -128,8 +130,12 @@ def send(connection: socket.socket, data: bytes) -> None:
 
 
 def read(connection: socket.socket, most: int = MAX_BODY) -> tuple[Kind, bytes] | None:
-    """The next message; None at the end. Raises CaptureError, OSError (TimeoutError among them)."""
-    head = _exactly(connection, HEAD.size)
+    """The next message, within the connection's time-out as a whole; None at the end.
+
+    Raises CaptureError, OSError (TimeoutError among them).
+    """
+    late_s = time.monotonic() + (connection.gettimeout() or math.inf)
+    head = _exactly(connection, HEAD.size, late_s)
     if head is None:
         return None
     magic, version, kind, _, length = HEAD.unpack(head)
@@ -137,7 +143,7 @@ def read(connection: socket.socket, most: int = MAX_BODY) -> tuple[Kind, bytes] 
         raise CaptureError(f"no message of version {VERSION}: tap and asker differ in release")
     if length > most:
         raise CaptureError(f"a message of {length} bytes, at most {most} are read")
-    body = _exactly(connection, length) if length else b""
+    body = _exactly(connection, length, late_s) if length else b""
     if body is None:
         return None
     try:
@@ -176,9 +182,11 @@ def untrusted(path: Path) -> str | None:
     return None
 
 
-def _exactly(connection: socket.socket, n: int) -> bytes | None:
+def _exactly(connection: socket.socket, n: int, late_s: float) -> bytes | None:
     parts, left = [], n
     while left:
+        if time.monotonic() > late_s:  # a byte now and then would keep whoever reads for ever
+            raise TimeoutError(errno.ETIMEDOUT, "a message takes too long")
         part = connection.recv(min(left, 1 << 20))
         if not part:
             return None

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from dosimeter.monitor.capture.asking import NotTaken
-from dosimeter.monitor.taps import capture_steps, capturing
+from dosimeter.monitor.taps import capture_steps, capture_wire, capturing
 from dosimeter.monitor.taps.capture_steps import Taken, drawn, over
-from dosimeter.monitor.taps.capture_wire import HEAD, CaptureError, Kind, Order, peer_uid
+from dosimeter.monitor.taps.capture_wire import HEAD, CaptureError, Kind, Order, peer_uid, read
 from dosimeter.monitor.taps.requests import End, Requests, Ticket
 
 from .capture_scene import ORDER, Got, Scene, scene
@@ -417,6 +417,24 @@ def test_a_row_that_ran_beyond_the_end_costs_no_request_its_wholeness() -> None:
     assert not over(Taken(request, 0, 3))["whole"]
     assert over(Taken(request, 0, 4))["whole"]
     assert over(Taken(request, 0, 5))["whole"]
+
+
+def test_a_message_that_comes_byte_by_byte_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte had its own time-out: neither the bound on time nor Ctrl-C ended a capture meanwhile."""
+    clock = [0.0]
+
+    class Dripping:
+        def gettimeout(self) -> float:
+            return 5.0
+
+        def recv(self, _: int) -> bytes:
+            clock[0] += 4.0
+            assert clock[0] < 100
+            return b"D"
+
+    monkeypatch.setattr(capture_wire.time, "monotonic", lambda: clock[0])
+    with pytest.raises(TimeoutError, match="takes too long"):
+        read(Dripping())
 
 
 def test_a_user_of_a_large_number_is_that_user() -> None:
