@@ -54,9 +54,10 @@ COUNTED = {
 
 @dataclass(slots=True)
 class _Open:
-    """A request of which not everything has come."""
+    """A request of which not everything has come. lost: tokens, where it was given up before."""
 
     parts: int
+    lost: int | None
     bytes: int = 0
     pieces: dict[int, Unpacked] = field(default_factory=dict)
 
@@ -95,10 +96,12 @@ class Gatherer:
             if len(self.refusals) < 3:
                 self.refusals.append(visible(f"{error.place}: {error.message}"))  # it quotes
             return
-        if self._has(identity, one.piece.part):
+        if known is None:
+            known = _Open(one.piece.parts, self._seen.get(identity))
+        if known.lost == WRITTEN or one.piece.part in known.pieces:
             self.counts["again"] += 1
             return
-        known = self._open.setdefault(identity, _Open(one.piece.parts))
+        self._open[identity] = known
         known.pieces[one.piece.part] = one
         size = held_bytes(one, value)
         known.bytes += size
@@ -115,27 +118,22 @@ class Gatherer:
             self._give_up(next(iter(self._open)))
         self._seen.close()
 
-    def _has(self, identity: Identity, part: int) -> bool:
-        known = self._open.get(identity)
-        return self._seen.get(identity) == WRITTEN if known is None else part in known.pieces
-
     def _give_up(self, identity: Identity) -> None:
         """For the first time, or again, after more of it has come: then it is counted as one all the same."""
         one = self._open.pop(identity)
         self._bytes -= one.bytes
-        before = self._seen.get(identity)
-        tokens = max(one.tokens, before or 0)
-        self.counts["incomplete"] += before is None
-        self.counts["incomplete_tokens"] += tokens - (before or 0)
+        tokens = max(one.tokens, one.lost or 0)
+        self.counts["incomplete"] += one.lost is None
+        self.counts["incomplete_tokens"] += tokens - (one.lost or 0)
         self._seen.put(identity, tokens)
 
     def _close(self, identity: Identity) -> None:
         one = self._open.pop(identity)
         self._bytes -= one.bytes
         self._whole_bytes += one.bytes
-        if (before := self._seen.get(identity)) is not None:  # given up, and sent again
+        if one.lost is not None:  # it was given up, and sent again
             self.counts["incomplete"] -= 1
-            self.counts["incomplete_tokens"] -= before
+            self.counts["incomplete_tokens"] -= one.lost
         self._seen.put(identity, WRITTEN)
         pieces = [one.pieces[part] for part in range(one.parts)]
         kept = _kept(pieces)

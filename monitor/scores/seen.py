@@ -14,7 +14,7 @@ from pathlib import Path
 
 WRITTEN = -1
 """In the place of how many tokens of a request were given up."""
-CACHE_KB = 16 << 10
+CACHE_KB = 64 << 10
 """Of the file in memory."""
 MAKE = "CREATE TABLE request (id BLOB PRIMARY KEY, lost INTEGER) WITHOUT ROWID"
 FIND, PUT = "SELECT lost FROM request WHERE id = ?", "INSERT OR REPLACE INTO request VALUES (?, ?)"
