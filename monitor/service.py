@@ -1,24 +1,18 @@
-"""The processes of a sidecar: supervisor, line, delivery where there are sinks, archive and history where asked for.
+"""The line as a process: set up, run until it is told to stop, and ended with all that it has taken in committed.
 
-The supervisor restarts what dies, with backoff, and ends all on SIGTERM: first the line, which
-takes in what is on the wire and commits it, then the others. The line does not know that they
-exist. What the line does all day is in `pipeline`; here it is only set up and ended.
+What it does all day is in `pipeline`. It does not know that other processes exist, nor who starts it again when it dies
+(`supervising`); of delivery it reads where that stands.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
-import os
-import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from dosimeter.monitor import status
@@ -50,28 +44,23 @@ from dosimeter.monitor.score_counts import ScoreCounts
 from dosimeter.monitor.scores.status import scores_status
 from dosimeter.monitor.sinks.config import OtlpConfig
 from dosimeter.monitor.standing import Standing
-from dosimeter.monitor.stopping import set_from_handler
+from dosimeter.monitor.supervising import COMMIT_S, DRAIN_S, ENVIRONMENT
 from dosimeter.monitor.writer import Writer
 from dosimeter.rules import native
 from dosimeter.rules.language.counting import Count
 
 log = logging.getLogger(__name__)
 
-ENVIRONMENT = 3
-"""Exit code: this machine does not allow it; trying again will not help by itself."""
 ARCHIVE_AGAIN_S = 10.0
 """Before the next attempt to open the spool of the archive."""
-DRAIN_S = 2.0
-COMMIT_S = 20.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S, SETTLED_S = 0.2, 5.0, 10.0
 SWITCH_S = 0.0005
 """How long another thread may keep the line from running: a tenth of Python's default."""
 
-Event = threading.Event
-
 
 def run_line(
-    config: Config, stop: Event, ready: Callable[[Pipeline, int], None] = lambda line, port: None
+    config: Config,
+    stop: threading.Event,
+    ready: Callable[[Pipeline, int], None] = lambda line, port: None,
 ) -> int:
     """The line until `stop` is set; returns an exit code. ready: told the line, and its port."""
     sys.setswitchinterval(SWITCH_S)
@@ -216,7 +205,9 @@ def _drain(pipeline: Pipeline) -> bool:
     return committed
 
 
-def _keep_scores(folder: ArchiveFolder, recorder: Recorder, room: Room, stop: Event) -> None:
+def _keep_scores(
+    folder: ArchiveFolder, recorder: Recorder, room: Room, stop: threading.Event
+) -> None:
     """Open the spool, or go on trying until `stop`: alerts need no archive."""
 
     def opened() -> bool:
@@ -277,94 +268,3 @@ def sinks_status(config: Config) -> dict[str, Any]:
     except (RuntimeError, OSError, sqlite3.Error) as error:
         return found | {"error": str(error)}
     return found | scores_status(config)
-
-
-def ending_with_parent(how: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
-    """For `preexec_fn`: the child gets this signal when we die, even by SIGKILL, so that nothing is left behind.
-
-    SIGKILL for what is someone else's and has nothing to save: it might not end for less.
-    """
-    parent = os.getpid()
-
-    def ask() -> None:
-        ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it died before we could ask
-            os.kill(os.getpid(), how)
-
-    return ask
-
-
-def stop_on_signals() -> Event:
-    """An event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: set_from_handler(stop))
-    return stop
-
-
-@dataclass
-class Child:
-    """One supervised process. essential: where it may not run, the others are not wanted either."""
-
-    name: str
-    command: Sequence[str]
-    essential: bool = False
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    pause_s: float = FIRST_PAUSE_S
-    next_start: float = 0.0
-    restarts: int = 0
-
-    def start(self, now: float) -> None:
-        self.process = subprocess.Popen(
-            self.command, start_new_session=True, preexec_fn=ending_with_parent()
-        )
-        self.started = now
-
-    def died(self, now: float) -> int:
-        """Note the end of the process and when to try again; returns its exit code."""
-        assert self.process is not None  # only called for one that was started
-        code, self.process = self.process.returncode, None
-        self.pause_s = (
-            FIRST_PAUSE_S
-            if now - self.started > SETTLED_S
-            else min(LONGEST_PAUSE_S, 2 * self.pause_s)
-        )
-        self.next_start = now + self.pause_s
-        self.restarts += 1
-        return code
-
-    def end(self, patience_s: float) -> int:
-        """SIGTERM, and SIGKILL for one that does not go."""
-        if self.process is None:
-            return 0
-        self.process.terminate()
-        try:
-            code = self.process.wait(patience_s)
-            return 0 if code == -signal.SIGTERM else code  # told to end before it could listen
-        except subprocess.TimeoutExpired:
-            log.error("%s did not end within %.0f s and was killed", self.name, patience_s)
-            self.process.kill()
-            return self.process.wait()
-
-
-def supervise(children: Sequence[Child], stop: Event) -> int:
-    """Keep them running until `stop` is set, or until the first start of an essential one fails."""
-    for child in children:
-        child.start(time.monotonic())
-    while not stop.wait(0.1):
-        now = time.monotonic()
-        for child in children:
-            if child.process is None:
-                if now >= child.next_start:
-                    child.start(now)
-            elif child.process.poll() is not None:
-                code = child.died(now)
-                first = child.restarts == 1 and now - child.started < SETTLED_S
-                if child.essential and code == ENVIRONMENT and first:
-                    for other in children:
-                        other.end(COMMIT_S + DRAIN_S + 3)
-                    return code
-                log.warning("%s ended with %d, again in %.1f s", child.name, code, child.pause_s)
-    codes = [child.end(COMMIT_S + DRAIN_S + 3) for child in children]
-    return next((code for code in codes if code), 0)

@@ -1,8 +1,17 @@
-"""Telling an event from a signal handler, without a lock in its way. It knows nothing of who waits for it."""
+"""A process that is told to stop: signals set an event, without a lock in their way. It knows nothing of who waits."""
 
 from __future__ import annotations
 
+import signal
 import threading
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: set_from_handler(stop))
+    return stop
 
 
 def set_from_handler(event: threading.Event) -> None:

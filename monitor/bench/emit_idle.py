@@ -19,7 +19,7 @@ from dosimeter.monitor.bench.child import BenchError
 from dosimeter.monitor.bench.emit_process import children, command, cpu_s, pss_mib, rss_mib
 from dosimeter.monitor.bench.figures import Figure
 from dosimeter.monitor.lab.broker import free_port
-from dosimeter.monitor.service import ending_with_parent
+from dosimeter.monitor.supervising import ending_with_parent
 
 STARTS = 3
 IDLE_S = 8.0

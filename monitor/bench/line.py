@@ -23,12 +23,13 @@ import numpy as np
 
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.frames import CODES_PER_SD, ROWS, Codes
-from dosimeter.monitor import service
 from dosimeter.monitor.bench.child import Child
 from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
 from dosimeter.monitor.config import Config, HttpConfig
 from dosimeter.monitor.latency import Latency
 from dosimeter.monitor.pipeline import Pipeline
+from dosimeter.monitor.service import run_line
+from dosimeter.monitor.stopping import stop_on_signals
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.sender import Sender
 from dosimeter.monitor.taps.wire import Kind
@@ -231,7 +232,7 @@ class _Traffic:
 
 def _line(config: Config, pipe: Connection) -> None:
     """The sidecar's line; on request its latencies begin anew."""
-    stop = service.stop_on_signals()
+    stop = stop_on_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def ready(line: Pipeline, port: int) -> None:
@@ -249,7 +250,7 @@ def _line(config: Config, pipe: Connection) -> None:
         threading.Thread(target=reset, daemon=True).start()
         pipe.send(port)
 
-    raise SystemExit(service.run_line(config, stop, ready))
+    raise SystemExit(run_line(config, stop, ready))
 
 
 def _status(port: int) -> dict[str, Any]:

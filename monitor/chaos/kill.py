@@ -30,7 +30,7 @@ from dosimeter.monitor.history.counted import Counted
 from dosimeter.monitor.history.ledger import Ledger
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.lab.readback import read_back
-from dosimeter.monitor.service import ending_with_parent
+from dosimeter.monitor.supervising import ending_with_parent
 
 FAULTS = ("cut", "stall", "lost-ack", "restart")
 ELSEWHERE: tuple[Mode, ...] = ("ok", "cut", "stall", "lost-ack")

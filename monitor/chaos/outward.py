@@ -24,8 +24,8 @@ from dosimeter.monitor.chaos.kill_broker import Broker, serving
 from dosimeter.monitor.chaos.kill_proxy import FaultProxy, Mode
 from dosimeter.monitor.cli.kafka import init_topic
 from dosimeter.monitor.lab.viewer import Viewer
-from dosimeter.monitor.service import ending_with_parent
 from dosimeter.monitor.sinks import semconv
+from dosimeter.monitor.supervising import ending_with_parent
 
 SINKS = ("kafka", "otlp")
 PATIENCE_S = 60.0

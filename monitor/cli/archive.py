@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         return ENVIRONMENT
     from dosimeter.monitor.history.archive import account
     from dosimeter.monitor.history.archive_folder import ArchiveFolder
-    from dosimeter.monitor.service import stop_on_signals
+    from dosimeter.monitor.stopping import stop_on_signals
 
     try:
         if args.status:

@@ -46,10 +46,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.config}: no `fleet`", file=sys.stderr)
         print("  hint: `fleet: {kafka: {bootstrap: [kafka-0:9092]}}`", file=sys.stderr)
         return USAGE
-    from dosimeter.monitor import service
     from dosimeter.monitor.cli.sidecar import wrong_rules
+    from dosimeter.monitor.stopping import stop_on_signals
+    from dosimeter.monitor.supervising import supervise
 
-    stop = service.stop_on_signals()
+    stop = stop_on_signals()
     if args.count_only:
         from dosimeter.monitor.fleet.service import run_fleet
 
@@ -58,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
     if wrong is not None:
         print(wrong, file=sys.stderr)
         return DATA
-    return service.supervise(children(config, args), stop)
+    return supervise(children(config, args), stop)
 
 
 def children(config: Config, args: argparse.Namespace) -> list[Any]:
     """The count, and what reads its ledger: delivery, and what sends to history."""
-    from dosimeter.monitor.service import Child
+    from dosimeter.monitor.supervising import Child
 
     settings = ["--config", str(args.config)]
     if args.data_dir is not None:

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"history needs {', '.join(missing)}", file=sys.stderr)
         print("  hint: pip install 'dosimeter[history]'", file=sys.stderr)
         return ENVIRONMENT
-    from dosimeter.monitor.service import stop_on_signals
+    from dosimeter.monitor.stopping import stop_on_signals
 
     with suppress(OSError):  # a system call filter may forbid it, and it is a courtesy alone
         os.nice(NICE)
@@ -112,7 +112,7 @@ def _ship(config: Config, settings: HistoryConfig, *, once: bool) -> int:
     from dosimeter.monitor.feed.shipper import ShipConfig, ship
     from dosimeter.monitor.history.ledger import LedgerError
     from dosimeter.monitor.history.lock import AlreadyWriting
-    from dosimeter.monitor.service import stop_on_signals
+    from dosimeter.monitor.stopping import stop_on_signals
 
     assert settings.ship is not None  # the caller looked
     store = config.data_dir / "history-shipped.json"

@@ -1,6 +1,7 @@
 """`dosimeter sidecar`: reads the configuration, then starts the processes.
 
-It owns the arguments and what is checked before anything runs; the processes are in `service`.
+It owns the arguments and what is checked before anything runs; the line is in `service`, and what keeps it and the
+others running in `supervising`.
 """
 
 from __future__ import annotations
@@ -51,12 +52,15 @@ def run(args: argparse.Namespace) -> int:
     if sys.platform != "linux":
         print(f"the sidecar runs on Linux only, not on {sys.platform}", file=sys.stderr)
         return ENVIRONMENT
-    from dosimeter.monitor import service
     from dosimeter.monitor.scores.closing import close_lane
+    from dosimeter.monitor.stopping import stop_on_signals
+    from dosimeter.monitor.supervising import supervise
 
-    stop = service.stop_on_signals()
+    stop = stop_on_signals()
     if args.line_only:
-        return service.run_line(config, stop)
+        from dosimeter.monitor.service import run_line
+
+        return run_line(config, stop)
     for name, wanted, needs in (
         ("archive", config.archive is not None, "pyarrow"),
         ("history", config.history is not None and config.history.ship is None, "duckdb"),
@@ -70,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         print(wrong, file=sys.stderr)
         return DATA
     close_lane(config)
-    return service.supervise(children(config, args), stop)
+    return supervise(children(config, args), stop)
 
 
 def wrong_rules(config: Config) -> str | None:
@@ -86,7 +90,7 @@ def wrong_rules(config: Config) -> str | None:
 
 def children(config: Config, args: argparse.Namespace) -> list[Any]:
     """The line, and what was asked for beside it: delivery, archive, history (its own, or what sends to a fleet's)."""
-    from dosimeter.monitor.service import Child
+    from dosimeter.monitor.supervising import Child
 
     settings = ["--config", str(args.config)] if args.config else []
     if args.data_dir is not None:

@@ -24,7 +24,7 @@ from typing import Any
 from dosimeter.monitor.cli.attach import engine
 from dosimeter.monitor.conformance.case import CannotRun
 from dosimeter.monitor.conformance.ear import Ear
-from dosimeter.monitor.service import ending_with_parent
+from dosimeter.monitor.supervising import ending_with_parent
 
 TENANT = "conformance"
 START_S = 900.0

@@ -27,8 +27,9 @@ from dosimeter.monitor.lane import Backoff
 from dosimeter.monitor.log_counts import LineCounts, count_lines
 from dosimeter.monitor.observe import EVERY_S
 from dosimeter.monitor.rulebook import Rulebook
-from dosimeter.monitor.service import ENVIRONMENT, line_chores, sinks_status
+from dosimeter.monitor.service import line_chores, sinks_status
 from dosimeter.monitor.sinks.config import OtlpConfig
+from dosimeter.monitor.supervising import ENVIRONMENT
 from dosimeter.rules.language.counting import Count
 from dosimeter.rules.language.second import running
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dosimeter.monitor.lab.broker import BrokerError, free_port
-from dosimeter.monitor.service import ending_with_parent
+from dosimeter.monitor.supervising import ending_with_parent
 
 JVM = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Small and soon there: what is measured on it is whether it keeps its word, never how fast."""

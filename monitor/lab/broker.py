@@ -16,7 +16,7 @@ import time
 from importlib import resources
 from pathlib import Path
 
-from dosimeter.monitor.service import ending_with_parent
+from dosimeter.monitor.supervising import ending_with_parent
 
 SHA256 = {
     "x86_64": "38a00e200dd4ab0abae267e1c39814e3967c633908de889a7c7210290dcd0723",

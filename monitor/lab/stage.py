@@ -29,8 +29,8 @@ from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.config_shown import as_yaml
 from dosimeter.monitor.lab.broker import EmbeddedBroker, free_port
 from dosimeter.monitor.lab.viewer import Viewer
-from dosimeter.monitor.service import ending_with_parent
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig
+from dosimeter.monitor.supervising import ending_with_parent
 
 START_S = 120.0
 PAGES = re.compile(r"^history: (http://\S+)$", re.MULTILINE)

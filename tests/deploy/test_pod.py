@@ -18,7 +18,7 @@ import yaml
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import load_config
-from dosimeter.monitor.service import COMMIT_S, DRAIN_S
+from dosimeter.monitor.supervising import COMMIT_S, DRAIN_S
 from dosimeter.monitor.taps.settings import ENV, TapSettings
 from dosimeter.rules.linting.lint import lint
 

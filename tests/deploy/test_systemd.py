@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dosimeter.monitor.cli.main import build_parser
-from dosimeter.monitor.service import COMMIT_S, DRAIN_S
+from dosimeter.monitor.supervising import COMMIT_S, DRAIN_S
 
 from .conftest import ROOT
 

@@ -26,7 +26,7 @@ from dosimeter.monitor.history.erasure import erase_in_ledger, erasure_state
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.rulebook import Rulebook
-from dosimeter.monitor.service import ENVIRONMENT, Child, supervise
+from dosimeter.monitor.supervising import ENVIRONMENT
 from tests.monitor.test_pipeline import Line, Server, folder  # noqa: F401
 
 pytestmark = pytest.mark.parts
@@ -217,26 +217,6 @@ def test_rules_that_do_not_load_refuse_the_first_start_with_their_place(folder: 
     )
     assert found.returncode == 4
     assert "rules.yaml:2:" in found.stderr
-
-
-def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
-    script = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text() + 'x')"
-    (tmp_path / "starts").write_text("")
-    child = Child("one", [sys.executable, "-c", script, str(tmp_path / "starts")])
-    stop = threading.Event()
-    thread = threading.Thread(target=supervise, args=([child], stop))
-    thread.start()
-    until(lambda: len((tmp_path / "starts").read_text()) >= 2)
-    stop.set()
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
-
-
-def test_a_process_that_is_told_to_end_before_it_can_listen_has_not_failed() -> None:
-    """2026-11-29: on a busy machine the sidecar's exit code was that of a child still importing."""
-    child = Child("early", [sys.executable, "-c", "import time; time.sleep(60)"])
-    child.start(time.monotonic())
-    assert child.end(PATIENCE_S) == 0
 
 
 def test_an_archive_that_cannot_be_opened_costs_no_line_and_is_tried_again(

@@ -19,7 +19,7 @@ assert stop.wait(20)
 """
 
 
-@pytest.mark.parametrize("module", ["service", "cli.deliver"])
+@pytest.mark.parametrize("module", ["stopping", "cli.deliver"])
 def test_told_to_end_in_the_middle_of_a_wait_it_ends(module: str) -> None:
     """2026-11-30: a supervisor whose demo was killed ran on for ever, waiting for a lock that it held itself."""
     done = subprocess.run(

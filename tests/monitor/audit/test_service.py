@@ -73,7 +73,7 @@ def test_once_through_a_feed_that_cannot_be_read_is_an_error_and_not_all_there_i
     with pytest.raises(FeedAway):
         run_history(Config(data_dir=tmp_path), threading.Event(), once=True)
     monkeypatch.setattr("os.nice", lambda _: 0)
-    monkeypatch.setattr("dosimeter.monitor.service.stop_on_signals", lambda: threading.Event())
+    monkeypatch.setattr("dosimeter.monitor.stopping.stop_on_signals", lambda: threading.Event())
     assert main(["history", "--once", "--data-dir", str(tmp_path)]) == 3
     assert "no broker answers" in capsys.readouterr().err
 
@@ -112,7 +112,7 @@ def test_a_store_that_cannot_be_opened_is_said_with_its_place(
 ) -> None:
     (tmp_path / "history" / name).mkdir(parents=True)
     monkeypatch.setattr("os.nice", lambda _: 0)
-    monkeypatch.setattr("dosimeter.monitor.service.stop_on_signals", lambda: threading.Event())
+    monkeypatch.setattr("dosimeter.monitor.stopping.stop_on_signals", lambda: threading.Event())
     assert main(["history", "--once", "--data-dir", str(tmp_path)]) in (3, 4)
     error = capsys.readouterr().err
     assert f"{tmp_path}/history/{name}" in error
@@ -127,7 +127,7 @@ def test_a_certificate_that_is_not_there_is_said_with_its_place(
         "version: 1\nhistory: {anchors: {timestamp: {url: 'http://127.0.0.1:1', certificate: tsa.pem}}}\n"
     )
     monkeypatch.setattr("os.nice", lambda _: 0)
-    monkeypatch.setattr("dosimeter.monitor.service.stop_on_signals", lambda: threading.Event())
+    monkeypatch.setattr("dosimeter.monitor.stopping.stop_on_signals", lambda: threading.Event())
     assert main(["history", "--once", "--config", str(config), "--data-dir", str(tmp_path)]) == 3
     assert "tsa.pem" in capsys.readouterr().err
 

@@ -28,9 +28,9 @@ from dosimeter.monitor.fleet.member import FleetAway, Member, build_member
 from dosimeter.monitor.fleet.router import Router
 from dosimeter.monitor.history.reader import LedgerMissing, LedgerReader
 from dosimeter.monitor.lab.broker import EmbeddedBroker
-from dosimeter.monitor.service import ending_with_parent
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka import build_producer
+from dosimeter.monitor.supervising import ending_with_parent
 from dosimeter.rules.canonical import canonical
 from dosimeter.rules.language.schema import load_rules
 from dosimeter.rules.language.second import SecondRule
@@ -68,7 +68,7 @@ from dosimeter.monitor.config import load_config
 from dosimeter.monitor.fleet.hit import decode
 from dosimeter.monitor.fleet.member import build_member
 from dosimeter.monitor.fleet.service import run_fleet
-from dosimeter.monitor.service import stop_on_signals
+from dosimeter.monitor.stopping import stop_on_signals
 config = load_config(Path(sys.argv[1])).under(Path(sys.argv[2]))
 sys.exit(run_fleet(config, stop_on_signals(), lambda port: print(port, flush=True),
                    connect=partial(build_member, session_s={SESSION_S})))

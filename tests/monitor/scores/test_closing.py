@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dosimeter.monitor import service
+from dosimeter.monitor import service, stopping, supervising
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import load_config
 from dosimeter.monitor.delivery import DeliveryConfig, run_delivery
@@ -38,8 +38,8 @@ def outbox(tmp_path: Path) -> Outbox:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """`dosimeter sidecar` with this in its file, up to where it starts its processes."""
-    monkeypatch.setattr(service, "supervise", lambda children, stop: 0)
-    monkeypatch.setattr(service, "stop_on_signals", threading.Event)
+    monkeypatch.setattr(supervising, "supervise", lambda children, stop: 0)
+    monkeypatch.setattr(stopping, "stop_on_signals", threading.Event)
 
     def run(text: str) -> None:
         file = tmp_path / "sidecar.yaml"

@@ -15,10 +15,10 @@ import pytest
 
 from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.monitor.lab.broker import free_port
-from dosimeter.monitor.service import ending_with_parent
 from dosimeter.monitor.sinks.alertmanager import AlertmanagerSink
 from dosimeter.monitor.sinks.config import AlertmanagerConfig
 from dosimeter.monitor.sinks.sink import DELIVERED, Result
+from dosimeter.monitor.supervising import ending_with_parent
 from tests.monitor.sinks.receiver import Receiver
 
 pytestmark = pytest.mark.parts

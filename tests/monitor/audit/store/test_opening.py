@@ -24,7 +24,7 @@ LOST = {
 def of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `dosimeter history` does to its whole process."""
     monkeypatch.setattr("os.nice", lambda _: 0)
-    monkeypatch.setattr("dosimeter.monitor.service.stop_on_signals", threading.Event)
+    monkeypatch.setattr("dosimeter.monitor.stopping.stop_on_signals", threading.Event)
 
 
 @pytest.fixture
