@@ -90,7 +90,7 @@ equality: setup ## the same tokens live, in chunks and alone, to the bit; TOKENS
 fuzz-rules: setup ## random rules over random streams, the kernel against the reference; PROGRAMS=100000
 	@$(V) tests/rules/fuzz_kernel.py --programs $(or $(PROGRAMS),10000)
 
-conformance-sglang: setup ## every row finds its request in a real SGLang on the CPU (needs setup-sglang; about 8 minutes)
+conformance-sglang: setup ## every row finds its request in a real SGLang on the CPU (needs setup-sglang; about 5 minutes)
 	@$(V) -m tests.contracts.conformance_sglang
 
 wal-sweep: setup ## the write-ahead logs of ledger and history cut at every byte (about 10 minutes)
