@@ -10,7 +10,7 @@ from dosimeter.monitor.audit.evidence.archived import ArchivedRequests
 from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body, encode_body
 from dosimeter.monitor.audit.evidence.reproduce import Reproducer
 from dosimeter.monitor.audit.store.entries import from_record
-from dosimeter.monitor.audit.store.ingest import reads_of
+from dosimeter.monitor.audit.store.programs import reads_of
 from dosimeter.monitor.history.evidence import decode_evidence
 from dosimeter.monitor.history.reader import LedgerReader
 

@@ -18,7 +18,7 @@ from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.queries.times import shown
 from dosimeter.monitor.audit.queries.watched import SHORT_NS
 from dosimeter.monitor.audit.store.entries import DECIDED
-from dosimeter.monitor.audit.store.ingest import rules_of
+from dosimeter.monitor.audit.store.programs import rules_of
 from dosimeter.rules.canonical import digest
 from dosimeter.rules.language.expr import ExprError, parse
 

@@ -7,10 +7,8 @@ already. It knows nothing of ledgers or Kafka, nor of tiles.
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 from dosimeter.monitor.audit.erasure.known import KnownEntries
@@ -26,6 +24,7 @@ from dosimeter.monitor.audit.store.entries import MAX_TIME_NS, Entry, Taken
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import Appended, HotStore
 from dosimeter.monitor.audit.store.keys import NameGone
+from dosimeter.monitor.audit.store.programs import reads_of, rules_of
 from dosimeter.monitor.audit.store.usual import read_record
 from dosimeter.monitor.feed.items import (
     Alert,
@@ -42,7 +41,6 @@ from dosimeter.monitor.history.evidence import EvidenceError, decode_evidence
 from dosimeter.monitor.refusals import Refusals
 from dosimeter.rules.alert import record_id
 from dosimeter.rules.canonical import canonical
-from dosimeter.rules.language.expr import ExprError, parse
 
 FEED = "feed"
 WATCHED = "watch:"
@@ -288,30 +286,6 @@ def last_signs(hot: HotStore) -> dict[str, int]:
     """When each source that is not dead was last heard to live."""
     states = hot.cursors(WATCHED).items()
     return {source: int(one.get("seen_ns", 0)) for source, one in states if one["alive"]}
-
-
-def rules_of(body: bytes) -> list[Any] | None:
-    """The running rules of a program; None of a blob that is none."""
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    found = said.get("rules") if isinstance(said, dict) and "columns" in said else None
-    return found if isinstance(found, list) else None
-
-
-@lru_cache(maxsize=4096)
-def reads_of(terms: bytes) -> tuple[str, ...]:
-    """The features whose codes the conditions of a rule read, each once. terms: canonical JSON."""
-    found: dict[str, None] = {}
-    rule = json.loads(terms)
-    for one in (rule, *rule.get("also", ())):
-        feature = str(one.get("feature", ""))
-        try:
-            found |= dict.fromkeys(parse(feature).features)
-        except ExprError:
-            found[feature] = None
-    return tuple(found)
 
 
 def _hidden(taken: Taken, evidence: bytes | None) -> Given | None:

@@ -17,7 +17,7 @@ from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.box import opened as open_box
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import StoreStalled
-from dosimeter.monitor.audit.store.ingest import FEED, Ingest, reads_of
+from dosimeter.monitor.audit.store.ingest import FEED, Ingest
 from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.feed.items import (
     Alert,
@@ -243,12 +243,6 @@ def test_after_a_stall_the_same_batch_is_taken_whole(tmp_path: Path) -> None:
         assert to.hot.size == 0
         assert give(Ingest(to, NOW), HELLO, alert(0), alert(2)) == 4
         assert kinds(to) == ["birth", "gap", "alert", "alert"]
-
-
-def test_features_of_an_expression_are_read_each_once() -> None:
-    terms = {"feature": "max(scam, deception) - scam", "also": [{"feature": "sycophancy"}]}
-    found = reads_of(json.dumps(terms).encode())
-    assert found == ("scam", "deception", "sycophancy")
 
 
 @settings(max_examples=25, deadline=None)
