@@ -143,8 +143,8 @@ def beams(site: Calls) -> list[Asked]:
 
 
 def drafts(site: Calls) -> list[Asked]:
-    """Answers out of two words, so that what came before is often right and often wrong; some end within a draft.
-    Long ones at once, for a cache that is too small for them.
+    """Answers that are free, whose drafts are mostly wrong; out of two words, whose drafts are mostly right, also at
+    random; some end within a draft. Long ones at once, for a cache that is too small for them.
 
     Raises RuntimeError where the server kept all that it drafted, or none: then nothing is shown.
     """
@@ -152,19 +152,20 @@ def drafts(site: Calls) -> list[Asked]:
     if before is None:
         raise NotOffered("this server drafts nothing")
     words = sorted({site.texts.ids(site.texts.words(2))[-1] for _ in range(40)})[:2]
-    said = {"ignore_eos": True, "allowed_token_ids": words, "temperature": 1.0}
+    free = {"ignore_eos": True}
+    two = {**free, "allowed_token_ids": words}
+    random = {**two, "temperature": 1.0}
     calls = []
     for i, length in enumerate((3, 9, 40, 100, 7, 64, 130, 31)):
+        name, how = ("free", free) if i % 2 else ("two", two)
         text = site.texts.words(length) + site.texts.words(4) * 3
-        calls.append(site.complete("drafts", text, 24 + 5 * i, stream=i % 2 == 0, **said))
+        calls.append(site.complete(name, text, 24 + 5 * i, stream=i % 4 < 2, **how))
     for leave_after in (1, 4, 9):
         text = site.texts.words(12)
-        calls.append(
-            site.complete("left", text, LONG, stream=True, leave_after=leave_after, **said)
-        )
-    calls += [site.complete("long", site.texts.words(30 + n), 150 + n, **said) for n in range(8)]
+        calls.append(site.complete("left", text, LONG, stream=True, leave_after=leave_after, **two))
+    calls += [site.complete("long", site.texts.words(30 + n), 150 + n, **random) for n in range(8)]
     asked = site.together(calls)
-    asked += site.complete("several", site.texts.words(9), 40, n=3, **said)()[0]
+    asked += site.complete("several", site.texts.words(9), 40, n=3, **two)()[0]
     asked += last(site)
     made, kept = (
         now - then for now, then in zip(site.server.drafted() or before, before, strict=True)
