@@ -1,4 +1,4 @@
-"""What waits for the sidecar: control records in order, bounded in number and in bytes.
+"""What waits for the sidecar: frames of steps, then control records in order, bounded in number and in bytes.
 
 A greeting goes first and is not bounded, being as long as there are live requests. Text is the first to
 give way: it is left out of records while much waits. It knows nothing of sockets; its owner holds the lock.
@@ -8,12 +8,53 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import Codes
 from dosimeter.monitor.taps import wire
 from dosimeter.monitor.taps.wire import Kind
 
 Entry = tuple[Kind, bytes]
+
+
+class Frame(NamedTuple):
+    """A step, or what of it fits a message. rows: ROWS [R]; codes: int16 [T, F]."""
+
+    rows: npt.NDArray[np.void]
+    codes: Codes
+    hook_ns: int
+    time_ns: int
+
+
+class Frames:
+    """Of steps that found the socket full, oldest first. size: bytes of all of them."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._bytes = size, 0
+        self._queue: deque[Frame] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def add(self, frame: Frame) -> bool:
+        """False if there is no room for it."""
+        size = frame.rows.nbytes + frame.codes.nbytes
+        if self._bytes + size > self._size:
+            return False
+        self._queue.append(frame)
+        self._bytes += size
+        return True
+
+    def first(self) -> Frame:
+        return self._queue[0]
+
+    def pop(self) -> Frame:
+        frame = self._queue.popleft()
+        self._bytes -= frame.rows.nbytes + frame.codes.nbytes
+        return frame
 
 
 class Backlog:

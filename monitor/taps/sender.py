@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from dosimeter.detectors.frames import Codes
 from dosimeter.monitor.taps import wire
-from dosimeter.monitor.taps.backlog import Backlog
+from dosimeter.monitor.taps.backlog import Backlog, Frame, Frames
 from dosimeter.monitor.taps.wire import Kind
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ LATE_STEPS = 32
 CONTROLS_PER_STEP = 8
 """Queued control records a hook sends before its own frame, so that its time stays bounded."""
 SEND_BUFFER = 1 << 20
+HELD_BYTES = 16 << 20
+"""Of steps that found the socket full. A kernel gives it 416 KiB unless told otherwise; a long prompt takes more."""
 ROOM = wire.MAX_MESSAGE - wire.STEP_PREFIX.size
 
 
@@ -69,6 +71,7 @@ class Sender:
         *,
         queue_limit: int = 4096,
         queue_bytes: int = 16 << 20,
+        held_bytes: int = HELD_BYTES,
     ) -> None:
         self.path = str(path)
         self.epoch = epoch
@@ -77,15 +80,17 @@ class Sender:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._greeting = False  # between connect and the moment announcements are queued
+        self._held = Frames(held_bytes)  # they go before all that is queued
         self._queue = Backlog(queue_limit, queue_bytes)
         self._greeted = b""  # the last HELLO
         self._seq = 0
         self._counts = [0] * len(COUNTER)
-        self._late: deque[tuple[npt.NDArray[np.void], Codes, int, int]] = deque()
+        self._late: deque[Frame] = deque()
         # Steps (rows, frames) that found the lock busy, and rows nobody could read: any thread adds.
         self._missed: deque[tuple[int, int, int]] = deque()
         self._ticks = 0
         self._stop = threading.Event()
+        self._wake = threading.Event()  # there are frames to send, or it is over
         self._thread: threading.Thread | None = None
 
     # --- called by the tap
@@ -103,7 +108,7 @@ class Sender:
             if len(self._late) >= LATE_STEPS:
                 self._missed.append((total, 1, 0))
                 return Sent(0, "dropped")
-            self._late.append((rows, codes, hook_ns, time_ns))
+            self._late.append(Frame(rows, codes, hook_ns, time_ns))
             return Sent(total, None)
         try:
             self._catch_up()
@@ -150,7 +155,7 @@ class Sender:
     def all_said(self) -> bool:
         """Whether a sidecar is connected and nothing waits here for its attention."""
         with self._lock:
-            return self._socket is not None and not self._queue
+            return self._socket is not None and not self._held and not self._queue
 
     def counters(self) -> dict[str, int]:
         with self._lock:
@@ -160,6 +165,7 @@ class Sender:
     def close(self, patience_s: float = 0.5) -> None:
         """Send what is queued, for as long as the sidecar takes it within `patience_s`; hang up."""
         self._stop.set()
+        self._wake.set()
         if self._thread is not None:
             self._thread.join(2 * RETRY_S)
         end = time.monotonic() + patience_s
@@ -171,13 +177,18 @@ class Sender:
     # --- the background thread
 
     def _run(self) -> None:
-        while True:
+        due_s = 0.0
+        while not self._stop.is_set():
             try:
-                self.tick()
+                if time.monotonic() >= due_s:
+                    due_s = time.monotonic() + RETRY_S
+                    self.tick()
+                else:
+                    self._drain()
             except Exception:
                 log.exception("dosimeter sender: background step failed, will try again")
-            if self._stop.wait(RETRY_S):
-                return
+            self._wake.wait(max(0.0, due_s - time.monotonic()))
+            self._wake.clear()
 
     def tick(self) -> None:
         """What the background thread does twice a second: connect if needed, flush, beat.
@@ -187,15 +198,18 @@ class Sender:
         self._ticks += 1
         if self._socket is None:
             self._connect()
-        while self._wait_for_room() and not self._stop.is_set():
-            pass
+        self._drain()
         if self._ticks % BEAT_EVERY == 0:
             if self._socket is not None and wire.shrink(self._hello()) != self._greeted:
                 self.greet()
             with self._lock:
                 self._settle()
-                if not self._queue:
+                if not self._held and not self._queue:
                     self._send_control(Kind.BEAT, b"")
+
+    def _drain(self) -> None:
+        while self._wait_for_room() and not self._stop.is_set():
+            pass
 
     def _connect(self) -> None:
         try:
@@ -233,7 +247,7 @@ class Sender:
             self._queue.greet(greeting)
 
     def _wait_for_room(self) -> bool:
-        """Send queued records; True if some are left and the sidecar can take more.
+        """Send what waits; True if some is left and the sidecar can take more.
 
         It waits, up to 0.1 s, so it is for our own thread and never for a hook.
         """
@@ -280,7 +294,7 @@ class Sender:
         sent, reason = 0, None
         for part in ((rows, codes),) if whole else wire.cut(rows, codes):
             if reason is None:
-                reason = self._send_step(*part)
+                reason = self._send_step(Frame(*part, hook_ns, time_ns))
             if reason is None:
                 sent += part[1].shape[0]
             else:
@@ -289,22 +303,38 @@ class Sender:
                 counts[FRAMES_DROPPED] += 1
         return Sent(sent, reason)
 
-    def _send_step(self, rows: npt.NDArray[np.void], codes: Codes) -> str | None:
-        if self._queue:
+    def _send_step(self, frame: Frame) -> str | None:
+        """Send it, or hold it for our own thread; else why not. It overtakes no record that waits."""
+        if (
+            self._queue and not self._held
+        ):  # what is held our own thread sends: a hook has no time for it
             self._flush(CONTROLS_PER_STEP)
         if self._socket is None:
             return "no_sidecar"
-        prefix = wire.step_prefix(self.epoch, self._seq, self._counts, rows, codes)
-        if not self._queue and self._send((prefix, rows, codes)):
-            return None
+        if not self._queue:
+            if not self._held and self._send_frame(frame):
+                return None
+            if self._socket is not None and self._held.add(frame):
+                self._wake.set()
+                return None
         return "dropped" if self._socket is not None else "no_sidecar"
 
     def _flush(self, limit: int) -> bool:
-        """Send queued records, oldest first; True if none is left."""
-        while self._queue and limit and self._send_control(*self._queue.first()):
+        """Send the frames that wait, then queued records, oldest first; True if none is left."""
+        while self._held and limit and self._send_frame(self._held.first()):
+            self._held.pop()
+            limit -= 1
+        while not self._held and self._queue and limit:
+            if not self._send_control(*self._queue.first()):
+                break
             self._queue.pop()
             limit -= 1
-        return not self._queue
+        return not self._held and not self._queue
+
+    def _send_frame(self, frame: Frame) -> bool:
+        self._counts[HOOK], self._counts[TIME] = frame.hook_ns, frame.time_ns
+        prefix = wire.step_prefix(self.epoch, self._seq, self._counts, frame.rows, frame.codes)
+        return self._send((prefix, frame.rows, frame.codes))
 
     def _send_control(self, kind: Kind, body: bytes) -> bool:
         self._settle()
@@ -340,4 +370,9 @@ class Sender:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._socket = None
+        # Held rows were said to have gone out: the next greeting tells that some may be missing.
+        while self._held:
+            self._counts[DROPPED] += len(self._held.pop().codes)
+            self._counts[FRAMES_DROPPED] += 1
+            self._seq += 1
         self._queue.keep_closes()
