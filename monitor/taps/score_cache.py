@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -222,10 +223,12 @@ class ScoreCache:
     def _hash(self, chain: Chain, ids: Ids) -> bool:
         """Take one block of token ids into the chain's hash; False if they are not all known."""
         start = chain.hashed * self.block
-        tokens = np.asarray(ids(start, start + self.block), "<i4")
-        if len(tokens) < self.block or tokens.min() < 0:
+        # No arrays of NumPy: so short, they take three times as long, and a long prompt has thousands of blocks.
+        tokens = ids(start, start + self.block)
+        if len(tokens) < self.block or min(tokens) < 0:
             return False
-        chain.digest = blake2b(chain.digest + tokens.tobytes(), digest_size=16).digest()
+        raw = array("i", tokens).tobytes()
+        chain.digest = blake2b(chain.digest + raw, digest_size=16).digest()
         chain.hashed += 1
         return True
 
