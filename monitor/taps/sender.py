@@ -8,9 +8,12 @@ lock, one daemon thread. It knows nothing of models or rules; the messages are e
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import select
 import socket
+import struct
+import termios
 import threading
 import time
 from collections import deque
@@ -153,9 +156,10 @@ class Sender:
 
     @property
     def all_said(self) -> bool:
-        """Whether a sidecar is connected and nothing waits here for its attention."""
+        """Whether a sidecar is connected and has read all: nothing waits here, nor in the socket."""
         with self._lock:
-            return self._socket is not None and not self._held and not self._queue
+            waits = self._held or self._queue
+            return self._socket is not None and not waits and not _unread(self._socket)
 
     def counters(self) -> dict[str, int]:
         with self._lock:
@@ -376,3 +380,11 @@ class Sender:
             self._counts[FRAMES_DROPPED] += 1
             self._seq += 1
         self._queue.keep_closes()
+
+
+def _unread(connection: socket.socket) -> int:
+    """Bytes that the other end has not read; 0 where the system does not say."""
+    with contextlib.suppress(OSError):
+        found: int = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]
+        return found
+    return 0

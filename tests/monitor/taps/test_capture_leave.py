@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 import threading
@@ -73,10 +74,11 @@ def test_an_error_of_ours_while_leave_is_taken_up_costs_no_score(
     assert "a defect of ours" in said["last_error"]
 
 
-def test_nothing_begins_before_the_sidecar_has_taken_the_word_of_it(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("waiting", [0, 300], ids=["its buffer has room", "its buffer is full"])
+def test_nothing_begins_before_the_sidecar_has_read_the_word_of_it(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: int
 ) -> None:
-    """One that stands still has its queue full: the greeting had waited here, while rows left unrecorded."""
+    """Of one that stood still and was killed, a capture had left no record where another had followed it."""
     monkeypatch.setattr(leave, "HEAR_S", 0.2)
     path = tmp_path / "tap.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -84,19 +86,40 @@ def test_nothing_begins_before_the_sidecar_has_taken_the_word_of_it(
         listener.listen()
         runtime = Runtime(TapSettings(str(path), (str(small.pack_folder),)))
         line, _ = listener.accept()
-        with line:
-            line.settimeout(20)
+        with line, Reading(line) as reading:
             assert wire.unpack(line.recv(wire.MAX_MESSAGE)).kind is Kind.HELLO
-            while not runtime.sender.all_said:
-                time.sleep(0.01)
-            while runtime.sender.all_said:
+            for _ in range(waiting):
                 runtime.sender.control(Kind.USAGE, {"call": "x" * 10_000})
             began = {"state": "began", "id": "ab" * 16}
             assert not leave.on_record(runtime.sender, runtime.state, began)
             said = runtime.hello()["capture"]
             assert (said["state"], said["id"]) == ("ended", "ab" * 16)
+            reading.start()
             while not runtime.sender.all_said:
-                line.recv(wire.MAX_MESSAGE)
+                time.sleep(0.01)
+            monkeypatch.setattr(leave, "HEAR_S", 20)
             assert leave.on_record(runtime.sender, runtime.state, began)
             assert runtime.hello()["capture"] == began
     runtime.sender.close()
+
+
+class Reading(threading.Thread):
+    """Reads a tap's line from `start` on, to the end of the `with`."""
+
+    def __init__(self, line: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._line, self._over = line, threading.Event()
+        line.settimeout(20)
+
+    def run(self) -> None:
+        self._line.settimeout(0.05)
+        while not self._over.is_set():
+            with contextlib.suppress(TimeoutError):
+                self._line.recv(wire.MAX_MESSAGE)
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join(20)
