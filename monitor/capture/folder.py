@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import stat
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,21 +169,24 @@ class Capture:
         self.requests: dict[str, CapturedRequest] = {}
         self.left_out = 0  # that miss a row, or hold one that is not finite
         broken: set[int] = set()
-        there: Counter[int] = Counter()
+        begins: dict[int, int] = {}
+        ends: dict[int, int] = {}
         said: list[dict[str, Any]] = []
         for shard in self.manifest["shards"]:
             tensors = self._open(shard["name"])
             for key in np.unique(tensors["rows"][:, 0]).tolist():
                 self._where[key].append(shard["name"])
-            for key, rows in _by_request(tensors):
-                there[key] += len(rows[1])
-                if not np.isfinite(rows[1]).all():
+            for key, (start, rows) in _by_request(tensors):
+                begins.setdefault(key, start)
+                # They come in their order; the manifest is not encrypted, and may lack a shard.
+                if ends.setdefault(key, start) != start or not np.isfinite(rows).all():
                     broken.add(key)
+                ends[key] = start + len(rows)
             said += json.loads(tensors["requests"].tobytes())
         for record in said:
-            key, rows = record["key"], record["rows"]
-            # The manifest is not encrypted: whoever cannot open a shard can leave it out.
-            if not record["whole"] or key in broken or not rows or there[key] != rows:
+            key, reach = record["key"], (record["first"], record["first"] + record["rows"])
+            there = reach == (begins.get(key), ends.get(key))
+            if not record["whole"] or not record["rows"] or key in broken or not there:
                 self.left_out += 1
                 continue
             one = _request(self.manifest["epoch"], record)

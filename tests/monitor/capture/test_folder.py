@@ -251,6 +251,22 @@ def test_a_shard_that_the_manifest_does_not_name_any_more_leaves_no_rows_of_zero
     assert found.left_out == 1
 
 
+@pytest.mark.parametrize("starts", [(1, 2, 3), (0, 0, 2), (0, 2, 1), (0, 1, 3)])
+def test_rows_that_are_not_those_of_a_requests_positions_are_not_its_rows(
+    tmp_path: Path, starts: tuple[int, ...]
+) -> None:
+    """As many were there as the request says: a gap had been read as zeros, or ended in a traceback."""
+    writer = CaptureWriter(tmp_path, make_key(tmp_path / KEY), ABOUT)
+    for key, at in ((7, starts), (9, (0, 1, 2))):
+        for start in at:
+            writer.rows(key, start, np.ones((1, 16), np.float32))
+        writer.request(record(key, 3))
+    writer.close("its time is up", {})
+    found = Capture(tmp_path)
+    assert list(found.requests) == ["00000000000000ff/0000000000000009"]
+    assert found.left_out == 1
+
+
 def test_a_row_beyond_the_servers_own_end_is_not_of_the_request(tmp_path: Path) -> None:
     writer = CaptureWriter(tmp_path, make_key(tmp_path / KEY), ABOUT)
     for at in range(4):
