@@ -34,6 +34,8 @@ WEIGHTS = "weights.safetensors"
 MAX_WEIGHTS_BYTES = 256 * 1024 * 1024
 MAX_PROBES = 4096
 MAX_FINGERPRINT_TOKENS = 512
+MAX_TOLERANCE = 1.0
+"""Of a fingerprint, in benign sd. Half precision takes a tenth; where more is allowed, any hook's scores do."""
 SITE = "resid_post"
 NUMBERING = "block index from 0, output of the block"
 TIERS = ("T0", "T1", "T2")
@@ -91,8 +93,10 @@ class Pack:
             (len(self.layers), self.model.hidden_size),
         ):
             raise InputError.at(place, f"fingerprint of shapes {shapes} for {tokens} tokens")
-        if not known.tolerance > 0:
-            raise InputError.at(place, "fingerprint tolerance must be above 0")
+        if not 0 < known.tolerance <= MAX_TOLERANCE:
+            raise InputError.at(
+                place, f"fingerprint tolerance must be above 0, up to {MAX_TOLERANCE} sd"
+            )
         digest = digest_of(self.card(), self.tensors())
         object.__setattr__(self, "digest", digest)
 

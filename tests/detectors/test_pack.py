@@ -104,6 +104,7 @@ def test_a_mismatch_refuses_in_words(pack: Pack, model: ModelIdentity) -> None:
         (b"sd: 2.0", b"sd: 0.0", "sd above 0"),
         (b"sd: 2.0", b"sd: .inf", "`.inf` is not a finite number"),
         (b"tolerance: 0.05", b"tolerance: -1", "tolerance must be above 0"),
+        (b"tolerance: 0.05", b"tolerance: 1000000000.0", "up to 1.0 sd"),  # any hook would do
         (b"recipe:", b"code: x\nrecipe:", "unknown key `code`"),
         (b"recipe:", b"name: x\nrecipe:", "key `name` stands twice"),
         (b"recipe: drawn", b"recipe: !!python/name:os.system drawn", "os.system` [tag]"),
