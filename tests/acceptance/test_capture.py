@@ -149,7 +149,9 @@ def test_a_capture_is_on_record_shown_whole_and_the_models_own(
 
 def test_whoever_asks_may_end_it_and_that_is_on_record(running: Running, tmp_path: Path) -> None:
     asker = running.asked(tmp_path / "out")
-    until(running.capture, "a capture in `/status`")
+    # On record comes first: a request that begins before the asker has been greeted is under way, and not taken.
+    until((tmp_path / "out" / MANIFEST).is_file, "a manifest", left=lambda: asker.poll())
+    assert running.capture() is not None
     chat(running, 9, "demo")
     asker.terminate()
     said, errors = asker.communicate(timeout=PATIENCE_S)
