@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from dosimeter.detectors.bank import Column
 from dosimeter.detectors.calibrate import EVERYWHERE, Calibration
+from dosimeter.detectors.fields import NAME
 from dosimeter.detectors.findings import InputError, visible
 from dosimeter.detectors.frames import CODE_UNSCORED, Codes
 from dosimeter.monitor.history.archive_reader import Part, open_archive
@@ -51,6 +52,10 @@ def from_archive(
         hint = "is `archive:` in the sidecar's file, and has it run in that time?"
         raise InputError.at(str(folder), "no scores of that time", hint)
     bank = max(files, key=lambda f: f.about.until_ns).about.bank
+    odd = [feature for feature, _ in bank.columns if not NAME.fullmatch(feature)]
+    if odd:  # no pack has such a name; names become those of files
+        hint = "who else wrote to the topic, or to the socket, that these scores are of?"
+        raise InputError.at(str(folder), f"scores of `{visible(odd[0])[:80]}`: no feature", hint)
     found: list[Request] = []
     names: list[str] = []
     routes: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from dosimeter.detectors.frames import CODE_UNSCORED, Scope
 from dosimeter.monitor.history.archive import Archiver
 from dosimeter.monitor.history.archive_calibration import from_archive
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
-from dosimeter.monitor.history.chunk import Rows
+from dosimeter.monitor.history.chunk import Opened, Rows
 
 
 def archived(path: Path, made: Traffic, one_in: int) -> Path:
@@ -91,3 +92,18 @@ def test_an_archive_without_scores_of_that_time_is_refused(tmp_path: Path) -> No
         from_archive(folder, date="2026-11-29", since_ns=2 * 10**18)
     with pytest.raises(InputError, match="no scores of that time"):
         from_archive(tmp_path / "none", date="2026-11-29")
+
+
+@pytest.mark.parametrize("odd", ["\x1b[2J\x1b]0;x\x07", "../../etc/cron.d/x", "Scam", ""])
+def test_scores_of_what_is_no_feature_make_no_calibration(tmp_path: Path, odd: str) -> None:
+    """A stranger's, out of a topic: the name had been printed as it was, and was part of a file's."""
+    made = traffic(40, seed=3)
+    bank = replace(made.bank, columns=((odd, "cd" * 32), *made.bank.columns[1:]))
+    records = [
+        bank if one == made.bank else replace(one, bank=bank.digest) if isinstance(one, Opened) else one
+        for one in made.records
+    ]  # fmt: skip
+    folder = archived(tmp_path, replace(made, bank=bank, records=records), 1)
+    with pytest.raises(InputError, match="no feature") as caught:
+        from_archive(folder, date="2026-11-29")
+    assert str(caught.value).replace("\n", "").isprintable()
