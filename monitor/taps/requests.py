@@ -76,10 +76,13 @@ class Request:
         that prompt meanwhile.
         """
         first = self.next_position == 0 and self.emitted == 0 and not self.unscored
-        self.cached += max(0, start - self.next_position)
-        new = max(0, start + n - max(start, self.next_position))
-        self.next_position = max(self.next_position, start + n)
-        return new, first
+        seen, stop = self.next_position, start + n
+        if start > seen:
+            self.cached += start - seen
+            seen = start
+        if stop > self.next_position:
+            self.next_position = stop
+        return stop - seen if stop > seen else 0, first
 
     def miss(self, reason: str, n: int) -> None:
         if n:

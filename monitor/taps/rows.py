@@ -42,6 +42,7 @@ class Entry:
 
 def entered(row: Rows) -> Entry:
     """Note the rows in their request."""
-    skipped = max(0, row.start - row.request.next_position)
+    skipped = row.start - row.request.next_position
     new, first = row.request.advance(row.start, row.n)
-    return Entry(row.request, row.start, row.n, new, ROW_FIRST if first else 0, skipped)
+    flags = ROW_FIRST if first else 0
+    return Entry(row.request, row.start, row.n, new, flags, skipped if skipped > 0 else 0)
