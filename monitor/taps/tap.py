@@ -345,7 +345,11 @@ class Tap:
             try:
                 entries.append(entered(row))
             except Exception as error:
-                row.request.miss("tap_error", row.n)
+                request, stop = row.request, row.start + row.n
+                request.miss("tap_error", max(0, stop - request.next_position))
+                request.next_position = max(
+                    stop, request.next_position
+                )  # else the next row finds a gap
                 self._count_unread(row.n)
                 self.on_error(error)
             kept.append(len(entries) > len(noted))

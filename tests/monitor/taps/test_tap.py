@@ -297,6 +297,29 @@ def test_a_request_that_our_bookkeeping_fails_on_costs_the_others_nothing(
     assert fixture.requests.errors == 5  # and `/status` says what it was
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_rows_that_a_request_could_not_note_are_charged_once(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its first rows also what the server's cache held before them: nothing else tells of that."""
+    fixture = Fixture()
+    request = fixture.request()
+    note, calls = Request.advance, []
+
+    def advance(self: Request, start: int, n: int) -> tuple[int, bool]:
+        calls.append(start)
+        if len(calls) - 1 == at:
+            raise RuntimeError("injected")
+        return note(self, start, n)
+
+    monkeypatch.setattr(Request, "advance", advance)
+    for start, n in ((16, 4), (20, 2), (22, 1)):
+        fixture.step((request, start, n))
+    lost = 20 if at == 0 else 2
+    assert request.unscored == {"tap_error": lost}
+    assert request.cached + request.emitted + lost == 23
+
+
 def test_other_packs_are_taken_over_between_two_steps_and_by_the_later_one() -> None:
     fixture, taken = Fixture(), []
     request = fixture.request()
