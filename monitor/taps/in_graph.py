@@ -45,22 +45,22 @@ class InGraph:
         if hidden.device != self._out.device or hidden.shape[-1] != self.weights.shape[-1]:
             return
         rows = hidden.detach().reshape(-1, hidden.shape[-1])
-        count = rows.shape[0]
-        if count > self._out.shape[0]:
-            return
         so_far = rows.float() @ self.weights[index].t()
         so_far = so_far + (self._bias if before is None else before[1])
         if index < len(self.weights) - 1:
             self._so_far = index, so_far
             return
+        # No branch on how many rows there are: a server may run the graph for any number, and ask no more.
+        count = rows.shape[0]
+        kept = torch.sym_min(count, len(self._out))
         # Once, after the last block: a second write to one buffer has the compiler copy all of it.
-        self._out[:count].copy_(so_far)
+        self._out[:kept].copy_(so_far[:kept])
         self._seen.add_(count + _STEP)
 
     def rows(self) -> int | None:
         """How many rows the step had that ran since `begin`; None where no graph read one, or not once and whole."""
         seen = int(self._seen)
-        return seen - _STEP if _STEP <= seen < 2 * _STEP else None
+        return seen - _STEP if _STEP <= seen <= _STEP + len(self._out) else None
 
     def scores(self, count: int) -> torch.Tensor:
         """[count, F], of the step before; a view that the next one overwrites."""

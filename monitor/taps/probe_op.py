@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, Protocol
@@ -127,7 +127,8 @@ class _Hooked(ABC):
         # Every call counts: between two blocks of a server this code has left all caches.
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             if is_dynamo_compiling():
-                self.trace(index, self._residual(output))
+                with suppress(Exception):  # it would be the server's, which would not start
+                    self.trace(index, self._residual(output))
                 return
             if self._owner != get_ident():
                 return

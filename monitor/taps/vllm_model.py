@@ -16,14 +16,22 @@ BLOCKS = ("model.layers", "transformer.h", "model.decoder.layers", "gpt_neox.lay
 
 
 def residual(output: Any) -> torch.Tensor:
-    """vLLM's blocks leave the last addition to the next norm; a few older models add at once."""
-    if isinstance(output, tuple):
-        hidden, rest = output
-        summed: torch.Tensor = hidden + rest
-        return summed
-    if not isinstance(output, torch.Tensor):
-        raise HookError(f"a block returned {type(output).__name__}")
-    return output
+    """vLLM's blocks leave the last addition to the next norm; some add at once, and have nothing beside it or None.
+
+    What no two tensors of a stream are is not added: while a compiler traces this, such an error is the server's.
+    """
+    found = output if isinstance(output, tuple) else (output, None)
+    if len(found) != 2:
+        raise HookError(f"a block returned {len(found)} values")
+    hidden, rest = found
+    for one in (hidden,) if rest is None else found:
+        if not isinstance(one, torch.Tensor):
+            raise HookError(f"a block returned {type(one).__name__}")
+    if rest is None:
+        return hidden
+    if (hidden.dim(), hidden.shape[-1]) != (rest.dim(), rest.shape[-1]):
+        raise HookError("a block returned two tensors that are not added")
+    return hidden + rest
 
 
 def blocks(model: nn.Module) -> Sequence[nn.Module]:

@@ -21,6 +21,29 @@ def test_the_residual_stream_is_the_sum_that_the_next_norm_would_make() -> None:
         residual(None)
 
 
+def test_a_block_that_adds_at_once_may_have_none_beside_it() -> None:
+    """MiniCPM's and Gemma 4's do: `dosimeter` read nothing of them, and where they were compiled the server ended."""
+    hidden = torch.tensor([[1.0, 2.0]])
+    assert residual((hidden, None)).tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("beside", "found"),
+    [
+        ((torch.ones(2, 3),), "two tensors that are not added"),
+        ((torch.ones(2),), "two tensors that are not added"),
+        ((torch.ones(2, 2), torch.ones(2, 2)), "3 values"),
+        (([],), "list"),
+        ((), "1 values"),
+    ],
+)
+def test_what_is_no_pair_of_a_stream_is_refused_and_never_tried(
+    beside: tuple[object, ...], found: str
+) -> None:
+    with pytest.raises(HookError, match=found):
+        residual((torch.ones(2, 2), *beside))
+
+
 def test_a_model_whose_blocks_are_not_found_is_refused_by_name() -> None:
     with pytest.raises(HookError, match=r"`Linear` keeps its blocks in none of model\.layers"):
         blocks(nn.Linear(1, 1))
