@@ -263,10 +263,12 @@ class ProbeOp(_Hooked):
             return
         so_far = self._out if index else self._bias.expand_as(self._out)
         step, weights = self._block.shape[0], self._weights[index].t()
+        rows = hidden.reshape(self._rows, -1)  # a copy, where they do not lie in order
+        as_is = rows.dtype == torch.float32 and rows.device == self._out.device
         for low in range(0, self._rows, step):
-            part = hidden.reshape(self._rows, -1)[low : low + step]
+            part = rows[low : low + step]
             out, before = self._out[low : low + step], so_far[low : low + step]
-            if part.dtype != torch.float32:
+            if not as_is:
                 part = self._block[: len(part)].copy_(part)
             torch.addmm(before, part, weights, out=out)
 

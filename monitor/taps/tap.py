@@ -236,6 +236,7 @@ class Tap:
                 else:
                     self._hand_on(rows, held.scores[np.concatenate(places)], held.reason)
         except Exception as error:
+            self.lost()
             self._failed(error)
 
     def abandon(self, step: Step) -> None:

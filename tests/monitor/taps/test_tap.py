@@ -346,6 +346,15 @@ def test_rows_that_waited_while_other_packs_came_are_not_given_to_them() -> None
     assert (other.emitted, other.unscored) == (2, {})
 
 
+def test_held_rows_that_could_not_be_handed_on_are_not_taken_for_the_prefix_cache() -> None:
+    fixture = Fixture()
+    request = fixture.request()
+    held = fixture.tap.hold(fixture.tap.begin(lambda: ([Rows(request, 0, 3)], None)))
+    fixture.tap.release(held, [])  # of no request how many: an error of ours
+    fixture.step((request, 3, 1))
+    assert (request.cached, request.unscored, request.emitted) == (0, {"tap_error": 3}, 1)
+
+
 def test_packs_that_cannot_be_taken_over_are_tried_again_and_nothing_is_read_meanwhile() -> None:
     fixture, wrong, tested = Fixture(), [True], []
 
