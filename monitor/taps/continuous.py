@@ -61,8 +61,9 @@ def _end_of(state: RequestState, outcome: str) -> End:
     served = initial + len(generated) - 1
     if outcome != "finished":
         # Offsets are advanced before a step; what the server then could not run, it did not serve. They begin
-        # again at 0 when a request is put off, and it may end before it runs again.
-        ran = state.position_offset - state._dosimeter.undone
+        # again at 0 when a request is put off, and it may end before it runs again. Without tokens in a step so far, an
+        # offset is of a prefix that the server found in its cache, and then had no room to go on from.
+        ran = state.position_offset - state._dosimeter.undone if state.tokens_to_process else 0
         served = max(ran, state._dosimeter.next_position, served if generated else 0)
     return End(outcome, initial, len(generated), max(0, served), "scheduler", generated)
 

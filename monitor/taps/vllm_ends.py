@@ -45,17 +45,19 @@ def finishing(secret: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         def finish_requests(self: Any, request_ids: Any, *args: Any, **kwargs: Any) -> Any:
-            if isinstance(request_ids, (list, set, tuple)):
-                marked = [
-                    n for n in request_ids if isinstance(n, str) and n.startswith(f"{secret}:")
-                ]
-                self.__dict__.setdefault(STOPPED, set()).update(
-                    n[len(secret) + 1 :] for n in marked
-                )
+            with contextlib.suppress(Exception):  # then it reads as a client that left
+                if isinstance(request_ids, (list, set, tuple)):
+                    marked = [
+                        n for n in request_ids if isinstance(n, str) and n.startswith(f"{secret}:")
+                    ]
+                    self.__dict__.setdefault(STOPPED, set()).update(
+                        n[len(secret) + 1 :] for n in marked
+                    )
             try:
                 return original(self, request_ids, *args, **kwargs)
             finally:
-                self.__dict__.pop(STOPPED, None)
+                with contextlib.suppress(Exception):
+                    self.__dict__.pop(STOPPED, None)
 
         return finish_requests
 

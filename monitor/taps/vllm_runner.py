@@ -20,7 +20,7 @@ def watch_runner(runner: Any, settings: TapSettings, session: Session, version: 
     @functools.wraps(load_model)
     def loading(*args: Any, **kwargs: Any) -> Any:
         result = load_model(*args, **kwargs)
-        watch.loaded(runner.get_model())
+        watch.guarded(lambda: watch.loaded(runner.get_model()))
         return result
 
     @functools.wraps(execute_model)

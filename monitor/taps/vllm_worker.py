@@ -88,7 +88,12 @@ class Watch(watch.Watch):
         drafted, self._drafted = self._drafted, None
         if drafted is None:
             return {}
-        kept, ran = drafted.settle(self.alive, ends)
+        try:
+            kept, ran = drafted.settle(self.alive, ends)
+        except Exception:
+            if self.tap is not None:
+                self.tap.lost()  # rows ran that go nowhere: what is passed over later may be theirs
+            raise
         if self.tap is not None and drafted.held is not None:
             self.tap.release(drafted.held, kept)
         return ran

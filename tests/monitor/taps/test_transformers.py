@@ -334,6 +334,19 @@ def test_a_client_cannot_name_its_request_out_of_sight(small: Small) -> None:
     assert only(seen)["served"] == only(seen)["emitted"] == 6
 
 
+def test_a_prefix_that_was_found_and_never_gone_on_from_was_not_served(small: Small) -> None:
+    """Found 2026-11-30 by cancels at every moment: the server looks the prefix up, has no block left for the rest, and
+    the client leaves. Nothing ran, and 20 tokens were short in the account."""
+    with attach(small.model(), [small.pack]) as seen:
+        found, ran = (RequestState(name, list(range(10, 34))) for name in ("found", "ran"))
+        for state in (found, ran):
+            state.position_offset = 20
+        ran.tokens_to_process = list(range(10, 30))
+        for state in (found, ran):
+            continuous._ended(state, "cancelled")
+    assert [close["served"] for _, close in sorted(seen.closed.items())] == [0, 20]
+
+
 @pytest.mark.parts  # for its length: it imports the compiler
 def test_requests_that_a_server_makes_up_to_warm_itself_up_are_nobodys(small: Small) -> None:
     model = small.model()

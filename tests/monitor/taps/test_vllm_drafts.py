@@ -234,3 +234,20 @@ def test_nothing_fires_on_a_rejected_token(engine: Drafting, small: Small) -> No
         assert n == 4 + sampled
     assert fired["rejected"] == []
     assert [hit.position for hit in fired["kept"]] == [5]
+
+
+def test_rows_that_could_not_be_settled_are_an_error_of_the_tap_and_no_cached_prefix(
+    engine: Drafting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr("dosimeter.monitor.taps.vllm_drafts.Drafted.settle", fails)
+    ids = [*PROMPT, 50]
+    engine.forward({"a": ids}, {"a": [50]}, {"a": 2}, new=["a"])
+    engine.forward({"a": [51]}, computed=[len(ids), 0, 0, 0])
+    engine.end(a=("FINISHED_LENGTH_CAPPED", len(PROMPT), 3, len(ids) + 1))
+    (close,) = engine.wire.closed
+    assert close["cached"] == 0
+    assert close["errors"] == {"tap_error": len(ids)}
+    assert close["served"] == close["emitted"] + len(ids) == len(ids) + 1

@@ -143,3 +143,12 @@ def test_all_requests_at_once_are_finished_as_ever() -> None:
     told: list[Any] = []
     finishing("5ec2e7")(lambda self, names, status: told.append(names))(Patched(), None, 9)
     assert told == [None]
+
+
+def test_a_scheduler_that_cannot_be_noted_on_finishes_its_requests_all_the_same() -> None:
+    class Closed:
+        __slots__ = ()
+
+    told: list[Any] = []
+    finishing("5ec2e7")(lambda self, names: told.append(names))(Closed(), ["5ec2e7:a"])
+    assert told == [["5ec2e7:a"]]
