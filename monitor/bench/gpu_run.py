@@ -83,8 +83,11 @@ class Server:
             raise RunFailed(f"{batch} requests: {len(gaps)} answered, {len(closed)} closed")
         served = sum(record["served"] for record in closed)
         scored = sum(record["emitted"] for record in closed)
-        said = sum(record["cached"] + sum(record["errors"].values()) for record in closed)
-        return Run(float(np.median(gaps)), served, scored, served - scored - said)
+        short = sum(
+            abs(one["served"] - one["emitted"] - one["cached"] - sum(one["errors"].values()))
+            for one in closed
+        )
+        return Run(float(np.median(gaps)), served, scored, short)
 
     @contextlib.contextmanager
     def tapped(self, bank: ProbeBank, closed: list[dict[str, Any]]) -> Iterator[ProbeOp]:

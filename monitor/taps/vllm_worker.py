@@ -95,6 +95,8 @@ class Watch(watch.Watch):
                 self.tap.lost()  # rows ran that go nowhere: what is passed over later may be theirs
             raise
         if self.tap is not None and drafted.held is not None:
+            if not drafted.sampled:
+                self.tap.lost()  # accepted drafts go nowhere as well
             self.tap.release(drafted.held, kept)
         return ran
 

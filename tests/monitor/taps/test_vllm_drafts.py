@@ -251,3 +251,18 @@ def test_rows_that_could_not_be_settled_are_an_error_of_the_tap_and_no_cached_pr
     assert close["cached"] == 0
     assert close["errors"] == {"tap_error": len(ids)}
     assert close["served"] == close["emitted"] + len(ids) == len(ids) + 1
+
+
+def test_accepted_drafts_of_which_nothing_was_heard_are_an_error_of_the_tap(
+    engine: Drafting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.watch, "sampled", fails)
+        engine.forward({"a": [*PROMPT, 50, 51, 52]}, {"a": [50, 51, 52]}, {"a": 4}, new=["a"])
+    engine.forward({"a": [60]}, computed=[len(PROMPT) + 3, 0, 0, 0])
+    engine.end(a=("FINISHED_STOPPED", len(PROMPT), 5, len(PROMPT) + 4))
+    (close,) = engine.wire.closed
+    assert (close["cached"], close["errors"]) == (0, {"tap_error": 3})
