@@ -292,9 +292,10 @@ class Stage:
             for path in self.folder.glob(f"{name}*"):
                 shutil.move(path, folder / path.name)
         ours = [sys.executable, "-m", "dosimeter.monitor.cli.main"]
+        # With the sidecar's own file: without it the rest would be kept as `archive:` keeps it where nothing is said.
+        settings = ["--config", str(self.config_path), "--data-dir", str(folder)]
         for name in ("archive", *(("history",) if self._history else ())):
-            command = [*ours, name, "--once", "--data-dir", str(folder)]
-            subprocess.run(command, check=False, capture_output=True)
+            subprocess.run([*ours, name, "--once", *settings], check=False, capture_output=True)
 
 
 def _url(port: int) -> str:
