@@ -2,8 +2,8 @@
 
 A llama-shaped decoder of random weights, prompts and decoding, 64 probes at each tapped block. Each way has a process
 of its own, with its own bare forward: nothing, the same again, ours, hidden states handed out, loops in hooks, and each
-peer in the peers' environment (`make setup-peers`). All take one step a round, in a new order each. It owns rounds and
-ratios; a step is `attach_worker`'s. A peer that cannot be run is named with the reason.
+peer in the peers' environment (`make setup-peers`). All take one step a round, one process after another. It owns
+rounds and ratios; a step is `attach_worker`'s. A peer that cannot be run is named with the reason.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
 from dosimeter.monitor.bench.medians import interval, median
 
 PEERS_PYTHON = Path(".venv-peers/bin/python")
-ROUNDS = {"prefill": 9, "decode": 41}
+ROUNDS = {"prefill": 7, "decode": 41}
 FEWER = ">= 5"
 UNSURE = 5.0
 """% between two equal forwards, so much that nothing can be judged by it: neighbours, or too few rounds."""
@@ -94,15 +94,25 @@ def _started(stack: ExitStack, setting: Setting, peers: Path) -> dict[str, Proce
 def _rounds(
     processes: dict[str, Process], phase: str, asked: list[tuple[str, str]], rounds: int
 ) -> Samples:
-    """Every variant once a round, in a new order each; a first round, to warm up, is left out."""
+    """Every variant once a round, in a new order each; a first round, to warm up, is left out.
+
+    Those of one process follow each other, after a step that is not kept: what is compared is within a process, and
+    the first step after another's is half as long again.
+    """
     found: Samples = {one: [] for one in asked}
-    order, shuffle = list(asked), random.Random(0).shuffle
+    of: dict[str, list[str]] = {}
+    for kind, name in asked:
+        of.setdefault(kind, []).append(name)
+    kinds, shuffle = list(of), random.Random(0).shuffle
     for number in range(rounds + 1):
-        shuffle(order)
-        for kind, name in order:
-            step = processes[kind].step(phase, name)
-            if number:
-                found[kind, name].append(step)
+        shuffle(kinds)
+        for kind in kinds:
+            processes[kind].step(phase, BARE)
+            shuffle(of[kind])
+            for name in of[kind]:
+                step = processes[kind].step(phase, name)
+                if number:
+                    found[kind, name].append(step)
     return found
 
 

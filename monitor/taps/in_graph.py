@@ -25,9 +25,8 @@ class InGraph:
         self._out = torch.zeros((ROWS, len(bias)), device=bias.device)
         # Rows that were written, and 2**32 a time that they were.
         self._seen = torch.zeros(1, dtype=torch.int64, device=bias.device)
-        self._so_far: tuple[int, torch.Tensor] | None = (
-            None  # last block read, and the sum up to it
-        )
+        # The last block read, and the sum up to it.
+        self._so_far: tuple[int, torch.Tensor] | None = None
 
     def begin(self) -> None:
         self._seen.zero_()
@@ -37,9 +36,8 @@ class InGraph:
         """Of tapped block `index`, its rows [..., D]. Called by the compiler while it traces, never in a step."""
         before, self._so_far = self._so_far, None
         if index != (0 if before is None else before[0] + 1):
-            self._seen.add_(
-                2 * _STEP
-            )  # left out or run twice: the graph must never pass for a whole one
+            # Left out, or run twice: the graph must never pass for a whole one.
+            self._seen.add_(2 * _STEP)
             return
         # What cannot be multiplied is left alone: the compiler would make the server's error of it.
         if hidden.device != self._out.device or hidden.shape[-1] != self.weights.shape[-1]:
