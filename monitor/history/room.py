@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ SHARE = 10
 """Of a small disk the reserve is one part in so many."""
 NEAR = 0.9
 """Of the quota: from here on scores give way."""
+BUSY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,10 @@ class Room:
 
     def for_scores(self) -> None:
         """Raises OSError: there is no room but for alerts."""
-        disk, size = self.disk(self.ledger.parent), self._size()
-        reason = None
+        disk, reason = self.disk(self.ledger.parent), None
         if disk.free < disk.reserve:
             reason = f"{disk.free >> 20} MiB are free, and {disk.reserve >> 20} are for alerts"
-        elif self.quota is not None and size > NEAR * self.quota:
+        elif self.quota is not None and (size := self._size()) > NEAR * self.quota:
             reason = f"the ledger has {size >> 20} MiB of the {self.quota >> 20} of its quota"
         if reason is not None:
             raise OSError(errno.ENOSPC, f"scores give way: {reason}")
@@ -71,12 +72,18 @@ class Room:
         }
 
     def _size(self) -> int:
-        """What is used of the file: pages that are empty again stay in it, and are no reason to hold back."""
+        """What is used of the file: pages that are empty again stay in it, and are no reason to hold back.
+
+        SQLite is asked. Were the file opened here and closed, this process would have no lock on it any more, and the
+        next visitor's shell would remove the write-ahead log under the line.
+        """
         try:
-            with self.ledger.open("rb") as file:
-                head = file.read(40)
-            page = int.from_bytes(head[16:18], "big")
-            empty = int.from_bytes(head[36:40], "big") * (1 << 16 if page == 1 else page)
-            return max(0, self.ledger.stat().st_size - empty)
-        except OSError:
+            uri = f"{self.ledger.resolve().as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S)) as db:
+                page, pages, empty = (
+                    int(db.execute(f"PRAGMA {name}").fetchone()[0])
+                    for name in ("page_size", "page_count", "freelist_count")
+                )
+        except (sqlite3.Error, OSError):
             return 0
+        return page * (pages - empty)

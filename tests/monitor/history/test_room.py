@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,12 @@ from dosimeter.monitor.history.spool import Spool
 
 GIB, MIB = 1 << 30, 1 << 20
 RecordOf = Callable[..., LedgerRecord]
+VISITOR = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("SELECT count(*) FROM alert").fetchone()
+db.close()
+"""
 
 
 @pytest.mark.parametrize(
@@ -41,12 +50,36 @@ def test_scores_give_way_while_less_than_the_reserve_is_free(
 
 def test_scores_give_way_before_the_ledger_is_at_its_quota(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    room = Room(path, quota=10 * MIB, disk=lambda path: Disk(GIB, GIB))
-    path.write_bytes(bytes(9 * MIB))
-    room.for_scores()
-    path.write_bytes(bytes(9 * MIB + 1))
-    with pytest.raises(OSError, match="9 MiB of the 10 of its quota"):
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE filling (body BLOB)")
+        db.execute("INSERT INTO filling VALUES (zeroblob(?))", (9 * MIB,))
+        db.commit()
+        used = path.stat().st_size
+        quota = -(-10 * used // 9)  # nine tenths of it are used, and not a byte more
+        Room(path, quota=quota, disk=lambda path: Disk(GIB, GIB)).for_scores()
+        room = Room(path, quota=quota - 2, disk=lambda path: Disk(GIB, GIB))
+        with pytest.raises(OSError, match="9 MiB of the 10 of its quota"):
+            room.for_scores()
+        db.execute("DELETE FROM filling")
+        db.commit()
         room.for_scores()
+        assert path.stat().st_size == used
+
+
+def test_to_look_at_the_ledger_takes_no_lock_from_its_writer(
+    tmp_path: Path, record_of: RecordOf
+) -> None:
+    """Who leaves a file that nobody has locked removes its write-ahead log, and with it what is accepted later."""
+    path = tmp_path / "ledger.db"
+    room = Room(path, quota=GIB, disk=lambda path: Disk(GIB, GIB))
+    with Ledger(path) as ledger:
+        ledger.append([record_of(1)])
+        assert room.status()["ledger_bytes"] > 0
+        room.for_scores()
+        subprocess.run([sys.executable, "-c", VISITOR, path], check=True)
+        ledger.append([record_of(2)])
+        with LedgerReader(path) as reader:
+            assert reader.count() == 2
 
 
 def test_what_is_not_spooled_is_counted_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
