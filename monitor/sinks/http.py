@@ -50,6 +50,7 @@ class Reply:
     status: int
     body: bytes = b""  # its beginning
     retry_after_s: float | None = None
+    cut: bool = False  # it ended before the length that it stated
 
     @property
     def refuses(self) -> bool:
@@ -160,7 +161,9 @@ class HttpClient:
         connection.request(method, self._path, body, dict(headers))
         answer = connection.getresponse()
         start = answer.read(self._most)
-        reply = Reply(answer.status, start, self._pause_s(answer.headers.get("Retry-After", "")))
+        cut = bool(answer.length) and len(start) < self._most
+        pause_s = self._pause_s(answer.headers.get("Retry-After", ""))
+        reply = Reply(answer.status, start, pause_s, cut)
         if not answer.isclosed() or connection.sock is None:
             self.close()  # there is more of it, which nobody reads, or it was the last
         return reply

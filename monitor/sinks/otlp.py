@@ -40,6 +40,7 @@ HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
 """Every receiver has to take gzip, the protocol says, so there is nothing to choose."""
 LEVEL = 1  # of gzip: most of what there is to gain, at a third of the time
 
+PATH = "/v1/logs"
 TOO_LARGE, BAD_REQUEST, UNPROCESSABLE = 413, 400, 422
 
 Post = Callable[[bytes, Mapping[str, str]], Reply]
@@ -52,8 +53,10 @@ class OtlpSink:
     def __init__(self, config: OtlpConfig, *, post: Post | None = None) -> None:
         self.name = config.name
         self.config = config
-        self._url = f"{config.endpoint.rstrip('/')}/v1/logs"
-        self._client = HttpClient.of(config, self._url, most=MAX_REPLY)
+        endpoint = config.endpoint.rstrip("/")
+        self._client = HttpClient.of(config, f"{endpoint}{PATH}", most=MAX_REPLY)
+        own = "" if endpoint == self._client.where else "/…"  # its path may be a credential
+        self._where = f"`{self._client.where}{own}{PATH}`"
         self._post = post or self._client.post
 
     def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
@@ -90,12 +93,14 @@ class OtlpSink:
 
     def _read(self, reply: Reply) -> Outcome | None:
         """None: all accepted. `dead` is meant for at least one record of the request."""
-        where = f"`{self._url}` answered {reply.status}"
+        where = f"{self._where} answered {reply.status}"
         if reply.status in (BAD_REQUEST, TOO_LARGE, UNPROCESSABLE):
             return dead(f"{where}: {self._client.quoted(reply.body)}")
         if not 200 <= reply.status < 300:
             # Also 401, 403, 404: an operator can mend those, and evidence waits for it.
             return retry(where, after_s=reply.retry_after_s)
+        if reply.cut:  # also of nothing, which would say that all were accepted
+            return retry(f"{where} and hung up in the middle of its answer")
         try:
             partial = ExportLogsServiceResponse.FromString(reply.body).partial_success
         except DecodeError:
@@ -103,7 +108,8 @@ class OtlpSink:
                 f"{where} with a body that is not an OTLP reply; is this an OTLP endpoint?"
             )
         if partial.rejected_log_records > 0:
-            return dead(f"rejected by `{self._url}`: {partial.error_message or 'no reason given'}")
+            said = self._client.quoted(partial.error_message.encode())
+            return dead(f"rejected by {self._where}: {said}")
         return None
 
     def close(self) -> None:

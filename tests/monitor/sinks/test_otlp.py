@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import socket
+import threading
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -17,7 +19,8 @@ from dosimeter.monitor.lab.viewer import Event, Viewer
 from dosimeter.monitor.sinks.config import OtlpConfig
 from dosimeter.monitor.sinks.http import HttpError, Reply
 from dosimeter.monitor.sinks.otlp import OtlpSink, log_record
-from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result
+from dosimeter.monitor.sinks.sink import DELIVERED, Outcome, Result, retry
+from tests.monitor.sinks.receiver import Answer, Receiver
 
 StoredOf = Callable[..., StoredAlert]
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -160,6 +163,49 @@ def test_no_answer_and_a_web_page_for_an_answer_are_sent_again(stored_of: Stored
     (outcome,) = sink.send([stored_of(1)])
     assert outcome.result is Result.RETRY
     assert "is this an OTLP endpoint?" in outcome.reason
+
+
+@pytest.mark.parametrize("came", [0, 10])
+def test_an_answer_that_broke_off_says_nothing_of_what_was_accepted(
+    stored_of: StoredOf, came: int
+) -> None:
+    """Found 2026-11-30: of a rejection whose body never came, nothing was left, which reads as a success."""
+    body = rejecting(1).body
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            here, _ = listener.accept()
+            with here:
+                here.recv(1 << 16)
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+                here.sendall(head.encode() + body[:came])
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        port = listener.getsockname()[1]
+        sink = OtlpSink(OtlpConfig(endpoint=f"http://127.0.0.1:{port}"))
+        (outcome,) = sink.send([stored_of(1)])
+        answering.join()
+    where = f"`http://127.0.0.1:{port}/v1/logs` answered 200"
+    assert outcome == retry(f"{where} and hung up in the middle of its answer")
+
+
+def test_what_a_receiver_says_is_cut_and_without_our_credentials(stored_of: StoredOf) -> None:
+    """It goes into the dead letter, into logs and to terminals."""
+    said = "no rights: Bearer s3cret-token at /otlp/s3cret-path/v1/logs\x1b[2J" + "x" * 5_000
+    with Receiver() as receiver:
+        endpoint = f"{receiver.url}/otlp/s3cret-path"
+        headers = {"authorization": "Bearer s3cret-token"}
+        receiver.answers = [Answer(body=rejecting(1, said).body), Answer(404)]
+        sink = OtlpSink(OtlpConfig(endpoint=endpoint, headers=headers))
+        reasons = [sink.send([stored_of(n)])[0].reason for n in (1, 2)]
+        sink.close()
+    assert [came.path for came in receiver.came] == ["/otlp/s3cret-path/v1/logs"] * 2
+    assert reasons[1] == f"`{receiver.url}/…/v1/logs` answered 404"
+    assert reasons[0].startswith(f"rejected by `{receiver.url}/…/v1/logs`: 'no rights: …")
+    assert "s3cret" not in reasons[0]
+    assert reasons[0].isprintable()
+    assert len(reasons[0]) < 400
 
 
 def test_a_record_that_has_no_place_in_the_protocol_is_dead_and_its_neighbours_go(
