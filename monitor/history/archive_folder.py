@@ -126,19 +126,24 @@ class ArchiveFolder:
 
 def uncovered(parts: list[PartFile]) -> list[PartFile]:
     """Without those that were merged into another one."""
+    return sorted(part for part, into in covering(parts).items() if into is part)
+
+
+def covering(parts: list[PartFile]) -> dict[PartFile, PartFile]:
+    """Each with the one that has all of it: itself, or what it was merged into."""
     groups: dict[tuple[str, str], list[PartFile]] = {}
     for (
         part
     ) in parts:  # of one day: a clock that was set back puts later chunks into an earlier one
         groups.setdefault((part.day, part.bank), []).append(part)
-    found: list[PartFile] = []
+    found: dict[PartFile, PartFile] = {}
     for ones in groups.values():
-        furthest = -1
+        into = None
         for one in sorted(ones, key=lambda part: (part.first, -part.last)):
-            if one.last > furthest:
-                furthest = one.last
-                found.append(one)
-    return sorted(found)
+            if into is None or one.last > into.last:
+                into = one
+            found[one] = into
+    return found
 
 
 def day_of(time_ns: int) -> str:

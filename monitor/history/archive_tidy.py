@@ -13,6 +13,7 @@ from dosimeter.monitor.history import archive_part
 from dosimeter.monitor.history.archive_folder import (
     ArchiveFolder,
     PartFile,
+    covering,
     day_of,
     keep,
     uncovered,
@@ -95,16 +96,16 @@ class Tidy:
         up_ns: of a clock that nobody sets, from wherever it begins.
         """
         parts = self._folder.parts()
-        standing = set(uncovered(parts))
+        found = covering(parts)
         oldest = day_of(max(0, now_ns - self._days * DAY_NS))
         paced = self._gone_ns is None or up_ns - self._gone_ns >= PACE_NS
         following = next((part.day for part in parts if part.day > self._gone), oldest)
         if paced and following < oldest:
             self._gone, self._gone_ns = following, up_ns
-        for part in parts:
+        for part, into in found.items():
             old = part.day <= self._gone and part.day < oldest
-            merged = part not in standing
-            if old or (merged and now_ns - part.path.stat().st_mtime_ns > GRACE_NS):
+            merged = into is not part
+            if old or (merged and now_ns - into.path.stat().st_mtime_ns > GRACE_NS):
                 part.path.unlink()
                 self._seen.pop(part.path, None)
                 if not any(part.path.parent.iterdir()):
