@@ -6,6 +6,7 @@ SQLite database would drop SQLite's own locks. It knows nothing of what is writt
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -42,8 +43,9 @@ class WriterLock:
             holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
             os.close(self._fd)
             raise AlreadyWriting(path, holder)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: who holds it is a word for people
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         if self._fd >= 0:
