@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Container, Mapping
 from pathlib import Path
 
 from dosimeter.monitor.history.private import keep_from_others
 
 NAME = "refused.jsonl"
+EVENT_ID = re.compile(rb"[0-9a-f]{32}")
 
 
 class Refused:
@@ -40,8 +42,10 @@ class Refused:
         line = json.dumps(item, sort_keys=True, default=_plain).encode() + b"\n"
         is_new = not self.path.exists()
         keep_from_others(self.path)
-        with self.path.open("ab", buffering=0) as file:
+        with self.path.open("ab+", buffering=0) as file:
             start = file.tell()
+            if start and os.pread(file.fileno(), 1, start - 1) != b"\n":  # died within a line
+                line = b"\n" + line
             try:
                 if file.write(line) != len(line):
                     raise OSError(f"{self.path}: written in part")
@@ -80,12 +84,15 @@ def _erased(line: bytes, event_ids: Container[str]) -> bytes | None:
     """What is left of a line; None: it is of another alert, or erased already."""
     try:
         item = json.loads(line)
+    except ValueError:  # half a line: whom it is of stands before what is personal
+        item = {"evidence": [one.decode() for one in EVENT_ID.findall(line)]}
+    try:
         of = {item.get("record", {}).get("event_id"), *item.get("evidence", {})}
         event_id = next((one for one in of if one in event_ids), None)
         if event_id is None:
             return None
         left = {"refused_ns": item.get("refused_ns"), "erased": event_id}
-    except (ValueError, AttributeError, TypeError):  # not a line of ours
+    except (AttributeError, TypeError):  # not a line of ours
         return None
     return json.dumps(left, sort_keys=True).encode() + b"\n"
 

@@ -46,3 +46,23 @@ def test_a_line_that_did_not_reach_the_disk_is_taken_back_whole(
         with pytest.raises(OSError, match="no space left"):
             refused.keep({"error": "b"})
     assert refused.path.read_bytes() == before
+
+
+def test_a_line_that_a_dead_process_left_half_takes_no_other_with_it(tmp_path: Path) -> None:
+    """The next item was written behind it, into the same line, and an erasure of either found nothing."""
+    refused = Refused(tmp_path / "refused.jsonl")
+    anna, bob = "a" * 32, "b" * 32
+    core = f'{{"event_id":"{anna}","labels":{{"user":"of anna"}}}}'
+    refused.keep({"error": "e", "record": {"core": core, "event_id": anna}})
+    whole = refused.path.read_bytes()
+    refused.path.write_bytes(whole + whole[:-10])
+    refused.keep({"record": {"event_id": bob, "core": "of bob"}})
+    lines = refused.path.read_bytes().splitlines()
+    assert refused.count == 3
+    assert lines[:2] == [whole[:-1], whole[:-10]]
+    assert json.loads(lines[2])["record"]["core"] == "of bob"
+    assert refused.erase({bob}) == 1
+    assert b"bob" not in refused.path.read_bytes()
+    assert refused.erase({anna}) == 2
+    assert b"anna" not in refused.path.read_bytes()
+    assert [json.loads(line)["erased"] for line in refused.path.open()] == [anna, anna, bob]
