@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -44,7 +45,7 @@ COMMANDS = {
     "doctor": "check that a model server here can be watched, and a sidecar run",
     "completion": "print a completion script for bash or zsh",
 }
-USAGE = 2
+ENVIRONMENT = 3
 SHOWN = 400
 """Of what somebody wrote, in an error."""
 
@@ -64,15 +65,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     for one in arguments:
         if any("\ud800" <= letter <= "\udfff" for letter in one):
             parser.error(f"`{one}` is not UTF-8")
-    parsed = parser.parse_args(arguments)
     try:
+        parsed = parser.parse_args(arguments)
         code: int = parsed.run(parsed)
         return code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
         return 0
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """What was printed goes out here: at the interpreter's end what fails is a traceback and exit code 120."""
+    if sys.stdout is None:  # closed by whoever started us
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"dosimeter: not all of it could be printed: {error.strerror}", file=sys.stderr)
+        raise SystemExit(ENVIRONMENT) from None
 
 
 def build_parser(load: Sequence[str]) -> argparse.ArgumentParser:

@@ -39,6 +39,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The subcommand's own code; 3 where something is not installed, 4 for data that is wrong."""
+    from dosimeter.detectors.bank import BankError
     from dosimeter.detectors.findings import InputError, visible
     from dosimeter.detectors.fit import FitError
     from dosimeter.detectors.registry import RegistryError, UnknownFeature
@@ -46,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         code: int = args.act(args)
         return code
-    except (InputError, FitError, RegistryError) as error:
+    except BrokenPipeError:  # `main` knows what that means
+        raise
+    except (InputError, FitError, RegistryError, BankError) as error:
         print(visible(str(error), keep="\n"), file=sys.stderr)
         return 4
     except UnknownFeature as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,29 @@ def test_whatever_is_written_the_error_is_short_and_harmless_for_a_terminal(
     assert len(error) < 2000
     assert "\x1b" not in error
     error.encode()
+
+
+CORE = Path(__file__).parents[3] / "monitor/sources/packs/core"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["features", "list"], ["detectors", "interference", str(CORE)]]
+)
+def test_a_reader_that_has_seen_enough_is_no_error(argv: list[str], unbuffered: str) -> None:
+    gone, out = os.pipe()
+    os.close(gone)
+    command = [sys.executable, "-m", "dosimeter.monitor.cli.main", *argv]
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    found = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, env=environ)
+    os.close(out)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_what_a_full_disk_did_not_take_is_said() -> None:
+    command = [sys.executable, "-m", "dosimeter.monitor.cli.main", "features", "list"]
+    environ = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ)
+    assert found.returncode == 3
+    assert found.stderr == "dosimeter: not all of it could be printed: No space left on device\n"
