@@ -112,7 +112,9 @@ def ask(
         )
         return Answer(entry, [], 0, 0, 0, watched, tuple(said))
     live, shadow = (_rules(history, asked.params, status) for status in ("live", "shadow"))
-    rows = list(_pages(history, asked.params, total if limit is None else limit))
+    rows = list(_pages(history, asked.params, limit))
+    # More may have come in since they were counted, and of the newest as many would leave out the oldest.
+    total = len(rows) if limit is None else max(total, len(rows))
     return Answer(entry, rows, total, live, shadow, watched)
 
 
@@ -122,14 +124,16 @@ def _rules(history: History, params: Mapping[str, Any], status: str) -> int:
     return len(history.rows("count_by_rule", **{**params, "status": status}))
 
 
-def _pages(history: History, params: Mapping[str, Any], limit: int) -> Iterator[dict[str, Any]]:
+def _pages(
+    history: History, params: Mapping[str, Any], limit: int | None
+) -> Iterator[dict[str, Any]]:
     before: dict[str, int] = {}
-    while limit > 0:
-        page = history.rows("alerts", **params, **before, limit=min(limit, PAGE))
+    while limit is None or limit > 0:
+        page = history.rows("alerts", **params, **before, limit=min(limit or PAGE, PAGE))
         yield from page
-        limit -= len(page)
-        if not page or len(page) < PAGE:
+        if len(page) < PAGE:
             return
+        limit = None if limit is None else limit - len(page)
         before = {"before_ns": page[-1]["time_ns"], "before_idx": page[-1]["idx"]}
 
 

@@ -17,7 +17,9 @@ from dosimeter.monitor.audit.queries.names import UnknownName
 from dosimeter.monitor.audit.queries.times import range_of
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.hot import StoreStalled
-from tests.monitor.audit.audit_scene import T0
+from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.feed.items import Batch
+from tests.monitor.audit.audit_scene import T0, alert
 from tests.monitor.audit.whole_scene import Whole, whole
 
 AUDITOR = Actor("aldo", "auditor")
@@ -100,6 +102,24 @@ def test_all_pages_are_read_each_row_once(
     assert [int(row["id"][12:], 16) for row in asked(history).rows] == [
         11, 10, 9, 8, 7, 6, 5, 3, 2, 1, 0,
     ]  # fmt: skip
+
+
+def test_what_comes_in_after_the_count_pushes_no_older_row_out(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, late = History.rows, Ingest(history.appender, T0)
+
+    def counted(self: History, name: str, **params: Any) -> list[dict[str, Any]]:
+        found = rows(self, name, **params)
+        if name == "count":  # an event of the range that was under way
+            one = alert(4, time_ns=T0 + 30 * 60 * 10**9)
+            late.take(Batch((one,), {"at": 2}), T0)
+        return found
+
+    monkeypatch.setattr(History, "rows", counted)
+    found = asked(history)
+    assert [int(row["id"][12:], 16) for row in found.rows] == [4, 11, 10, 9, 8, 7, 6, 5, 3, 2, 1, 0]
+    assert found.total == 12
 
 
 def test_verdicts_filter_by_the_last_word_none_and_disputed(scene: Whole, history: History) -> None:
