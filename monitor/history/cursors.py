@@ -86,7 +86,7 @@ class CursorStore:
     def __init__(self, path: Path, *, ledger_id: str, busy_s: float = 5.0) -> None:
         """busy_s: how long to wait for other writers.
 
-        Raises StoreError when the file is of a later version or belongs to another ledger.
+        Raises StoreError when the file cannot be used, is of a later version or belongs to another ledger.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +96,11 @@ class CursorStore:
         )
         try:
             self._prepare(ledger_id)
-        except BaseException:
+        except BaseException as error:
             self._db.close()
+            if isinstance(error, sqlite3.DatabaseError) and "locked" not in str(error):
+                hint = "free disk space; move a file away that is broken: sinks are sent the whole ledger again"
+                raise StoreError(f"{path}: cannot be used: {error}\n  hint: {hint}") from error
             raise
         self.letters = DeadLetters(self._db)
         self.verdicts = Verdicts(self._db)

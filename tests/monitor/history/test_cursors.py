@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,18 @@ def test_cursors_of_another_ledger_are_refused(tmp_path: Path) -> None:
     CursorStore(tmp_path / "d.db", ledger_id="one").close()
     with pytest.raises(StoreError, match="belong to another ledger"):
         CursorStore(tmp_path / "d.db", ledger_id="two")
+
+
+@pytest.mark.parametrize("made", ["not by SQLite", "by somebody else"])
+def test_a_file_that_is_not_ours_is_named(tmp_path: Path, made: str) -> None:
+    path = tmp_path / "deliver.db"
+    if made == "by somebody else":
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE theirs (x)")
+    else:
+        path.write_bytes(b"no database, " * 1000)
+    with pytest.raises(StoreError, match=r"deliver\.db: cannot be used: .*\n  hint: "):
+        CursorStore(path, ledger_id="a")
 
 
 def test_verdicts_of_pruned_alerts_are_forgotten_and_their_totals_stay(store: CursorStore) -> None:
