@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -243,12 +244,18 @@ def label(
     else:
         return None
     now_ns = asked.now_ns()
+    who = replace(
+        actor(reader, "label"), tenants=reader.tenants if reader.own is None else reader.own
+    )
     with refused(), asked.alone() as history:
+        own = history.access.tenants(who)
+        if own is not None and about.tenant not in own:
+            return None
         labels.label(
             history.appender,
             about,
             verdict,
-            actor=actor(reader, "label"),
+            actor=who,
             reason_code=reason or UNSTATED,
             note=note,
             origin="queue" if found is not None else "sample",

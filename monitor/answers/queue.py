@@ -20,6 +20,7 @@ from dosimeter.monitor.answers.blind import is_blind, may_be_blind
 from dosimeter.monitor.audit.history import History
 from dosimeter.monitor.audit.people.access import UNKNOWN, actor_id, resolved
 from dosimeter.monitor.audit.people.sample import Sampled, queue_sample
+from dosimeter.monitor.audit.queries.bounds import MAX
 from dosimeter.monitor.audit.queries.names import UnknownName, check
 from dosimeter.monitor.audit.queries.worth import worth
 from dosimeter.monitor.pages import shown, shown_alerts
@@ -102,9 +103,10 @@ def _from(after: str | None) -> dict[str, int]:
     if after is None:
         return {}
     time_ns, _, idx = after.partition("-")
-    if not (time_ns.isdigit() and idx.isdigit() and len(after) < 42):
+    each = [int(one) for one in (time_ns, idx) if one.isdecimal() and len(one) < 20]
+    if len(each) < 2 or max(each) > MAX:
         raise NotPossible("this page of the queue is none; begin with the first")
-    return {"before_ns": int(time_ns), "before_idx": int(idx)}
+    return {"before_ns": each[0], "before_idx": each[1]}
 
 
 def row_of(asked: Asked, row: Mapping[str, Any], reader: Reader) -> shown_alerts.Row:

@@ -16,7 +16,7 @@ from dosimeter.detectors.findings import Finding
 from dosimeter.detectors.registry import UnknownFeature, load_features
 from dosimeter.monitor.answers import alert, case, queue, rules, summaries
 from dosimeter.monitor.answers.asking import Asked, actor, refused
-from dosimeter.monitor.audit.people.access import resolved
+from dosimeter.monitor.audit.people.access import UNKNOWN, resolved
 from dosimeter.monitor.audit.queries.named_queries import QUERIES, QueryError
 from dosimeter.monitor.feature_card import Card, card_of, known_calibrations, known_packs
 from dosimeter.monitor.pages import shown, shown_alerts, shown_log, shown_overview, shown_rules
@@ -24,6 +24,7 @@ from dosimeter.monitor.pages.source import Kind, NotPossible, QueueFilter, Reade
 from dosimeter.monitor.roles import Right
 
 _RIGHT: Mapping[Kind, Right] = {"query": "query", "view": "view", "export": "export"}
+_QUERY = "query "
 _ABOUT = re.compile(r"(evidence|alert) ([0-9a-f]{8,32})")
 
 
@@ -86,9 +87,13 @@ class HistorySource:
 
     def record_access(self, kind: Kind, reader: Reader, what: str, reason: str) -> None:
         page, _, query = what.partition("?")
-        said: dict[str, Any] = dict(parse_qsl(query, max_num_fields=40))
+        said: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=40))
         about = None
-        if found := _ABOUT.fullmatch(page):
+        if page.startswith(_QUERY):
+            said = _checked(page.removeprefix(_QUERY), said)
+        elif query:
+            said = self._with_ids(said, reader)
+        elif found := _ABOUT.fullmatch(page):
             page, id_ = found.groups()
             entry = alert.find(self._asked, id_, reader)
             if entry is not None:
@@ -96,10 +101,18 @@ class HistorySource:
                 said |= {n: entry.entry[n] for n in ("tenant", "subject") if n in entry.entry}
         right: Right = "view" if page == "evidence" else _RIGHT[kind] if kind != "view" else "query"
         with refused(), self._asked.alone() as history:
-            names = resolved(said, history.keys) if query else said
-            given = {"page": page, **names}
+            given = {**said, "page": page}
             how: Kind = "view" if page == "evidence" else "export" if kind == "export" else "query"
             history.access.ask(actor(reader, right), how, given, reason or None, about)
+
+    def _with_ids(self, filters: Mapping[str, str], reader: Reader) -> dict[str, Any]:
+        """A tenant that the reader does not see is as unknown as one that never was."""
+        with self._asked.alone() as history:
+            found = resolved(filters, history.keys)
+        own = self._asked.own(reader).get("tenants")
+        if own is not None and "tenant" in found and found["tenant"] not in own:
+            found["tenant"] = UNKNOWN
+        return found
 
     def queries(self) -> tuple[shown.NamedQuery, ...]:
         return tuple(
@@ -132,6 +145,19 @@ class HistorySource:
             return (self._asked.history.folder.log / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def _checked(name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Of a named query, as the log may have them: an id where one belongs, never a name. Raises NotPossible."""
+    query = QUERIES.get(name)
+    if query is None:
+        return {}
+    try:
+        values = query.asked(parameters).values
+    except QueryError as error:
+        raise NotPossible(str(error)) from error
+    each = {n: values.get(n, text) for n, text in parameters.items()}
+    return {n: v.hex() if isinstance(v, bytes) else v for n, v in each.items()}
 
 
 @lru_cache(maxsize=64)

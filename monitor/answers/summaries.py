@@ -35,6 +35,7 @@ MOST = 50
 """Rows of each list of the audit page."""
 STATUS_S = 1.0
 FAILING = "failing: its error may name others, and is told to those who see every tenant"
+WHY = "why is told to those who see every tenant"
 
 
 def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview:
@@ -63,7 +64,7 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview
         ),
         days=days(asked, zone, kind="alert", from_ns=now_ns - WEEKS_NS, **own),
         sinks=tuple(_sink(name, one, reader) for name, one in _sinks(status).items()),
-        taps=tuple(map(_tap, status.get("taps", ()))),
+        taps=tuple(_tap(one, reader) for one in status.get("taps", ())),
         drift=tuple(_drift(asked, reader)),
         log=log_state(asked),
         unlabelled=int(unlabelled[0]["n"]),
@@ -113,9 +114,11 @@ def _sink(name: str, one: Mapping[str, Any], reader: Reader) -> shown_overview.S
     )
 
 
-def _tap(tap: Mapping[str, Any]) -> shown_overview.Tap:
+def _tap(tap: Mapping[str, Any], reader: Reader) -> shown_overview.Tap:
     state: shown.State = {"live": "ok", "no-pack": "warn"}.get(str(tap["state"]), "bad")  # type: ignore[assignment]
     said = str(tap["reason"] or tap["state"])
+    if tap["reason"] and reader.tenants is not None:  # an error of the server's quotes anybody
+        said = f"{tap['state']}: {WHY}"
     model = tap.get("model") or {}
     name = str(model.get("name", "") if isinstance(model, dict) else model)
     return shown_overview.Tap(name or "model server", state, said)

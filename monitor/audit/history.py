@@ -24,6 +24,7 @@ from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
 from dosimeter.monitor.audit.evidence.evidence_files import read_evidence
 from dosimeter.monitor.audit.evidence.reproduce import claim_of
 from dosimeter.monitor.audit.people.access import Access, Actor
+from dosimeter.monitor.audit.queries.bounds import MAX
 from dosimeter.monitor.audit.queries.query import Queries, Rows
 from dosimeter.monitor.audit.queries.watched import KINDS, LATE_NS, Watched, weigh
 from dosimeter.monitor.audit.store import box
@@ -166,8 +167,9 @@ class History:
     def watched(self, from_ns: int, to_ns: int, *, now_ns: int | None = None) -> Watched:
         """How far that range of time was watched. now_ns: None: by this machine's clock."""
         signs = last_signs(self.hot)  # first: what comes in meanwhile makes no life longer
-        coverage = self.rows("coverage", from_ns=from_ns, to_ns=to_ns + LATE_NS)
-        lives = self.rows("gaps", to_ns=to_ns + LATE_NS)
+        until_ns = min(to_ns + LATE_NS, MAX)
+        coverage = self.rows("coverage", from_ns=from_ns, to_ns=until_ns)
+        lives = self.rows("gaps", to_ns=until_ns)
         each = [{**row, "kind": "coverage"} for row in coverage]
         each += [row for row in lives if row["kind"] in KINDS]
         entries = []

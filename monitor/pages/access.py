@@ -76,7 +76,7 @@ class Person:
     @property
     def reader(self) -> Reader:
         tenants = None if any(ROLES[role].every_tenant for role in self.roles) else self.tenants
-        return Reader(self.name, tenants, frozenset(map(str, self.roles)))
+        return Reader(self.name, tenants, frozenset(map(str, self.roles)), self.tenants)
 
 
 class Who(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, Path, Query
 from fastapi.openapi.utils import get_openapi
@@ -95,8 +96,8 @@ def query(request: Request, site: Here, person: Visitor, name: Name, asked: Quer
     """Ask one of them. A POST, since being asked is itself an entry in the log."""
     site.need(person, "query")
     site.sent(request, person)
-    given = " ".join(f"{key}={value}" for key, value in sorted(asked.parameters.items()))
-    site.record("query", person, f"query {name} {given}".rstrip(), asked.reason)
+    given = urlencode(sorted(asked.parameters.items()))
+    site.record("query", person, f"query {name}?{given}", asked.reason)
     found = site.source.query(name, asked.parameters, person.reader, asked.limit)
     if found is None:
         raise HTTPException(404, "no query of that name")

@@ -27,11 +27,15 @@ class NotPossible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who asks. tenants: names of those whose rows exist for this reader; None: all. roles: by name."""
+    """Who asks. tenants: names of those whose rows exist for this reader; None: all. roles: by name.
+
+    own: None, or the tenants that were given to a reader who sees all by another role: verdicts are on these alone.
+    """
 
     name: str
     tenants: frozenset[str] | None = None
     roles: frozenset[str] = frozenset()
+    own: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,10 @@ class Source(Protocol):
         """Durable when it returns. Raises AccessRefused where it cannot be written."""
 
     def record_access(self, kind: Kind, reader: Reader, what: str, reason: str) -> None:
-        """Durable when it returns. Raises AccessRefused where it cannot be written."""
+        """Durable when it returns. Raises AccessRefused where it cannot be written, NotPossible as `query` does.
+
+        what: `queue?FILTERS`, `query NAME?PARAMETERS` as in an address, `alert ID`, or whatever page it is.
+        """
 
     def queries(self) -> tuple[shown.NamedQuery, ...]: ...
 

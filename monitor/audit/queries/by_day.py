@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from dosimeter.monitor.audit.queries.beside import Rows
 from dosimeter.monitor.audit.queries.day_periods import periods
-from dosimeter.monitor.audit.queries.named_queries import QUERIES, QueryError
+from dosimeter.monitor.audit.queries.named_queries import QUERIES, QueryError, read
 from dosimeter.monitor.audit.queries.remembered import added
 
 
@@ -26,7 +26,10 @@ def by_day(
     if "offset_ns" not in QUERIES[name].parameters:
         raise QueryError(f"query `{name}` does not count by day")
     given, (first, last) = dict(given), times
-    begin, end = given.pop("from_ns", None), given.pop("to_ns", None)
+    begin, end = (
+        None if (value := given.pop(name, None)) is None else read(name, value)
+        for name in ("from_ns", "to_ns")
+    )
     low = first if begin is None else max(begin, first)
     high = last + 1 if end is None else min(end, last + 1)
     found = []

@@ -31,6 +31,13 @@ PARAMETERS: Mapping[str, Kind] = {
 DEFAULTS: Mapping[str, Any] = {"kind": "alert", "limit": 100, "offset_ns": 0, "width": 64}
 MIN_PREFIX = 8
 MAX_MS = 2**48 - 1
+_DAY_NS = 86_400 * 10**9
+_NUMBERS: Mapping[str, tuple[int, int]] = {
+    "limit": (0, 2**63 - 1),
+    "width": (1, 2**31),
+    "offset_ns": (-_DAY_NS, _DAY_NS),
+}
+"""From and to; all other numbers are what 64 bits hold."""
 
 _ONLY = "/* only */"
 _JUDGED_PAGE, _OF_PAGE = "/* judged, of page alone */", "/* of page */"
@@ -39,6 +46,7 @@ _PARAMETER = re.compile(r":([a-z_]\w*)")
 _ENTRY = re.compile(r"\b(FROM|JOIN) entry\b")
 _ENTRY_AS = re.compile(rf"{_ENTRY.pattern}( AS \w+)?")
 _BETWEEN = ("low", "high")
+_BEFORE = ("before_ns", "before_idx")
 Value = int | str | bytes
 
 
@@ -119,8 +127,11 @@ class Query:
                 takes = ", ".join(self.parameters) or "nothing"
                 raise QueryError(f"query `{self.name}` takes no `{name}`\n  hint: it takes {takes}")
         values = {n: DEFAULTS[n] for n in self._with_default()} | {
-            n: _read(n, v) for n, v in there.items()
+            n: read(n, v) for n, v in there.items()
         }
+        for one, other in (_BEFORE, _BEFORE[::-1]):
+            if one in values and other not in values:
+                raise QueryError(f"`{one}` needs `{other}`: of the last row of the page before")
         for name in sorted(self.required):
             if name not in values:
                 raise QueryError(f"query `{self.name}` needs `{name}`")
@@ -168,7 +179,8 @@ def _query(name: str, about: str, lines: tuple[Line, ...]) -> Query:
     return Query(name, about, lines, tuple(sorted(every, key=order.__getitem__)), required)
 
 
-def _read(name: str, value: Any) -> Any:
+def read(name: str, value: Any) -> Any:
+    """The value of this parameter. Raises QueryError."""
     kind = PARAMETERS[name]
     try:
         if kind == "id":
@@ -176,7 +188,10 @@ def _read(name: str, value: Any) -> Any:
         if kind == "ids":
             return tuple(_id(one) for one in value)
         if kind in ("int", "flag"):
-            return int(value)
+            low, high = _NUMBERS.get(name, (-(2**63), 2**63 - 1))
+            if not low <= (number := int(value)) <= high:
+                raise ValueError(f"{low} to {high} can be asked for")
+            return number
         return str(value)
     except (ValueError, TypeError) as error:
         raise QueryError(f"`{name}` is `{str(value)[:40]}`: {error}") from None

@@ -69,6 +69,8 @@ def run_named(args: argparse.Namespace) -> int:
             if "tenants" not in query.parameters:
                 raise Usage(f"--name {query.name}: not for one tenant\n  hint: --role auditor")
             given["tenants"] = sorted(own)
+        nobody = {name: "0" * 32 for name, value in given.items() if value == UNKNOWN}
+        query.asked({**given, **nobody})  # what it does not take is no part of the log
         history.access.ask(actor, "query", {"query": query.name, **given})
         check_names(history, filters, own=own)
         if UNKNOWN in what.values():

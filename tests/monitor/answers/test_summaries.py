@@ -179,6 +179,22 @@ def test_the_error_of_a_sink_which_may_name_others_is_told_to_no_reader_of_some_
         assert "acme" not in repr(source.overview(own, "UTC"))
 
 
+def test_why_a_tap_is_blind_is_told_to_no_reader_of_some_tenants(scene: Answers) -> None:
+    """It may be the text of any error in the server, and those quote what they met."""
+    why = "start-up canary: no adapter `acme-clinic`"
+    taps = [
+        {"state": "blind", "reason": why, "model": {"name": "lab"}},
+        {"state": "live", "reason": None, "model": {"name": "lab"}},
+    ]
+    own = Reader("a", frozenset({"north-bank"}), ALL.roles)
+    with sidecar(scene, json.dumps({"taps": taps}).encode()) as source:
+        for reader, said in ((ALL, why), (own, "blind: why is told to those who see every tenant")):
+            assert source.overview(reader, "UTC").taps == (
+                shown_overview.Tap("lab", "bad", said),
+                shown_overview.Tap("lab", "ok", "live"),
+            )
+
+
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"[1]", b"\xff\xfe"])
 def test_what_does_not_answer_as_a_sidecar_is_not_known(scene: Answers, body: bytes) -> None:
     with sidecar(scene, body) as source:

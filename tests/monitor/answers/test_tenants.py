@@ -10,6 +10,7 @@ import pytest
 
 from dosimeter.monitor.answers import queue
 from dosimeter.monitor.audit.queries.named_queries import QUERIES
+from dosimeter.monitor.pages.access import Person, Role
 from dosimeter.monitor.pages.source import AccessRefused, NotPossible, QueueFilter, Reader, Source
 from tests.monitor.answers.answers_scene import (
     ALL,
@@ -183,6 +184,32 @@ def test_a_look_at_another_tenants_alert_does_not_say_whose_it_is(scene: Answers
     with pytest.raises(AccessRefused):
         scene.source.record_access("view", ONE, f"evidence {scene.alert(0)['id']}", "curious")
     assert len(scene.accesses()) == before + 1
+
+
+def test_a_tenant_of_others_is_answered_as_one_that_never_was(scene: Answers) -> None:
+    """Refused by name it had been told from one that is nobody's, as whose customer it is."""
+    said = []
+    for name in ("tenant-0", "tenant-9"):
+        scene.source.record_access("query", ONE, f"queue?tenant={name}", "")
+        page = scene.source.queue(QueueFilter(tenant=name), ONE, None, 50)
+        said.append((scene.accesses()[-1]["what"], page))
+    assert said[0] == said[1]
+    assert said[0][0] == {"page": "queue", "tenant": "unknown"}
+    scene.source.record_access("query", ONE, "queue?tenant=tenant-1", "")
+    assert scene.accesses()[-1]["what"]["tenant"] == scene.alert(1)["tenant"]
+
+
+def test_who_sees_all_by_another_role_judges_own_tenants_alone(scene: Answers) -> None:
+    both = frozenset({"reviewer", "operator"})
+    person = Person("oona", frozenset(map(Role, both)), frozenset({"tenant-1"}), "")
+    assert person.reader == Reader("oona", None, both, frozenset({"tenant-1"}))
+    own, other = scene.alert(7)["id"], scene.alert(9)["id"]
+    assert scene.source.alert(other, person.reader) is not None
+    assert scene.source.label(other, "true", "", "", person.reader) is None
+    assert scene.rows("labels_of", about=other) == []
+    assert scene.source.label(own, "true", "", "", person.reader) is not None
+    nobodys = Reader("oona", None, both, frozenset())
+    assert scene.source.label(own, "true", "", "", nobodys) is None
 
 
 def test_who_sees_no_tenant_sees_nothing(scene: Answers, secret: set[str]) -> None:

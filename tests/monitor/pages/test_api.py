@@ -108,7 +108,7 @@ def test_queries_by_name(auditor: Visit) -> None:
     assert auditor.history.accesses[-1] == (
         "query",
         "j.doe",
-        "query by-day rule=deceptive-answer",
+        "query by-day?rule=deceptive-answer",
         "case 12",
     )
     wrong = {"parameters": {"sql": "DROP TABLE entry"}}

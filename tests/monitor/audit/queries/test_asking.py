@@ -83,6 +83,12 @@ def test_a_rule_that_never_was_is_no_answer_of_none(history: History) -> None:
         asked(history, rule="lies-tolt")
 
 
+def test_the_last_day_that_history_can_hold_ends_a_range(history: History) -> None:
+    within = range_of("2026-03-01", "2262-04-11", "UTC", T0)
+    found = ask(history, question(history, {}, within, AUDITOR), AUDITOR, limit=None)
+    assert found.total == 11
+
+
 def test_a_name_that_nobody_has_is_said_and_matches_nothing(history: History) -> None:
     one = question(history, {"tenant": "tenant-9", "user": "user-1"}, MARCH, AUDITOR)
     assert one.unknown == ("tenant", "user")
