@@ -12,7 +12,7 @@ from pathlib import Path
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
 from dosimeter.monitor.config_history import FEED
-from dosimeter.monitor.config_outward import read_kafka
+from dosimeter.monitor.config_kafka import read_kafka
 from dosimeter.monitor.sinks.config import KafkaConfig
 
 HITS = "dosimeter.hits"

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 from dosimeter.detectors.findings import InputError, visible
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import Node
-from dosimeter.monitor.config_outward import read_kafka, read_otlp, read_texts, read_url
+from dosimeter.monitor.config_kafka import read_kafka
+from dosimeter.monitor.config_outward import read_otlp
 from dosimeter.monitor.config_pages import OidcConfig, PagesConfig
+from dosimeter.monitor.config_values import read_texts, read_url
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig, SinkConfig
 
 FEED = KafkaConfig(topic="dosimeter.history", name="history")

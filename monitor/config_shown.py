@@ -21,6 +21,7 @@ from dosimeter.monitor.sinks.config import (
     OtlpConfig,
     OverHttp,
     SinkConfig,
+    StdoutConfig,
     WebhookConfig,
 )
 from dosimeter.monitor.sinks.http import origin
@@ -35,12 +36,12 @@ def without_secrets(config: Config) -> Config:
     def hidden(sink: S) -> S:
         if isinstance(sink, KafkaConfig):
             return replace(sink, security=dict.fromkeys(sink.security, HIDDEN))
-        if isinstance(sink, WebhookConfig):
-            url = f"{origin(sink.url)}/{HIDDEN}"  # its path may be a credential
-            return replace(sink, url=url, headers=dict.fromkeys(sink.headers, HIDDEN))
-        if isinstance(sink, OtlpConfig | AlertmanagerConfig):
-            return replace(sink, headers=dict.fromkeys(sink.headers, HIDDEN))
-        return sink
+        if isinstance(sink, StdoutConfig):
+            return sink
+        headers = dict.fromkeys(sink.headers, HIDDEN)
+        if isinstance(sink, OtlpConfig):
+            return replace(sink, endpoint=_bare(sink.endpoint), headers=headers)
+        return replace(sink, url=_bare(sink.url), headers=headers)
 
     history = config.history
     if history is not None:
@@ -63,9 +64,16 @@ def without_secrets(config: Config) -> Config:
         fleet=replace(fleet, kafka=hidden(fleet.kafka)) if fleet is not None else None,
         sinks=tuple(hidden(sink) for sink in config.sinks),
         confirmers=tuple(
-            replace(one, headers=dict.fromkeys(one.headers, HIDDEN)) for one in config.confirmers
+            replace(one, url=_bare(one.url), headers=dict.fromkeys(one.headers, HIDDEN))
+            for one in config.confirmers
         ),
     )
+
+
+def _bare(url: str) -> str:
+    """Its path may be a credential."""
+    own = origin(url) if url else ""
+    return url if url.rstrip("/") == own else f"{own}/{HIDDEN}"
 
 
 def as_yaml(config: Config) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dosimeter.detectors.findings import visible
 from dosimeter.monitor.config import Config
-from dosimeter.monitor.config_outward import peer
+from dosimeter.monitor.config_kafka import peer
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.doctor import OK, WRONG, Finding
 from dosimeter.monitor.sinks.client_pair import ClientPair, PairError

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,5 +78,6 @@ def test_a_mapping_of_foreign_keys_costs_little_more_than_its_parse(
     began = time.process_time()
     load(text, "f.yaml")
     parsed = time.process_time()
-    load_config(path)
+    with suppress(InputError):  # those of `security` are none
+        load_config(path)
     assert time.process_time() - parsed < 4 * (parsed - began)

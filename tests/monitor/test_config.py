@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.admin import KafkaAdminClient
+from kafka.cluster import get_ip_port_afi
+from kafka.net.manager import KafkaConnectionManager
 
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.config import (
@@ -13,8 +17,9 @@ from dosimeter.monitor.config import (
     HttpConfig,
     load_config,
 )
+from dosimeter.monitor.config_kafka import SETTINGS, peer
 from dosimeter.monitor.config_peers import PeersConfig
-from dosimeter.monitor.config_shown import as_yaml, without_secrets
+from dosimeter.monitor.config_shown import HIDDEN, as_yaml, without_secrets
 from dosimeter.monitor.confirm.config import ConfirmerConfig
 from dosimeter.monitor.sinks.config import (
     AlertmanagerConfig,
@@ -267,6 +272,58 @@ def test_a_file_of_passwords_that_cannot_be_used_is_named_and_not_quoted(
     assert "s3cret" not in str(caught.value)
 
 
+def test_settings_of_kafka_are_those_that_its_connections_look_at() -> None:
+    """Any other is repeated with its value in what the client raises, and so in logs and in `/status`."""
+    objects = {"ssl_context", "sasl_oauth_token_provider"}
+    ours = ("security_", "ssl_", "sasl_")
+    known = {n for n in KafkaConnectionManager.DEFAULT_CONFIG if n.startswith(ours)}
+    assert set(SETTINGS) == known - objects
+    for client in (KafkaProducer, KafkaConsumer, KafkaAdminClient):
+        assert set(SETTINGS) <= client.DEFAULT_CONFIG.keys()
+
+
+def test_a_password_of_digits_is_text_as_it_is_written(tmp_path: Path) -> None:
+    """As the number 123 the client cannot join it to a login, and tried for ever."""
+    security = "{sasl_plain_username: ops, sasl_plain_password: 0123, ssl_check_hostname: false}"
+    text = f"version: 1\nsinks: {{kafka: {{bootstrap: '[::1]:9', security: {security}}}}}\n"
+    config = load_config(written(tmp_path, text))
+    [sink] = config.sinks
+    assert isinstance(sink, KafkaConfig)
+    assert sink.security == {
+        "sasl_plain_username": "ops",
+        "sasl_plain_password": "0123",
+        "ssl_check_hostname": False,
+    }
+    assert load_config(written(tmp_path, as_yaml(config))).sinks == config.sinks
+
+
+@pytest.mark.parametrize(
+    ("server", "host", "port"),
+    [("a", "a", 9092), ("a:1", "a", 1), ("[::1]", "::1", 9092), ("[fe80::1]:9", "fe80::1", 9)],
+)
+def test_a_broker_is_where_the_client_looks_for_it(server: str, host: str, port: int) -> None:
+    assert peer(server) == (host, port)
+    assert get_ip_port_afi(server)[:2] == (host, port)
+
+
+def test_the_path_of_an_address_may_be_a_credential(tmp_path: Path) -> None:
+    """Only a webhook's was hidden: some collectors have their token there."""
+    text = (
+        "version: 1\nsinks:\n"
+        "  otlp: {endpoint: 'https://c/otlp/s3cret'}\n"
+        "  webhook: {url: 'https://h/s3cret'}\n"
+        "  alertmanager: {url: 'https://am:9093/s3cret'}\n"
+        "confirmers: {a: {url: 'https://r/s3cret?k=s3cret'}, b: {call: 'm:f'}}\n"
+        "telemetry: {endpoint: 'https://c:4318'}\n"
+        "history: {anchors: {otlp: {endpoint: 'https://c/s3cret'}}}\n"
+    )
+    shown = as_yaml(without_secrets(load_config(written(tmp_path, text))))
+    assert "s3cret" not in shown
+    hosts = ("https://c/", "https://h/", "https://am:9093/", "https://r/")
+    assert all(f"{host}{HIDDEN}" in shown for host in hosts)
+    assert "https://c:4318\n" in shown
+
+
 def test_a_collector_over_tls_is_read_and_printed_and_one_on_this_machine_may_be_told_in_the_clear(
     tmp_path: Path,
 ) -> None:
@@ -396,7 +453,7 @@ def test_confirmers_are_read_printed_and_their_headers_hidden(tmp_path: Path) ->
     assert load_config(written(tmp_path, as_yaml(config))).confirmers == config.confirmers
     shown = as_yaml(without_secrets(config))
     assert "s3cret" not in shown
-    assert shown.count("(hidden)") == 1
+    assert shown.count("(hidden)") == 2  # the path, too
 
 
 @pytest.mark.parametrize(
@@ -475,11 +532,15 @@ HOSTILE = {
     ),
     "a confirmer's token in the clear": (
         "confirmers: {a: {url: 'http://review:9000/confirm', headers: {Authorization: Bearer s}}}",
-        "`Authorization` would be sent to `review` in the clear",
+        "`review` would be sent alerts in the clear",
     ),
     "a confirmer's file of tokens in the clear": (
         "confirmers: {a: {url: 'http://review:9000/confirm', headers-file: f}}",
-        "`headers-file` would be sent to `review` in the clear",
+        "`review` would be sent alerts in the clear",
+    ),
+    "whole records in the clear": (
+        "confirmers: {a: {url: 'http://review:9000/confirm'}}",
+        "`review` would be sent alerts in the clear",
     ),
     "a confirmer's certificate without TLS": (
         "confirmers: {a: {url: 'http://127.0.0.1:9000/confirm', client-cert: f}}",
@@ -501,6 +562,50 @@ HOSTILE = {
     "an argument of the client": (
         "sinks: {kafka: {bootstrap: a, security: {bootstrap_servers: b}}}",
         "`bootstrap_servers` is no security setting",
+    ),
+    "no TLS, though it looks like it": (
+        "sinks: {kafka: {bootstrap: a, security: {security_protocol: ssl}}}",
+        "`security_protocol: ssl` is none",
+    ),
+    "a misspelt password, which the client would repeat": (
+        "sinks: {kafka: {bootstrap: a, security: {sasl_plain_pasword: s3cret}}}",
+        "`sasl_plain_pasword` is no security setting",
+    ),
+    "ciphers that no connection looks at": (
+        "sinks: {kafka: {bootstrap: a, security: {ssl_ciphers: HIGH}}}",
+        "`ssl_ciphers` is no security setting",
+    ),
+    "an object of the client": (
+        "sinks: {kafka: {bootstrap: a, security: {ssl_context: x}}}",
+        "`ssl_context` is no security setting",
+    ),
+    "a password of nothing": (
+        "sinks: {kafka: {bootstrap: a, security: {sasl_plain_password: }}}",
+        "`sasl_plain_password` has no value",
+    ),
+    "a name that is not looked at, in words": (
+        "sinks: {kafka: {bootstrap: a, security: {ssl_check_hostname: off}}}",
+        "expected true or false",
+    ),
+    "no broker": ("sinks: {kafka: {bootstrap: []}}", "names no broker"),
+    "brokers as Java has them": ("sinks: {kafka: {bootstrap: 'a:9092,b:9092'}}", "is no broker"),
+    "a broker's protocol": ("sinks: {kafka: {bootstrap: 'SSL://a:9092'}}", "is no broker"),
+    "no port of a broker": ("fleet: {kafka: {bootstrap: ['a:99999']}}", "is no broker"),
+    "an address in six parts without brackets": (
+        "history: {ship: {bootstrap: ['::1']}}",
+        "is no broker",
+    ),
+    "a path that is added": (
+        "sinks: {otlp: {endpoint: 'https://a/v1/logs'}}",
+        "not where a path can be added",
+    ),
+    "a path that is added, of metrics": (
+        "telemetry: {endpoint: 'https://a/v1/metrics/'}",
+        "not where a path can be added",
+    ),
+    "a key in the query": (
+        "sinks: {alertmanager: {url: 'http://a?key=s'}}",
+        "not where a path can be added",
     ),
 }
 
