@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """0: some level can be placed for every feature. 1: for one none can. 2: usage. 4: what was given is no use."""
     from dosimeter.detectors.findings import InputError
     from dosimeter.detectors.levels import Shape
+    from dosimeter.detectors.pack import WEIGHTS
 
     through_model = bool(args.pack or args.model or args.benign or args.capture)
     read = bool(args.benign) is not bool(args.capture)
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
         shape = Shape("average", args.average) if args.average else Shape("average_scope")
     except ValueError as error:
         raise InputError.at("--average", str(error)) from None
+    if (args.out / WEIGHTS).exists():  # a card of ours would take the place of its card
+        raise InputError.at(args.out, "a pack stands here", "give another folder")
     if args.archive:
         made, named = _of_archive(args)
     else:
