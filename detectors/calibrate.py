@@ -33,7 +33,14 @@ from dosimeter.detectors.placement import (
     place_fixed,
     place_share,
 )
-from dosimeter.detectors.shapes import Ints, Stream, token_statistics, unit_statistics, units_of
+from dosimeter.detectors.shapes import (
+    NEVER,
+    Ints,
+    Stream,
+    token_statistics,
+    unit_statistics,
+    units_of,
+)
 
 __all__ = ["Calibration", "Certificate", "NotCalibrated", "NotEnough", "Placement"]
 
@@ -110,7 +117,11 @@ class Calibration:
         lengths = [len(scopes) for _, scopes in pairs]
         empty = np.zeros((0, len(columns)), dtype=np.int16)
         names = sorted(set(routes)) if routes else [EVERYWHERE]
-        of = [names.index(r) for r in routes] if routes is not None else [0] * len(pairs)
+        if len(names) > MAX_ROUTES:
+            hint = "a route is a part of the traffic, and not a request of it"
+            raise InputError.at("calibration", f"{len(names)} routes, at most {MAX_ROUTES}", hint)
+        number = {name: i for i, name in enumerate(names)}
+        of = [number[r] for r in routes] if routes is not None else [0] * len(pairs)
         return cls(
             features=tuple(c.feature for c in columns),
             packs=tuple(c.pack for c in columns),
@@ -168,6 +179,11 @@ class Calibration:
         what = _what(level, feature, scope)
         if level.noun == "day":
             base, every = self.requests, self._answers_per_day(level) / level.value
+            if every <= 1:
+                raise LevelError(
+                    f"level `{level.text}` lets every answer fire: a day has {self.answers_per_day}",
+                    "write fewer a day",
+                )
         if route is not None:
             own = values[self._on(route)[units_of(stream, scope)]]
             return self._honest(
@@ -196,14 +212,14 @@ class Calibration:
     def label_first(
         self, feature: str, scope: Scope, shape: Shape, count: int = 200
     ) -> list[tuple[int, int]]:
-        """(request, statistic) of those a person should look at first: the highest.
+        """(request, statistic) of those that can exceed a threshold and a person should look at first: the highest.
 
         What lies above any level decides its precision, and one false exceedance less certifies it.
         """
         stream = self.stream(feature)
         values, requests = unit_statistics(stream, scope, shape), units_of(stream, scope)
         first = np.argsort(-values, kind="stable")[:count]
-        return [(int(requests[i]), int(values[i])) for i in first]
+        return [(int(requests[i]), int(values[i])) for i in first if values[i] != NEVER]
 
     def _on(self, route: str) -> npt.NDArray[np.bool_]:
         """bool [A]: the requests of a route."""

@@ -1,23 +1,31 @@
 """Benign or unlabelled texts through a pack's own op: the score streams that levels are placed on.
 
 A conversation gives the scopes it has; a plain text stands for an answer or a message, as the watched features are
-read. A reader sees one message at a time, so it is given those of a conversation's last two that are watched.
+read, and where both are, for both of one request. A reader sees one message at a time, so it is given those of a
+conversation's last two that are watched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from dosimeter.detectors.bank import ProbeBank
-from dosimeter.detectors.calibrate import EVERYWHERE, Calibration, Certificate, NotEnough
+from dosimeter.detectors.calibrate import (
+    EVERYWHERE,
+    MAX_ROUTES,
+    Calibration,
+    Certificate,
+    NotEnough,
+)
 from dosimeter.detectors.examples import Example
-from dosimeter.detectors.findings import visible
-from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD, Scope, to_codes
+from dosimeter.detectors.findings import InputError, visible
+from dosimeter.detectors.frames import CODE_UNSCORED, CODES_PER_SD, Codes, Scope, to_codes
 from dosimeter.detectors.levels import Level, Shape
 from dosimeter.detectors.pack import Pack
 from dosimeter.detectors.registry import Feature, load_features
@@ -31,27 +39,34 @@ MOST_ROUTES = 12
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What stands for one request of traffic. row: with one text or conversation; scope: whose a plain text is."""
+    """What stands for one request of traffic. parts: what is read for it, each with whose a plain text is."""
 
     row: Example
-    scope: Scope
-    tokens: Tokens
+    parts: tuple[tuple[Scope, Tokens], ...]
 
 
 def requests_of(
     subject: Subject, packs: Sequence[Pack] | Sequence[Feature], examples: Sequence[Example]
 ) -> list[Request]:
-    """In the order of the examples. Raises InputError where one leaves nothing to read."""
+    """One an example that has what is watched, in their order. Raises InputError where one leaves nothing to read."""
+    if len(kinds := {example.kind for example in examples}) > MAX_ROUTES:
+        raise InputError.at(
+            examples[0].place.name,
+            f"its rows have {len(kinds)} kinds or routes, at most {MAX_ROUTES} are kept apart",
+            "`kind`, `route`, `format` or `type` names a route: leave it out where it names a row",
+        )
     known = load_features()
     names = [n for p in packs for n in (p.features if isinstance(p, Pack) else (p.name,))]
     scopes = sorted(
         {known[n].read.scope if n in known else Scope.ANSWER for n in names}, reverse=True
     )
-    return [
-        Request(row, scope, subject.tokens(row, scope))
-        for example in examples
-        for row, scope in _parts(subject, example, scopes)
-    ]
+    found = []
+    for example in examples:
+        parts = _parts(subject, example, scopes)
+        if parts:
+            read = tuple((scope, subject.tokens(row, scope)) for row, scope in parts)
+            found.append(Request(example, read))
+    return found
 
 
 def calibrate(
@@ -66,24 +81,33 @@ def calibrate(
     answers_per_day: int | None = None,
 ) -> Calibration:
     """Route: the example's kind. What is longer than the subject reads at once is cut, and the corpus says so."""
-    tokens = [request.tokens for request in requests]
+    parts = [(request, *part) for request in requests for part in request.parts]
+    tokens = [read for _, _, read in parts]
     bank = ProbeBank.from_packs(packs)
     found: dict[int, Any] = {}
     for index, scores in subject.scores(tokens, packs, tell):
         codes, scopes = to_codes(scores), tokens[index].scopes[: len(scores)]
-        if requests[index].row.text is not None:  # a request that we made up around it is nobody's
-            codes[scopes != requests[index].scope] = CODE_UNSCORED
+        request, scope, _ = parts[index]
+        if request.row.text is not None:  # a request that we made up around it is nobody's
+            codes[scopes != scope] = CODE_UNSCORED
         found[index] = (codes, scopes)
     cut = sum(one.cut for one in tokens)
+    streams = (found[i] for i in range(len(parts)))
     return Calibration.from_requests(
         bank.columns,
-        [found[i] for i in range(len(requests))],
+        [_end_to_end(islice(streams, len(request.parts))) for request in requests],
         corpus=f"{corpus} ({cut} of {len(tokens)} cut for length)" if cut else corpus,
         date=date,
         answers_per_day=answers_per_day,
         routes=[visible(request.row.kind) or EVERYWHERE for request in requests],
         labelled=labelled,
     )
+
+
+def _end_to_end(parts: Iterable[tuple[Codes, Any]]) -> tuple[Codes, Any]:
+    """Codes and scopes of one request; parts next to each other are of different scopes."""
+    codes, scopes = zip(*parts, strict=True)
+    return np.concatenate(codes), np.concatenate(scopes)
 
 
 def levels(
@@ -126,7 +150,9 @@ def _row(
             "units": placed.n_units,
             "exceedances": placed.exceedances,
             "bound95": round(placed.bound95, 6),
-            "certified": certificate.certified and certificate.threshold == placed.threshold,
+            # Above a threshold that is certified lies no more than above itself.
+            "certified": certificate.threshold is not None
+            and placed.threshold >= certificate.threshold,
             "says": _says(_promised(certificate, calibration.labelled), missing, placed.own),
         }
     return row | {
@@ -177,9 +203,9 @@ def _parts(
     if subject.reads != "reader":
         return [(example, Scope.ANSWER)]
     by_role = {"assistant": Scope.ANSWER, "user": Scope.MESSAGE}
-    found = []
-    for message in example.messages[-2:]:
+    found = {}
+    for message in example.messages[-2:]:  # of two of one role the last
         scope = by_role.get(message["role"])
         if scope in scopes and scope is not None:
-            found.append((replace(example, text=message["content"], messages=()), scope))
-    return found
+            found[scope] = replace(example, text=message["content"], messages=())
+    return [(row, scope) for scope, row in found.items()]

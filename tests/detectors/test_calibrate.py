@@ -107,6 +107,12 @@ def test_a_daily_level_on_too_few_requests_says_how_many_more() -> None:
     assert (caught.value.need, caught.value.more) == (667, 467)  # 10 * 2000 / 30, rounded up
 
 
+def test_a_day_with_fewer_answers_than_the_level_is_told_as_that() -> None:
+    c = calibration([[i] for i in range(200)], per_day=50)
+    with pytest.raises(LevelError, match="`50 a day` lets every answer fire: a day has 50"):
+        c.place(level("50 a day"), "scam", Scope.ANSWER, ONCE)
+
+
 def test_z_needs_no_count_and_promises_no_rate() -> None:
     placement = calibration([[511], [512], [513]]).place(level("z 2"), "scam", Scope.ANSWER, ONCE)
     assert (placement.threshold, placement.exceedances) == (512, 1)
@@ -320,3 +326,18 @@ def test_unlabelled_traffic_says_what_its_level_bounds() -> None:
 def test_what_to_label_first_is_what_scores_highest() -> None:
     first = routed(100, 3).label_first("scam", Scope.ANSWER, Shape("once"), 5)
     assert first == [(102, 1002), (101, 1001), (100, 1000), (99, 99), (98, 98)]
+
+
+def test_what_cannot_exceed_is_not_to_be_labelled_first() -> None:
+    """Of 20 answers two are as long as the window."""
+    c = calibration([[i] * (16 if i > 17 else 3) for i in range(20)])
+    assert c.label_first("scam", Scope.ANSWER, Shape("average", 16)) == [(19, 19), (18, 18)]
+
+
+def test_routes_without_end_are_refused() -> None:
+    one = (np.array([[1]], np.int16), np.array([3], np.uint8))
+    with pytest.raises(InputError, match="70000 routes, at most 1000"):
+        Calibration.from_requests(
+            [Column("scam", PACK, "t")], [one] * 70_000, corpus="x", date="2026-01-31",
+            routes=[str(i) for i in range(70_000)],
+        )  # fmt: skip

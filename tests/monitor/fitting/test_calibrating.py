@@ -11,8 +11,9 @@ import pytest
 from dosimeter.detectors.bank import Column
 from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.examples import Example
+from dosimeter.detectors.findings import InputError, Place
 from dosimeter.detectors.frames import Scope
-from dosimeter.detectors.levels import Shape
+from dosimeter.detectors.levels import Level, Shape
 from dosimeter.detectors.pack import load_pack
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.fitting.calibrating import calibrate, levels, requests_of
@@ -40,7 +41,9 @@ class WordCounter:
             yield index, np.repeat(one[:, None], features, axis=1)
 
 
-def made(*examples: Example, labelled: bool = True, both: bool = False) -> Calibration:
+def made(
+    *examples: Example, labelled: bool = True, both: bool = False, per_day: int | None = None
+) -> Calibration:
     """By the lab's pack, whose features are of answers; both: and one of messages beside it."""
     packs = [load_pack(PACK)]
     subject: Any = WordCounter()
@@ -53,6 +56,7 @@ def made(*examples: Example, labelled: bool = True, both: bool = False) -> Calib
         corpus="made up",
         date="2026-01-31",
         labelled=labelled,
+        answers_per_day=per_day,
     )
 
 
@@ -63,6 +67,26 @@ def test_a_plain_text_stands_for_what_is_watched() -> None:
     assert (found.routes, found.labelled) == (("mail",), True)
     twice = made(Example(False, "a", text="one"), both=True)
     assert [int(s) for s in twice.scopes] == [Scope.ANSWER, Scope.MESSAGE]
+    assert twice.requests == 1
+
+
+def test_a_daily_level_is_the_same_whatever_else_is_watched() -> None:
+    """20 a day of 1,000 are 1 in 50: 20 of 1,000 texts, and no 40 because they stand for messages too."""
+    texts = [Example(False, str(i), text="x" * (i % 100 + 1)) for i in range(1000)]
+    for both in (False, True):
+        found = made(*texts, both=both, per_day=1000)
+        placed = found.place(Level.parse("20 a day"), "scam", Scope.ANSWER, Shape("once"))
+        assert (placed.threshold, placed.exceedances) == (98 * 256, 20)
+
+
+def test_a_kind_a_row_is_refused_before_a_model_reads_anything() -> None:
+    rows = [
+        Example(False, "a", text="one", kind=f"row {i}", place=Place("mail.jsonl", i + 1, 1))
+        for i in range(1001)
+    ]
+    nobody: Any = None
+    with pytest.raises(InputError, match=r"mail\.jsonl: error: its rows have 1001 kinds"):
+        requests_of(nobody, [], rows)
 
 
 def test_a_reader_is_given_those_of_the_last_two_messages_that_are_watched() -> None:
@@ -75,7 +99,11 @@ def test_a_reader_is_given_those_of_the_last_two_messages_that_are_watched() -> 
         (Scope.ANSWER, 768),
     ]
     assert both.routes == ("all",)
+    assert both.requests == 1
     assert made(row).codes[:, 0].tolist() == [768]
+    assert made(Example(False, "a", messages=(*said[:1], *said[:1]))).requests == 0
+    again = made(Example(False, "a", messages=({**said[0], "content": "w"}, said[0])), both=True)
+    assert (again.requests, again.codes[:, 0].tolist()) == (1, [512, 512])
 
 
 def routed(n: int) -> Calibration:
@@ -99,6 +127,23 @@ def test_the_rarest_level_that_can_be_placed_is_shown_with_what_the_next_one_lac
     ]  # 12 of 600 is within 1 in 50, its bound is not: that takes a higher threshold
     assert "certified from" in pool["says"]
     assert [route["route"] for route in routes] == ["app", "web"]
+
+
+def test_a_threshold_above_one_that_is_certified_is_certified() -> None:
+    """A route of 400 quiet answers is certified from its own highest on; the louder pool places it above that."""
+    quiet = [(np.array([[i]], np.int16), np.array([Scope.ANSWER], np.uint8)) for i in range(400)]
+    loud = [(c + 1000, s) for c, s in quiet]
+    found = Calibration.from_requests(
+        [Column("scam", "ab" * 32, "t")], quiet + loud * 3, corpus="made up", date="2026-01-31",
+        routes=["fax"] * 400 + ["web"] * 1200,
+    )  # fmt: skip
+    row = levels(found, "scam", Scope.ANSWER, Shape("once"))[2]
+    assert (row["route"], row["level"]) == ("fax", "1 in 100 answers")
+    at = Level.parse(row["level"]), "scam", Scope.ANSWER, Shape("once"), "fax"
+    certificate, placed = found.certify(*at), found.place(*at)
+    assert certificate.threshold == 399  # none of 400 above it: 0.75 % at most
+    assert placed.threshold > 399
+    assert row["certified"] is True
 
 
 def test_too_few_texts_place_nothing_and_say_how_many_are_needed() -> None:
