@@ -53,7 +53,7 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     Only its owner may read it. Raises OutError.
     """
     check(path, force)
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield part

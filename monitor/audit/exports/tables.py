@@ -22,9 +22,11 @@ from dosimeter.monitor.audit.store.columns import COLUMNS
 
 Cell = int | float | str | None
 Kind = str
-"""`int`, `float` or `text`."""
+"""`int`, `float`, `bool` or `text`."""
 RISKY = "=+-@\t\r\n＝＋－＠'"
 _ESCAPES = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+_WIDE = 1 << 63
+"""A number that 64 bits do not hold, such as a sum of times, is a text in Parquet."""
 _HTML = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
 _INTS = frozenset({"idx", *(column.name for column in COLUMNS if column.kind == "int")})
 
@@ -47,8 +49,10 @@ def kinds_of(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> dict[str
     for row in rows:
         for name, value in zip(columns, row, strict=True):
             before = found[name]
-            if isinstance(value, str):
+            if isinstance(value, str) or (type(value) is int and not -_WIDE <= value < _WIDE):
                 found[name] = "text"
+            elif isinstance(value, bool):
+                found[name] = before or "bool"
             elif isinstance(value, float) and before != "text":
                 found[name] = "float"
             elif isinstance(value, int) and not before:
@@ -93,7 +97,8 @@ def read_csv(file: IO[str], kinds: Mapping[str, Kind]) -> tuple[list[str], list[
     """The columns and rows that were written. kinds: as `kinds_of` gave them."""
     reader = csv.reader(file)
     columns = [restored(name) for name in next(reader)]
-    made = [{"int": int, "float": float}.get(kinds[name], restored) for name in columns]
+    of = {"int": int, "float": float, "bool": "True".__eq__}
+    made = [of.get(kinds[name], restored) for name in columns]
     rows: list[tuple[Cell, ...]] = [
         tuple(None if cell == "" else make(cell) for make, cell in zip(made, row, strict=True))
         for row in reader
@@ -122,7 +127,14 @@ def write_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
+    types = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": pa.string()}
     each = list(zip(*rows, strict=True)) or [()] * len(columns)
-    arrays = [pa.array(values, types[kinds[n]]) for n, values in zip(columns, each, strict=True)]
+    arrays = [
+        pa.array(map(_text, values) if kinds[n] == "text" else values, types[kinds[n]])
+        for n, values in zip(columns, each, strict=True)
+    ]
     pq.write_table(pa.table(arrays, names=list(columns)), path, compression="zstd")
+
+
+def _text(value: Cell) -> str | None:
+    return None if value is None else str(value)

@@ -194,9 +194,14 @@ class Snapshot:
         self._cursor.close()
 
 
+def listed(paths: Sequence[str]) -> str:
+    """As DuckDB reads a list of texts, whatever is in them."""
+    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+
+
 def _entries(paths: Sequence[str], hot: bool) -> str:
     names = _COUNTED if hot else _COLUMNS
-    each = [f"SELECT {names} FROM read_parquet({list(paths)!r})"] if paths else []
+    each = [f"SELECT {names} FROM read_parquet({listed(paths)})"] if paths else []
     if hot or not paths:
         each.append(f"SELECT {_COUNTED} FROM hot")
     return " UNION ALL ".join(each)

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from dosimeter.detectors.findings import visible
-from dosimeter.monitor.audit.queries.beside import MEMORY, SETTINGS, THREADS
+from dosimeter.monitor.audit.queries.beside import MEMORY, SETTINGS, THREADS, listed
 from dosimeter.monitor.audit.queries.named_queries import JUDGED
 from dosimeter.monitor.audit.store.columns import NAMES
 from dosimeter.monitor.audit.store.folder import HistoryFolder
@@ -25,12 +25,15 @@ from dosimeter.monitor.audit.store.sealed_file import CORE, core_batch
 from dosimeter.monitor.history.named_sql import load_sql
 
 MAX_TEXT = 100_000
+MAX_ANSWER = 1 << 30
+"""Characters and bytes of an answer: its rows lie in this process, which DuckDB's own limit does not count."""
 VIEWS = load_sql("dosimeter.monitor.audit.queries", "free_sql.sql")
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 """Parts of a question that only read."""
 _ROWS_FROM_NOTHING = frozenset({"range", "generate_series", "unnest"})
 _COLUMNS = f"idx, {', '.join(NAMES)}"
 _BATCH = 20_000
+_AT_ONCE = 256
 
 
 class SqlRefused(ValueError):
@@ -63,10 +66,10 @@ def run_sql(
         _open(db, folder, zone)
         watch.start()
         cursor = db.execute(text)
-        rows = cursor.fetchmany(max_rows + 1)
+        rows = _rows(cursor, max_rows + 1)
         about = cursor.description or []
         return Answer(
-            tuple(column[0] for column in about),
+            tuple(_apart([str(column[0]) for column in about])),
             tuple(str(column[1]) for column in about),
             rows[:max_rows],
             len(rows) > max_rows,
@@ -84,6 +87,30 @@ def run_sql(
         db.close()
 
 
+def _rows(cursor: duckdb.DuckDBPyConnection, most: int) -> list[tuple[Any, ...]]:
+    """Raises OutOfMemoryException."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    while len(rows) < most and (some := cursor.fetchmany(min(_AT_ONCE, most - len(rows)))):
+        rows += some
+        size += sum(len(v) for row in some for v in row if isinstance(v, str | bytes))
+        if size > MAX_ANSWER:
+            raise duckdb.OutOfMemoryException
+    return rows
+
+
+def _apart(names: list[str]) -> list[str]:
+    """Of two columns of one name the second is another: by name, as in JSON, one would be lost."""
+    found: list[str] = []
+    for name in names:
+        other, n = name, 1
+        while other in found or (n > 1 and other in names):
+            n += 1
+            other = f"{name}_{n}"
+        found.append(other)
+    return found
+
+
 def _open(db: duckdb.DuckDBPyConnection, folder: HistoryFolder, zone: str) -> None:
     """The views over one moment of history; from then on nothing else can be reached."""
     for setting in SETTINGS:
@@ -99,12 +126,12 @@ def _open(db: duckdb.DuckDBPyConnection, folder: HistoryFolder, zone: str) -> No
         _copy(db, hot, "sealed_few WHERE kind = 'label' AND about IS NOT NULL", into="label")
     db.unregister("none")
     db.execute("INSERT INTO label FROM hot WHERE kind = 'label' AND about IS NOT NULL")
-    sealed = f"SELECT {_COLUMNS} FROM read_parquet({files!r}) UNION ALL " if files else ""
+    sealed = f"SELECT {_COLUMNS} FROM read_parquet({listed(files)}) UNION ALL " if files else ""
     db.execute(f"CREATE VIEW entry AS {sealed}SELECT {_COLUMNS} FROM hot")
     db.execute(f"CREATE VIEW judged AS {JUDGED}")
     for name in VIEWS.names():
         db.execute(f"CREATE VIEW {name} AS {VIEWS[name]}")
-    db.execute(f"SET allowed_paths = {files!r}")
+    db.execute(f"SET allowed_paths = {listed(files)}")
     db.execute("SET enable_external_access = false")
     db.execute("SET lock_configuration = true")
 
@@ -126,7 +153,11 @@ def _check(db: duckdb.DuckDBPyConnection, text: str) -> None:
         found = ", ".join(str(one.type).rpartition(".")[2] for one in statements) or "nothing"
         raise SqlRefused(f"one SELECT is needed, this is: {found}")
     row = db.execute("SELECT json_serialize_sql(CAST(? AS VARCHAR))", [text]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
+    try:
+        tree = json.loads(row[0]) if row else {"error": True}
+    except RecursionError:
+        hint = "write a long sum or chain of operators in several parts"
+        raise SqlRefused(f"it is nested too deeply\n  hint: {hint}") from None
     if tree.get("error"):
         raise SqlRefused(f"one SELECT is needed: {visible(str(tree.get('error_message', '')))}")
     parts = list(_parts(tree["statements"]))

@@ -21,6 +21,13 @@ def test_the_file_is_there_whole_and_for_its_owner_alone(tmp_path: Path) -> None
     assert names(tmp_path) == ["a.zip"]
 
 
+@pytest.mark.parametrize("name", ["\u5f35" * 85, "\U0001f600" * 63, "a" * 255])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path, name: str) -> None:
+    with new_file(tmp_path / name) as part:
+        part.write_bytes(b"all")
+    assert names(tmp_path) == [name]
+
+
 def test_nothing_is_left_of_what_was_broken_off(tmp_path: Path) -> None:
     def work() -> None:
         with new_file(tmp_path / "a.zip") as part:

@@ -60,6 +60,24 @@ def test_parquet_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert list(zip(*(found.column(c).to_pylist() for c in COLUMNS), strict=True)) == rows
 
 
+def test_truths_and_numbers_of_more_than_64_bits_are_written_in_every_form(tmp_path: Path) -> None:
+    """`latest` of the view of labels is a truth, and a sum of times a number that large."""
+    columns, rows = ("latest", "sum", "n"), [(True, 1, 1), (None, 2**63, None), (False, None, 2)]
+    kinds = tables.kinds_of(columns, rows)
+    assert kinds == {"latest": "bool", "sum": "text", "n": "int"}
+    tables.write_parquet(columns, rows, kinds, tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet").to_pydict() == {
+        "latest": [True, None, False],
+        "sum": ["1", str(2**63), None],
+        "n": [1, None, 2],
+    }
+    file = io.StringIO(newline="")
+    tables.write_csv(columns, rows, file)
+    file.seek(0)
+    _, found = tables.read_csv(file, kinds)
+    assert found == [(True, "1", 1), (None, str(2**63), None), (False, None, 2)]
+
+
 def test_a_table_without_rows_has_its_columns_in_every_form(tmp_path: Path) -> None:
     kinds = tables.kinds_of(COLUMNS, [])
     tables.write_parquet(COLUMNS, [], kinds, tmp_path / "t.parquet")

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from dosimeter.monitor.audit.queries import free_sql
 from dosimeter.monitor.audit.queries.free_sql import SqlRefused, SqlStopped, run_sql
+from dosimeter.monitor.audit.queries.query import Queries
 from tests.monitor.audit.store_scene import BEGIN, DAY, SECOND, Store, id_of, made, store_in
 
 
@@ -156,3 +158,41 @@ def test_text_that_is_too_long_and_a_zone_that_is_none_are_refused(store: Store)
         run_sql(store.folder, "SELECT 1 " + " " * 100_000)
     with pytest.raises(SqlRefused, match=r"(?i)time ?zone"):
         run_sql(store.folder, "SELECT 1", zone="Nowhere/It'; DROP VIEW alerts")
+
+
+def test_an_answer_larger_than_it_may_be_is_stopped(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(free_sql, "MAX_ANSWER", 1_000_000)
+    assert len(run_sql(store.folder, "SELECT repeat('x', 1000) FROM range(1000)").rows) == 1000
+    with pytest.raises(SqlStopped, match="stopped by memory"):
+        run_sql(store.folder, "SELECT repeat('x', 1001) FROM range(1000)")
+    with pytest.raises(SqlStopped, match="stopped by memory"):
+        run_sql(store.folder, "SELECT repeat('x', 1000) FROM range(1000000)", max_rows=10**7)
+
+
+def test_a_question_nested_too_deeply_is_refused_in_words(store: Store) -> None:
+    with pytest.raises(SqlRefused, match="nested too deeply"):
+        run_sql(store.folder, "SELECT " + "+".join(["1"] * 900))
+
+
+def test_columns_of_one_name_are_told_apart(store: Store) -> None:
+    text = (
+        "SELECT a.idx, l.idx, 3 AS idx_2, l.verdict FROM alerts a JOIN labels l ON l.alert = a.id"
+    )
+    assert run_sql(store.folder, text).columns == ("idx", "idx_3", "idx_2", "verdict")
+    assert run_sql(store.folder, "SELECT 1 AS a, 2 AS a, 3 AS a").columns == ("a", "a_2", "a_3")
+
+
+@pytest.mark.parametrize("name", ["o'brien", "back\\slash", 'dou"ble', "zero\u200bwidth", "張"])
+def test_sealed_files_are_read_whatever_their_folder_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with store_in(tmp_path / name) as store:
+        one = made(0)
+        store.put([one, made(1), made(2, "label", about=one.id, actor="a:1", verdict="true")])
+        store.seal_to(2)
+        assert run_sql(store.folder, "SELECT count(*) FROM alerts").rows == [(2,)]
+        with Queries(store.folder) as queries:
+            assert queries.run("count").rows == [(2,)]
+            queries.learn()
+            assert queries.run("count_by_verdict").rows == [("true", 1)]

@@ -124,6 +124,10 @@ def test_query_writes_each_form_with_its_summary_on_stderr(run: Run, tmp_path: P
         (["query", "--name", "nope"], "there is no query `nope`\n  hint: access,"),
         (["query", "--name", "count", "--set", "x"], "--set: `x` is not NAME=VALUE"),
         (["query", "--name", "alerts", "--set", "tenant=x"], "--set: `tenant=x` is no id"),
+        (["query", "--name", "alerts", "--set", "user=u"], "query `alerts` takes no `user`"),
+        (["query", "--name", "alerts", "--set", "before_ns=9"], "`before_ns` needs `before_idx`"),
+        (["query", "--name", "alerts", "--limit", "-5"], "`limit` is `-5`: 0 to"),
+        (["query", "--name", "alerts", "--limit", "9" * 20], "`limit` is `9999"),
         (["show", "019ca6b2", "--reason", "x"], "--reason: without --text nothing needs one"),
         (["verify", "--anchors"], "--anchors: nothing says where they are"),
         (["reproduce"], "reproduce: an id or --all"),
@@ -213,6 +217,7 @@ def test_named_queries_are_listed_and_run(run: Run) -> None:
     assert json.loads(out) == [{"rule": "scam-written", "n": 7}, {"rule": "lies-told", "n": 4}]
     code, out, _ = run("query", "--name", "per_day", "--tz", "Asia/Tokyo", "--csv")
     assert out.splitlines()[1] == "20513,high,11"
+    assert run("query", "--name", "per_day", "--set", "from_ns=0", "--csv")[1] == out
     code, out, _ = run("query", "--name", "per_day", "--tz", "Asia/Tokyo")
     assert out.splitlines()[1].split() == ["2026-03-01", "high", "11"]
     code, out, _ = run("query", "--name", "top_rules", "--tz", "Asia/Tokyo")
