@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -97,7 +97,7 @@ def read_csv(file: IO[str], kinds: Mapping[str, Kind]) -> tuple[list[str], list[
     """The columns and rows that were written. kinds: as `kinds_of` gave them."""
     reader = csv.reader(file)
     columns = [restored(name) for name in next(reader)]
-    of = {"int": int, "float": float, "bool": "True".__eq__}
+    of: dict[str, Callable[[str], Cell]] = {"int": int, "float": float, "bool": "True".__eq__}
     made = [of.get(kinds[name], restored) for name in columns]
     rows: list[tuple[Cell, ...]] = [
         tuple(None if cell == "" else make(cell) for make, cell in zip(made, row, strict=True))
