@@ -32,6 +32,13 @@ Standing = Literal["true", "false", "unsure", "disputed"]
 VERDICTS: tuple[Verdict, ...] = ("true", "false", "unsure")
 CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 """A reason code: it stays for good, so there is no room for a sentence about somebody."""
+OFFERED = frozenset(
+    {
+        "seen", "unstated", "as-defined", "fiction", "quoted", "warned", "confusable", "wrong-speaker", "too-little",
+        "other",
+    }
+)  # fmt: skip
+"""What everybody is offered: it names nobody, though somebody be called `ted`."""
 MAX_NOTE = 4000
 REQUEST = re.compile(r"[0-9a-f]{16}/[0-9a-f]{16}")
 
@@ -109,7 +116,8 @@ def label(
             f"reason `{visible(reason_code)[:80]}` is no code: up to 40 of a-z, 0-9 and `-`\n"
             "  hint: a sentence goes into the note, which can be erased"
         )
-    if names_somebody(reason_code, names_of(appender.keys, [about.tenant, about.subject])):
+    names = names_of(appender.keys, [about.tenant, about.subject])
+    if reason_code not in OFFERED and names_somebody(reason_code, names):
         raise ValueError(
             "the reason names whom it is about, and could never be erased\n"
             "  hint: write a word for counting, such as fiction; a sentence goes into the note"

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 from dosimeter.monitor.audit.erasure.known import KnownEntries
 from dosimeter.monitor.audit.evidence.evidence_body import decode_body
 from dosimeter.monitor.audit.people.access import AccessRefused
-from dosimeter.monitor.audit.people.labels import About, Label, Verdict, label, latest, standing
+from dosimeter.monitor.audit.people.labels import (
+    OFFERED,
+    About,
+    Label,
+    Verdict,
+    label,
+    latest,
+    standing,
+)
 from dosimeter.monitor.audit.store import box
+from dosimeter.monitor.pages.asked import REASONS
 from tests.monitor.audit.people_scene import AUDITOR, OPERATOR, REVIEWER, Small, small
 
 ALERT = "0a" * 16
@@ -190,3 +199,17 @@ def test_a_code_that_names_whom_the_alert_is_about_is_refused(one: Small, code: 
     with pytest.raises(ValueError, match="names whom"):
         put(one, about(one), reason_code=code)
     assert one.leaves("label") == []
+
+
+def test_a_code_that_everybody_is_offered_names_nobody(one: Small) -> None:
+    """`unstated` has `ted` in it, `wrong-speaker` `speaker`: of theirs no alert could be judged."""
+    one.alert(2, tenant="acme", user="ted")
+    acme = one.keys.find("tenant", b"", "acme")
+    assert acme is not None
+    ted = one.keys.find("user", acme, "ted")
+    assert ted is not None
+    for code in sorted(OFFERED):
+        put(one, about(one, subject=ted.hex()), reason_code=code)
+    said = [json.loads(leaf)["reason_code"] for leaf in one.leaves("label")]
+    assert said == sorted(OFFERED)
+    assert {code or "unstated" for code in REASONS} | {"seen"} == OFFERED
