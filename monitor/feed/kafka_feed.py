@@ -21,6 +21,7 @@ from dosimeter.monitor.feed.lag import Lag
 from dosimeter.monitor.feed.topic import item_at
 from dosimeter.monitor.feed.wire import MAX_WIRE
 from dosimeter.monitor.sinks.config import KafkaConfig
+from dosimeter.monitor.sinks.kafka_client import explained
 from dosimeter.monitor.sinks.kafka_consumer import connected_consumer
 
 QUIET_S = 10.0
@@ -71,7 +72,7 @@ class KafkaFeed:
             polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=limit)
             anew = self._made_anew(polled)
         except (KafkaError, OSError, ValueError) as error:
-            raise self._away(str(error)) from error
+            raise self._away(explained(error, self._config.topic)) from error
         items = [item for partition in sorted(polled) for item in self._items(polled[partition])]
         for partition in anew:
             items.append(_lost(partition, self._next[partition], 0))

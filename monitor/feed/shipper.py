@@ -27,6 +27,7 @@ from dosimeter.monitor.history.lock import WriterLock
 from dosimeter.monitor.lane import Backoff
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka import REFUSED, build_producer, wait_for
+from dosimeter.monitor.sinks.kafka_client import explained
 
 log = logging.getLogger(__name__)
 Connect = Callable[[KafkaConfig], Any]
@@ -85,8 +86,7 @@ class Shipper:
             self._feed.rewind(self._saved)
             brokers = ",".join(self._config.bootstrap)
             raise FeedAway(
-                f"topic `{self._config.topic}` at `{brokers}`: {error}\n"
-                f"  hint: if it does not exist: `dosimeter kafka init --topic {self._config.topic}`"
+                f"topic `{self._config.topic}` at `{brokers}`: {explained(error, self._config.topic)}"
             ) from error
         return True
 

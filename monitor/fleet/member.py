@@ -15,7 +15,7 @@ from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka_client import keep_joining, known_partitions
+from dosimeter.monitor.sinks.kafka_client import explained, keep_joining, known_partitions
 from dosimeter.monitor.sinks.kafka_consumer import connected_consumer
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,10 @@ class Member:
     def _trouble(self) -> _Trouble:
         return _Trouble(self)
 
+    @property
+    def topic(self) -> str:
+        return self._config.topic
+
     def where(self) -> str:
         return f"topic `{self._config.topic}` at `{','.join(self._config.bootstrap)}`"
 
@@ -147,7 +151,8 @@ class _Trouble:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, KafkaError | OSError | ValueError):
             self._member.close()
-            raise FleetAway(f"{self._member.where()}: {error}") from error
+            said = explained(error, self._member.topic)
+            raise FleetAway(f"{self._member.where()}: {said}") from error
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -24,6 +24,7 @@ from dosimeter.monitor.recounting import stored_occurrence
 from dosimeter.monitor.refusals import Refusals
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka import build_producer
+from dosimeter.monitor.sinks.kafka_client import explained
 from dosimeter.rules.language.counting import Count
 from dosimeter.rules.language.second import SecondRule
 from dosimeter.rules.occurrence import Occurrence
@@ -138,8 +139,8 @@ class Router:
                     raise future.exception or KafkaError("no acknowledgement in time")
         except (KafkaError, OSError, ValueError) as error:
             self.close()
-            hint = f"if it does not exist: `dosimeter kafka init --topic {self._hits.topic}`"
-            raise FleetAway(f"topic `{self._hits.topic}`: {error}\n  hint: {hint}") from error
+            said = explained(error, self._hits.topic)
+            raise FleetAway(f"topic `{self._hits.topic}`: {said}") from error
 
     def _let_go(self) -> None:
         producer, self._producer = self._producer, None

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from kafka.errors import (
@@ -35,6 +36,7 @@ from dosimeter.monitor.sinks.config import is_unnamed
 
 log = logging.getLogger(__name__)
 
+INIT = "dosimeter kafka init"
 HINTS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     (
         (SaslAuthenticationFailedError,),
@@ -56,7 +58,7 @@ HINTS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ),
     (
         (UnknownTopicOrPartitionError, KafkaTimeoutError),
-        "if the topic does not exist: `dosimeter kafka init`",
+        f"if the topic does not exist: `{INIT}`",
     ),
     (
         (KafkaConnectionError,),
@@ -70,12 +72,18 @@ LOST = (KafkaConnectionError(), KafkaConnectionError("socket disconnected"))
 TLS = "compare the broker's certificate and `ssl_cafile`; a listener without TLS has another port"
 
 
-def explained(error: BaseException) -> str:
-    """What it says, and what can be done."""
+FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
+"""A connection that cannot read one of them fails without a word."""
+
+
+def explained(error: BaseException, topic: str = "") -> str:
+    """What it says, and what can be done. topic: where it is not that of alerts."""
     said = str(error) or type(error).__name__
     if "ssl" in said.lower():
         return f"{said}; hint: {TLS}"
     hint = next((hint for kinds, hint in HINTS if isinstance(error, kinds)), None)
+    if hint and topic:
+        hint = hint.replace(INIT, f"{INIT} --topic {topic}")
     return f"{said}; hint: {hint}" if hint else said
 
 
@@ -92,8 +100,12 @@ class ClientRecorder:
         self.cause: KafkaError | None = None
 
     def __call__(self, **configs: Any) -> Any:
+        """Raises OSError, of a file that cannot be read."""
         if is_unnamed(configs):
             _warn_unnamed(",".join(configs["bootstrap_servers"]))
+        for name in FILES:
+            if configs.get(name):
+                Path(configs[name]).open("rb").close()
         net = NetworkSelector(**configs)
         client = KafkaNetClient(net, _Manager(self._remember, net, **configs), **configs)
         self._built.append(client)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kafka import KafkaConsumer
+from kafka.errors import KafkaError
 
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka_client import ClientRecorder
@@ -16,7 +17,10 @@ from dosimeter.monitor.sinks.kafka_client import ClientRecorder
 def connected_consumer(
     config: KafkaConfig, group: str | None, *, client_id: str, **more: Any
 ) -> Any:
-    """It has joined and read nothing yet. more: settings of this one alone. Raises KafkaError."""
+    """It has joined and read nothing yet. more: settings of this one alone.
+
+    Raises KafkaError, of what it was that failed, and OSError.
+    """
     recorder = ClientRecorder()
     try:
         return KafkaConsumer(
@@ -33,6 +37,8 @@ def connected_consumer(
             **more,
             **config.security,
         )
-    except BaseException:
+    except BaseException as error:
         recorder.close()
+        if recorder.cause is not None and isinstance(error, KafkaError):
+            raise recorder.cause from error
         raise

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from kafka.errors import (
     KafkaConnectionError,
+    KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumberError,
@@ -25,8 +26,11 @@ from dosimeter.monitor.history.records import StoredAlert
 from dosimeter.monitor.lab.broker import free_port
 from dosimeter.monitor.sinks.config import KafkaConfig
 from dosimeter.monitor.sinks.kafka import KafkaSink, build_producer
-from dosimeter.monitor.sinks.kafka_client import ClientRecorder
+from dosimeter.monitor.sinks.kafka_client import ClientRecorder, explained
+from dosimeter.monitor.sinks.kafka_consumer import connected_consumer
 from dosimeter.monitor.sinks.sink import Outcome
+from tests.monitor.sinks.authority import Authority
+from tests.monitor.sinks.receiver import Receiver
 
 StoredOf = Callable[..., StoredAlert]
 
@@ -201,3 +205,30 @@ def test_that_names_of_brokers_are_not_looked_at_is_said_once(
         ours = [one for one in caplog.records if one.name.startswith("dosimeter")]
         assert len(ours) == said
     assert ours[0].getMessage().startswith(f"kafka at `{where}`: `ssl_check_hostname: false`")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [build_producer, lambda config: connected_consumer(config, "g", client_id="c")],
+    ids=["producer", "consumer"],
+)
+def test_why_a_broker_is_not_reached_is_said_to_who_reads_as_to_who_writes(
+    tmp_path: Path, build: Callable[[KafkaConfig], Any]
+) -> None:
+    """Until 2026-11-30 a consumer said "unable to bootstrap" of whatever it was: a password, a certificate, a file."""
+    authority = Authority(tmp_path)
+    with Receiver(authority.server("broker", -1, 30)) as broker:
+        where = broker.url.removeprefix("https://")
+        security = {"security_protocol": "SSL"}
+        with pytest.raises(KafkaError, match="certificate verify failed"):
+            build(KafkaConfig((where,), security=security, connect_timeout_s=5))
+        missing = {**security, "ssl_cafile": str(tmp_path / "gone.pem")}
+        with pytest.raises(OSError, match=r"gone\.pem"):
+            build(KafkaConfig((where,), security=missing, connect_timeout_s=5))
+
+
+def test_what_can_be_done_depends_on_the_error_and_names_the_topic() -> None:
+    """What ships to history said of a wrong password, too, that the topic might not exist."""
+    assert "kafka init" not in explained(SaslAuthenticationFailedError("wrong"), "t")
+    late = explained(KafkaTimeoutError("no metadata"), "t")
+    assert late.endswith("if the topic does not exist: `dosimeter kafka init --topic t`")
