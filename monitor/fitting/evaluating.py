@@ -22,7 +22,7 @@ from dosimeter.detectors.pack import Pack, bind
 from dosimeter.detectors.registry import load_features
 from dosimeter.monitor.fitting.build import Tell
 from dosimeter.monitor.fitting.captures import capture_all
-from dosimeter.monitor.fitting.lesson import lesson_of
+from dosimeter.monitor.fitting.lesson import lesson_of, once, unmeasured
 from dosimeter.monitor.fitting.measure import measure
 from dosimeter.monitor.fitting.robust import variants
 from dosimeter.monitor.fitting.subject import Subject, statistic
@@ -51,6 +51,7 @@ def evaluate(
     features = load_features()
     found: dict[str, list[dict[str, Any]]] = {}
     benign: dict[str, dict[str, float]] = {}
+    warnings: list[str] = []
     for name in packs[0].features:
         scope = features[name].read.scope if name in features else Scope.ANSWER
         if not any(folder.glob(f"{name}_*.jsonl")):
@@ -65,10 +66,13 @@ def evaluate(
                 column = packs[0].features.index(name)
                 benign.setdefault(title, {})[name] = round(float(scored[0][:, column].mean()), 4)
             elif labels == {True, False}:
+                rows = once(rows)
                 entry = _set(subject, packs, name, title, rows, scope, known, work, tell)
                 if robust:
                     entry["robustness"] = _robust(subject, packs[0], name, rows, scope, tell)
                 found.setdefault(name, []).append(entry)
+            else:
+                warnings.append(str(unmeasured(title, rows)))
     if not found:
         names = ", ".join(packs[0].features)
         raise InputError.at(
@@ -76,19 +80,28 @@ def evaluate(
             f"has no set with both classes of {names}",
             f"`<feature>_<set>.jsonl`; sets called `{FIT}` are passed over",
         )
-    return {"pack": packs[0].digest, "reads": subject.reads, "features": found, "benign": benign}
+    return {
+        "pack": packs[0].digest, "reads": subject.reads, "features": found, "benign": benign,
+        "warnings": warnings,
+    }  # fmt: skip
 
 
 def texts_scored(
     subject: Subject, packs: Sequence[Pack], rows: Sequence[Example], scope: Scope, tell: Any
 ) -> list[Doubles]:
-    """[N, F] a pack: one number a text, as `statistic` takes it from the scores of its tokens."""
+    """[N, F] a pack: one number a text, as `statistic` takes it from the scores of its tokens. Raises InputError."""
     tokens = [subject.tokens(row, scope) for row in rows]
     found = []
     for pack in packs:
         values = np.zeros((len(rows), len(pack.features)))
         for index, scores in subject.scores(tokens, [pack], tell):
             values[index] = statistic(scores, tokens[index].read, subject.window)
+        if not np.isfinite(values).all():
+            at = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            raise InputError.at(
+                rows[at].place, f"pack `{pack.name}` has no score for this text",
+                "the model leaves NaN or infinity here; load it in a wider type",
+            )  # fmt: skip
         found.append(values)
     return found
 
@@ -118,9 +131,11 @@ def _set(
     rivals = {}
     if known:
         labels = np.array([bool(row.label) for row in known])
-        rivals["tfidf"] = nulls.words(
-            [row.words for row in known], labels, [row.words for row in rows]
+        told, words = (
+            [row.read if subject.reads == "model" else row.words for row in some]
+            for some in (known, rows)
         )
+        rivals["tfidf"] = nulls.words(told, labels, words)
     measured = measure(
         title, scores[0], rivals, captured.means, positive, groups,
         [row.kind for row in rows], captured.lengths, len(leaks(known, rows)),

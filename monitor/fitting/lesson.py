@@ -75,9 +75,9 @@ def lesson_of(feature: Feature, features: Features, folder: Path | None) -> Less
         if name.startswith(f"{BENIGN}_"):
             continue
         if {row.label for row in rows} == {True, False}:
-            held_out[name] = tuple(_grouped(row, name) for row in _once(rows))
+            held_out[name] = tuple(_grouped(row, name) for row in once(rows))
         else:
-            findings.append(_unmeasured(name, rows))
+            findings.append(unmeasured(name, rows))
     return Lesson(
         feature,
         tuple(own),
@@ -117,7 +117,7 @@ def benign_texts() -> list[Example]:
     ]
 
 
-def _unmeasured(name: str, rows: Sequence[Example]) -> Finding:
+def unmeasured(name: str, rows: Sequence[Example]) -> Finding:
     return Finding(
         "unmeasured",
         "warning",
@@ -127,7 +127,7 @@ def _unmeasured(name: str, rows: Sequence[Example]) -> Finding:
     )
 
 
-def _once(rows: Sequence[Example]) -> list[Example]:
+def once(rows: Sequence[Example]) -> list[Example]:
     """Without copies, which would narrow every interval. Raises InputError for a text under both labels."""
     found: dict[str, Example] = {}
     for row in rows:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.detectors.examples import Example
+from dosimeter.detectors.findings import InputError, Place
 from dosimeter.detectors.recipe import Rows
 from dosimeter.monitor.fitting.captures import Captured, capture_all
 from dosimeter.monitor.fitting.lesson import Lesson
@@ -26,7 +27,10 @@ def candidate_layers(blocks: int) -> tuple[int, ...]:
 
 
 class Library:
-    """Rows are found by what they say and the scope they are read in."""
+    """Rows are found by what they say and the scope they are read in.
+
+    Raises InputError where a row leaves nothing to read, or what is no number.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Library:
         self._index: dict[Hashable, int] = {}
         self._whole = subject.reads == "model"  # words, a null, are of what was read
         self.tokens: list[Tokens] = []
+        places: list[Place] = []
         for lesson in lessons:
             held = [row for rows in lesson.held_out.values() for row in rows]
             for row in (*lesson.own, *lesson.others, *held):
@@ -46,7 +51,15 @@ class Library:
                 if key not in self._index:
                     self._index[key] = len(self.tokens)
                     self.tokens.append(subject.tokens(row, lesson.feature.read.scope))
+                    places.append(row.place)
         self.captured: Captured = capture_all(subject, self.tokens, layers, work, tell)
+        finite = np.isfinite(self.captured.means).all(axis=(1, 2))
+        if not finite.all():
+            raise InputError.at(
+                places[int(np.argmin(finite))],
+                f"model `{subject.identity.name}` leaves NaN or infinity here",
+                "load it in a wider type, or leave the row out",
+            )
 
     def rows(self, lesson: Lesson, examples: Sequence[Example], weights: Sequence[float]) -> Rows:
         read = lesson.feature.read

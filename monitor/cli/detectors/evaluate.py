@@ -34,6 +34,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: measured. 4: the sets, the pack or the model cannot be used."""
+    from dosimeter.detectors.findings import visible
     from dosimeter.detectors.pack import load_pack
     from dosimeter.monitor.fitting.evaluating import evaluate
     from dosimeter.monitor.fitting.loading import open_subject
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         found = evaluate(
             open_subject(args.model), packs, args.data, Path(work), Progress, robust=args.robust
         )
+    for warning in found["warnings"]:
+        print(visible(warning, keep="\n"), file=sys.stderr)
     if args.json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
