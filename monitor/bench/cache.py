@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -52,7 +52,7 @@ def run() -> Result:
 class Cached(Tapped):
     """The tap with a cache, whose part of each step is noted."""
 
-    def __init__(self, cache: ScoreCache, rows: Callable[[], list[Rows]]) -> None:
+    def __init__(self, cache: ScoreCache, rows: Callable[[], Rows]) -> None:
         super().__init__(bank_of(FEATURES, LAYERS, WIDTH), rows, cache)
         self._meter = Meter()
         tap.with_reused = self._meter.around(reuse.with_reused)  # type: ignore[attr-defined]
@@ -101,27 +101,37 @@ def _compared(
     ]
 
 
-def new_prompts(cache: ScoreCache) -> Callable[[], list[Rows]]:
+def new_prompts(cache: ScoreCache) -> Callable[[], Rows]:
     """Every step brings prompts that nobody has sent before."""
     rng = np.random.default_rng(0)
-    return lambda: [Rows(request(n, PROMPT), 0, PROMPT, _ids(rng, PROMPT)) for n in range(BATCH)]
+    return lambda: _rows([_ids(rng, PROMPT) for _ in range(BATCH)], 0, PROMPT)
 
 
-def decoding(cache: ScoreCache) -> Callable[[], list[Rows]]:
+def decoding(cache: ScoreCache) -> Callable[[], Rows]:
     """The same requests get one row more in every step."""
     rng = np.random.default_rng(0)
-    streams = [(request(n, PROMPT), _ids(rng, 1024)) for n in range(BATCH)]
-    return lambda: [Rows(one, one.next_position, 1, ids) for one, ids in streams]
+    streams = _rows([_ids(rng, 1024) for _ in range(BATCH)], 0, 1).requests
+    return lambda: Rows(streams, [one.next_position for one in streams], [1] * BATCH)
 
 
-def cached_prompts(cache: ScoreCache) -> Callable[[], list[Rows]]:
+def cached_prompts(cache: ScoreCache) -> Callable[[], Rows]:
     """Every step brings the same prompts again, and the server runs their ends."""
     rng = np.random.default_rng(0)
     prompts = [_ids(rng, PROMPT) for _ in range(BATCH)]
     for ids in prompts:
         cache.add(cache.chain(), 0, np.zeros((PROMPT, FEATURES), np.int16), ids)
     start = PROMPT - TAIL
-    return lambda: [Rows(request(n, PROMPT), start, TAIL, prompts[n]) for n in range(BATCH)]
+    return lambda: _rows(prompts, start, TAIL)
+
+
+def _rows(prompts: Sequence[Ids], start: int, n: int) -> Rows:
+    """Of new requests."""
+    rows = Rows()
+    for key, ids in enumerate(prompts):
+        one = request(key, PROMPT)
+        one.ids = ids
+        rows.add(one, start, n)
+    return rows
 
 
 def _ids(rng: np.random.Generator, tokens: int) -> Ids:

@@ -81,7 +81,7 @@ class Tapped(Nothing):
     """
 
     def __init__(
-        self, bank: ProbeBank, rows: Callable[[], Sequence[Rows]], cache: ScoreCache | None = None
+        self, bank: ProbeBank, rows: Callable[[], Rows], cache: ScoreCache | None = None
     ) -> None:
         super().__init__(bank.layers)
         self.op = ProbeOp(bank, torch.device("cpu"))
@@ -134,10 +134,10 @@ def request(key: int, prompt: int) -> Request:
     return Request(key, prompt, None, [], True, 0, None)
 
 
-def going_on(batch: int, n: int) -> Callable[[], list[Rows]]:
+def going_on(batch: int, n: int) -> Callable[[], Rows]:
     """Row map of `batch` requests that get `n` more rows each in every step."""
     requests = [request(key, n) for key in range(batch)]
-    return lambda: [Rows(one, one.next_position, n) for one in requests]
+    return lambda: Rows(requests, [one.next_position for one in requests], [n] * batch)
 
 
 def rounds_of(

@@ -133,7 +133,7 @@ class Batch:
         if step is not None:
             self.tap.end(step)
 
-    def _mapped(self, ids: torch.Tensor | None) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+    def _mapped(self, ids: torch.Tensor | None) -> tuple[Rows, npt.NDArray[np.int64] | None]:
         self.lost = True
         if ids is None:
             raise HookError("a step of `generate` ran on embeddings")
@@ -141,22 +141,22 @@ class Batch:
         self.lost = False
         return found
 
-    def row_map(self, ids: torch.Tensor) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+    def row_map(self, ids: torch.Tensor) -> tuple[Rows, npt.NDArray[np.int64] | None]:
         columns = int(ids.shape[1])
         first = self.column if self.use_cache else 0
         self.column = first + columns
         if self.column > self.prompt_columns:
             self._mark_finished(ids[:, -1].tolist())
-        rows, select = [], []
+        rows, select = Rows(), []
         for b, request in enumerate(self.rows):
             if self.finished[b]:
                 continue
             real = self._real(b, first, columns)
             if len(real):
                 before = int(self.mask[b, :first].sum()) + max(0, first - self.prompt_columns)
-                rows.append(Rows(request, before, len(real)))
+                rows.add(request, before, len(real))
                 select.append(b * columns + real)
-        if not rows:
+        if not select:
             return rows, None
         return rows, np.concatenate(select)
 

@@ -88,23 +88,23 @@ class Job:
         """The first reason stands."""
         self.over = self.over or why
 
-    def begin(self, rows: Sequence[Rows], select: npt.NDArray[np.int64] | None) -> bool:
+    def begin(self, rows: Rows, select: npt.NDArray[np.int64] | None) -> bool:
         """Before a step; whether it is read."""
         if self.over is None and self._monotonic() >= self.until_s:
             self.end("its time is up")
         if self.over is not None:
             return False
         self._parts, wanted, at, so_far = [], [], 0, 0
-        for row in rows:
-            taken = self._taken(row)
+        for request, start, n in rows:
+            taken = self._taken(request, start)
             if taken is not None and taken.lost is None:
-                fresh = self._fresh(taken, row, so_far)
+                fresh = self._fresh(taken, start, n, so_far)
                 if fresh:
-                    low, high = at + row.n - fresh, at + row.n
+                    low, high = at + n - fresh, at + n
                     wanted.append(np.arange(low, high) if select is None else select[low:high])
-                    self._parts.append(_Part(taken, row.start + row.n - fresh, fresh))
+                    self._parts.append(_Part(taken, start + n - fresh, fresh))
                     so_far += fresh
-            at += row.n
+            at += n
         if not self._parts:
             return False
         self.op.begin(np.concatenate(wanted))
@@ -141,26 +141,25 @@ class Job:
             self._lose(of, "slow_reader")
         self.queue.clear()
 
-    def _taken(self, row: Rows) -> Taken | None:
-        request = row.request
+    def _taken(self, request: Request, start: int) -> Taken | None:
         if request.key in self._lots:
             return self._lots[request.key]
         begun = request.next_position or request.emitted or request.unscored
         taken = None
         if not begun and self.requests < self.order.max_requests and drawn(self.order, request.key):
-            taken = self.open[request.key] = Taken(request, row.start, row.start)
+            taken = self.open[request.key] = Taken(request, start, start)
             self.requests += 1
         if len(self._lots) >= KNOWN:
             del self._lots[next(iter(self._lots))]
         self._lots[request.key] = taken
         return taken
 
-    def _fresh(self, taken: Taken, row: Rows, in_step: int) -> int:
+    def _fresh(self, taken: Taken, start: int, n: int, in_step: int) -> int:
         """How many of these rows, the last ones, are wanted: those before were run already."""
-        if row.start > taken.next:
+        if start > taken.next:
             self._lose(taken, "not_read")  # a step of it ran that nobody read
             return 0
-        fresh = max(0, row.start + row.n - taken.next)
+        fresh = max(0, start + n - taken.next)
         size = (in_step + fresh) * self._row_bytes
         if size > QUEUE_BYTES:
             self._lose(taken, "too_large")
@@ -214,7 +213,7 @@ class Place:
 
         return hook
 
-    def begin(self, rows: Sequence[Rows], select: npt.NDArray[np.int64] | None) -> None:
+    def begin(self, rows: Rows, select: npt.NDArray[np.int64] | None) -> None:
         """Before a step that the tap reads; one of `end`, `drop` follows."""
         try:
             if self._job is not self.wanted:

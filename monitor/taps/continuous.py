@@ -155,6 +155,7 @@ def _stand_for(state: RequestState, request: Request | None, request_id: str) ->
     without an end (its id was repeated, the queue was full), and its request must not stay for ever."""
     state._dosimeter, state._dosimeter_id = request, request_id
     if request is not None and seams.requests is not None:
+        request.ids = functools.partial(_ids, weakref.ref(state))
         request.held += 1
         weakref.finalize(state, seams.requests.released, request).atexit = False
 
@@ -208,8 +209,11 @@ def _adapters(model: nn.Module) -> bytes:
     return repr(model.active_adapters()).encode()
 
 
-def _ids(state: RequestState, start: int, stop: int) -> list[int]:
-    """Prompt, then what was generated; a soft reset has moved that into the prompt."""
+def _ids(of: Callable[[], RequestState | None], start: int, stop: int) -> list[int]:
+    """Prompt, then what was generated; a soft reset has moved that into the prompt. None where its state is gone."""
+    state = of()
+    if state is None:
+        return []
     prompt: list[int] = state.initial_tokens
     if stop <= len(prompt):
         return prompt[start:stop]
@@ -230,21 +234,23 @@ def _known(state: RequestState, tap: Tap) -> Request | None:
 
 def _packed_rows(
     runner: ModelRunner, model: nn.Module, tap: Tap
-) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+) -> tuple[Rows, npt.NDArray[np.int64] | None]:
     """Requests of the batch in packing order; rows after them are padding. Offsets are already advanced."""
     io, salt = runner.inputs_and_outputs, _adapters(model)
     if hasattr(io, "io_pairs"):
         io = io.io_pairs[io.current_pair].host_io
-    rows, skipped, at = [], [], 0
+    rows, skipped, at = Rows(), list[tuple[int, int]](), 0
     for future in io.requests_in_batch:
-        request, n = _known(future.state, tap), future.query_length
+        state, n = future.state, future.query_length
+        request = _known(state, tap)
         if request is None:
             skipped.append((at, at + n))
         else:
-            ids = functools.partial(_ids, future.state)
-            rows.append(Rows(request, future.state.position_offset - n, n, ids, salt))
+            if request.chain is None:
+                request.salt = salt
+            rows.add(request, state.position_offset - n, n)
         at += n
-    if not skipped or not rows:
+    if not skipped or not len(rows):
         return rows, None
     keep = np.ones(at, bool)
     for start, stop in skipped:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dosimeter.detectors.frames import Scope
-from dosimeter.monitor.taps.score_cache import Chain
+from dosimeter.monitor.taps.score_cache import Chain, Ids
 
 Span = tuple[int, int, int]  # scope, start, end: half open prompt positions
 Control = Callable[[str, dict[str, Any]], None]
@@ -60,6 +60,10 @@ class Request:
     emitted: int = 0  # distinct positions the tap produced scores for
     cached: int = 0  # positions the server never ran for this request, and no score is known of
     reused: int = 0  # of `emitted`: never run, with the scores the same tokens had before
+    ids: Ids | None = None  # its tokens, where the server may take a prefix of them from its cache
+    salt: bytes = (
+        b""  # what its scores depend on beside tokens and model, as the server's own cache is keyed
+    )
     chain: Chain | None = None  # its place in the score cache
     uncached: bool = False  # the score cache failed on it
     opened_s: float = field(default_factory=time.monotonic)
@@ -185,6 +189,7 @@ class Requests:
             if request.ended is not None:
                 return
             request.ended = end
+        request.ids = request.chain = None  # so that nothing of the server's lives on in it
         ticket = request.ticket
         if ticket is None or ticket.ended:
             self._close(request)

@@ -6,58 +6,77 @@ before those it ran. What is not known stays a gap, which the request counts as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import accumulate, chain
 
 import numpy as np
 
 from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED
-from dosimeter.monitor.taps.rows import Entry, Rows
-from dosimeter.monitor.taps.score_cache import ScoreCache, Values
+from dosimeter.monitor.taps.rows import Entries
+from dosimeter.monitor.taps.score_cache import ScoreCache
+from dosimeter.monitor.taps.score_tails import Values
 
 OnError = Callable[[Exception], None]
 
 
 def with_reused(
-    cache: ScoreCache,
-    rows: Sequence[Rows],
-    entries: list[Entry],
-    values: Values,
-    on_error: OnError,
-) -> tuple[list[Entry], Values]:
-    """entries: one for each of `rows`; values: [T, F] of this step. on_error: told what costs a request its reuse."""
-    found: dict[int, list[tuple[int, Values]]] = {}
-    passed: list[tuple[int, Rows, Values]] = []
-    at = 0
-    for index, row in enumerate(rows):
-        mine, at = values[at : at + row.n], at + row.n
-        if row.ids is None or row.request.uncached:
+    cache: ScoreCache, entries: Entries, values: Values, on_error: OnError
+) -> tuple[Entries, Values]:
+    """values: [T, F] of this step. on_error: told what costs a request its reuse."""
+    going_on: list[int] = []  # one row more of what is known
+    rest: list[int] = []
+    passed: list[int] = []
+    for index, (request, n, skipped) in enumerate(
+        zip(entries.requests, entries.n, entries.skipped, strict=True)
+    ):
+        if request.ids is None or request.uncached:
             continue
-        if entries[index].skipped:
-            passed.append((index, row, mine))
+        if skipped:
+            passed.append(index)
+        elif n == 1 and request.chain is not None:
+            going_on.append(index)
         else:
-            _known(cache, row, mine, on_error)
-    # After what others ran in this very step: a server may share that already.
-    for index, row, mine in passed:
-        found[index] = _known(cache, row, mine, on_error, entries[index].skipped)
+            rest.append(index)
+    places = [0, *accumulate(entries.n)]
+    rest += _extended(cache, entries, values, going_on, places)
+    found: dict[int, list[tuple[int, Values]]] = {}
+    # What was passed over comes after what others ran in this very step: a server may share that already.
+    for index in chain(rest, passed):
+        mine = values[places[index] : places[index + 1]]
+        found[index] = _known(cache, entries, index, mine, on_error)
     return _spliced(entries, values, found) if any(found.values()) else (entries, values)
 
 
+def _extended(
+    cache: ScoreCache, entries: Entries, values: Values, which: list[int], places: list[int]
+) -> list[int]:
+    """Keep the rows of those that are inside a block, all at once; the others."""
+    if not which:
+        return []
+    every = len(which) == len(values)
+    chains = [entries.requests[index].chain for index in which]
+    starts = entries.start if every else [entries.start[index] for index in which]
+    rows = values if every else values[[places[index] for index in which]]
+    return [which[left] for left in cache.extend(chains, starts, rows)]
+
+
 def _known(
-    cache: ScoreCache, row: Rows, values: Values, on_error: OnError, skipped: int = 0
+    cache: ScoreCache, entries: Entries, index: int, values: Values, on_error: OnError
 ) -> list[tuple[int, Values]]:
-    """Keep a request's rows; what is known of so many positions before them. One that fails is left out from now on."""
-    request, found = row.request, list[tuple[int, Values]]()
+    """Keep a request's rows; what is known of what it passed over. One that fails is left out from now on."""
+    request, start, skipped = entries.requests[index], entries.start[index], entries.skipped[index]
+    found = list[tuple[int, Values]]()
     try:
-        if row.ids is None:
+        if request.ids is None:
             return found
         if request.chain is None:
-            request.chain = cache.chain(row.salt)
+            request.chain = cache.chain(request.salt)
         if skipped:
-            seen = row.start - skipped
-            for start, rows in cache.prefix(request.chain, row.start, row.ids):
-                if start + len(rows) > seen:
-                    found.append((max(start, seen), rows[max(0, seen - start) :]))
-        cache.add(request.chain, row.start, values, row.ids)
+            seen = start - skipped
+            for begins, rows in cache.prefix(request.chain, start, request.ids):
+                if begins + len(rows) > seen:
+                    found.append((max(begins, seen), rows[max(0, seen - begins) :]))
+        cache.add(request.chain, start, values, request.ids)
     except Exception as error:  # its tokens stay `prefix_cache`, and everybody else's cache goes on
         request.uncached, request.chain, found = True, None, []
         on_error(error)
@@ -65,19 +84,20 @@ def _known(
 
 
 def _spliced(
-    entries: list[Entry], values: Values, found: dict[int, list[tuple[int, Values]]]
-) -> tuple[list[Entry], Values]:
-    out: list[Entry] = []
+    entries: Entries, values: Values, found: dict[int, list[tuple[int, Values]]]
+) -> tuple[Entries, Values]:
+    out = Entries()
     parts: list[Values] = []
     at = 0
-    for index, entry in enumerate(entries):
-        for start, rows in found.get(index, ()):
-            n = len(rows)
-            entry.request.cached -= n
-            out.append(Entry(entry.request, start, n, n, ROW_REUSED | (entry.flags & ROW_FIRST)))
+    for index, (request, start, n) in enumerate(entries):
+        flags = entries.flags[index]
+        for begins, rows in found.get(index, ()):
+            reused = len(rows)
+            request.cached -= reused
+            out.enter(request, begins, reused, reused, ROW_REUSED | (flags & ROW_FIRST))
             parts.append(rows)
-            entry.flags &= ~ROW_FIRST
-        out.append(entry)
-        parts.append(values[at : at + entry.n])
-        at += entry.n
+            flags &= ~ROW_FIRST
+        out.enter(request, start, n, entries.new[index], flags, entries.skipped[index])
+        parts.append(values[at : at + n])
+        at += n
     return out, np.concatenate(parts)

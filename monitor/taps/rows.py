@@ -1,48 +1,96 @@
-"""Rows of a step: as a row map names them, and as they go out. Nothing here knows a server."""
+"""Rows of a step: as a row map names them, and as they go out. Nothing here knows a server.
+
+Lists side by side and no object for each: a step of a busy server has hundreds of requests, of one row each, and the
+server waits while they are looked at.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
 
 from dosimeter.detectors.frames import ROW_FIRST
 from dosimeter.monitor.taps.requests import Request
-from dosimeter.monitor.taps.score_cache import Ids
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Rows:
-    """n consecutive positions of one request, in the order the server packed them.
+    """Of each of `requests` n consecutive positions from `start` on, in the order the server packed them.
 
-    ids   the request's token ids, where the server may take a prefix of them from its cache; else None
-    salt  what its scores depend on beside tokens and model, as the server's own cache is keyed
+    A request stands in a step once.
     """
 
-    request: Request
-    start: int
-    n: int
-    ids: Ids | None = None
-    salt: bytes = b""
+    requests: list[Request] = field(default_factory=list)
+    start: list[int] = field(default_factory=list)
+    n: list[int] = field(default_factory=list)
+
+    def add(self, request: Request, start: int, n: int) -> None:
+        self.requests.append(request)
+        self.start.append(start)
+        self.n.append(n)
+
+    def __len__(self) -> int:
+        """Requests."""
+        return len(self.requests)
+
+    def __iter__(self) -> Iterator[tuple[Request, int, int]]:
+        return zip(self.requests, self.start, self.n, strict=True)
+
+    @property
+    def total(self) -> int:
+        """Rows of all of them, T."""
+        return sum(self.n)
 
 
-@dataclass(slots=True)
-class Entry:
-    """Rows of a step on their way out.
+@dataclass(slots=True, eq=False)
+class Entries(Rows):
+    """Rows on their way out.
 
-    new      how many of them were not seen before
-    skipped  positions right before them that no step is known to have run
+    new      of each, how many were not seen before
+    flags    of each, as the wire has them
+    skipped  of each, positions right before them that no step is known to have run
     """
 
-    request: Request
-    start: int
-    n: int
-    new: int
-    flags: int
-    skipped: int = 0
+    new: list[int] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+
+    def enter(
+        self, request: Request, start: int, n: int, new: int, flags: int = 0, skipped: int = 0
+    ) -> None:
+        self.add(request, start, n)
+        self.new.append(new)
+        self.flags.append(flags)
+        self.skipped.append(skipped)
+
+    def only(self, kept: Sequence[bool]) -> Entries:
+        names = ("requests", "start", "n", "new", "flags", "skipped")
+        return Entries(*(list(compress(getattr(self, name), kept)) for name in names))
 
 
-def entered(row: Rows) -> Entry:
-    """Note the rows in their request."""
-    skipped = row.start - row.request.next_position
-    new, first = row.request.advance(row.start, row.n)
-    flags = ROW_FIRST if first else 0
-    return Entry(row.request, row.start, row.n, new, flags, skipped if skipped > 0 else 0)
+def entered(
+    rows: Rows, failed: Callable[[Request, int, int, Exception], None]
+) -> tuple[Entries, list[bool] | None]:
+    """Note the rows in their requests; those that could be, and which of the step's they are. None: all.
+
+    failed: told of a request that our bookkeeping fails on, and of its rows. It costs the others nothing.
+    """
+    out = Entries(rows.requests, rows.start, rows.n, [*rows.n], [0] * len(rows), [0] * len(rows))
+    ill: set[int] = set()
+    for index, (request, start, n) in enumerate(rows):
+        try:
+            if start and start == request.next_position:  # it goes on, as most rows do
+                request.next_position = start + n
+                continue
+            skipped = start - request.next_position
+            out.new[index], first = request.advance(start, n)
+            out.flags[index] = ROW_FIRST if first else 0
+            out.skipped[index] = max(0, skipped)
+        except Exception as error:
+            ill.add(index)
+            failed(request, start, n, error)
+    if not ill:
+        return out, None
+    kept = [index not in ill for index in range(len(rows))]
+    return out.only(kept), kept

@@ -16,13 +16,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[Any]
-"""Rows of scores [T, F]: int16 codes beside a sidecar, float32 in a script."""
+from dosimeter.monitor.taps.score_tails import Tail, Tails, Values
+
 Ids = Callable[[int, int], Sequence[int]]
 """Token ids at positions [start, stop) of one sequence; shorter, or negative, where not known yet."""
 
@@ -43,7 +42,7 @@ class Chain:
     generation: int
     end: int = 0
     hashed: int = 0
-    tail: Values | None = None  # [B, F]: the block that is not complete
+    tail: Tail | None = None  # the block that is not complete
     whole: bool = True  # the tail has every row of its block up to `end`
     waiting: list[tuple[int, Values]] = field(default_factory=list)  # blocks whose ids are to come
 
@@ -89,6 +88,7 @@ class ScoreCache:
         self.capacity = max(1, self._limit_bytes // (block * row_bytes + ENTRY_BYTES))  # blocks
         self._slots: OrderedDict[bytes, int] = OrderedDict()
         self._slabs: list[Values] = []
+        self._tails = Tails(self._lock, block, self._features, self._dtype)
         self._generation += 1
 
     def rebind(self, seed: bytes, features: int) -> None:
@@ -137,7 +137,7 @@ class ScoreCache:
                     self._slots.move_to_end(chain.digest)
                     parts.append(((chain.hashed - 1) * self.block, self._at(slot)))
             if rest and tail is not None and chain.end >= stop:
-                parts.append((stop - rest, tail[:rest]))
+                parts.append((stop - rest, tail.rows()[:rest]))
                 chain.whole = True
             else:
                 chain.whole = not rest
@@ -161,6 +161,40 @@ class ScoreCache:
                 inside = chain.end % self.block
                 part, rows = rows[: self.block - inside], rows[self.block - inside :]
                 self._take(chain, inside, part, ids)
+
+    def extend(
+        self, chains: Sequence[Chain | None], starts: Sequence[int], rows: Values
+    ) -> list[int]:
+        """One row each, [N, F], of sequences inside a block that it does not complete: kept all at once.
+
+        Returns which of them are not inside one, and are for `add`.
+        """
+        kept: list[int] = []
+        left: list[int] = []
+        places: list[int] = []
+        insides: list[int] = []
+        with self._lock:
+            block, generation = self.block, self._generation
+            for index, (chain, start) in enumerate(zip(chains, starts, strict=True)):
+                inside = start % block
+                if (
+                    chain is not None
+                    and 0 < inside < block - 1
+                    and chain.end == start
+                    and chain.whole
+                    and chain.generation == generation
+                    and not chain.waiting
+                    and chain.tail is not None
+                ):
+                    chain.end = start + 1
+                    places.append(chain.tail.place)
+                    insides.append(inside)
+                    kept.append(index)
+                else:
+                    left.append(index)
+            if kept:
+                self._tails.put(places, insides, rows[kept] if left else rows)
+        return left
 
     # --- under the lock
 
@@ -188,9 +222,10 @@ class ScoreCache:
             return
         if len(part) < self.block:
             if chain.tail is None:
-                chain.tail = np.empty((self.block, self._features), self._dtype)
-            chain.tail[inside : inside + len(part)] = part
-            part = chain.tail
+                chain.tail = self._tails.take()
+            tail = chain.tail.rows()
+            tail[inside : inside + len(part)] = part
+            part = tail
         if chain.end % self.block == 0:
             number = chain.end // self.block - 1
             if chain.waiting or not self._store(chain, number, part, ids):

@@ -6,8 +6,7 @@ attribute names alone, so that the arithmetic runs without SGLang.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,7 @@ import numpy.typing as npt
 
 from dosimeter.monitor.taps.requests import Request
 from dosimeter.monitor.taps.rows import Rows
-from dosimeter.monitor.taps.vllm_rows import laid_out
-
-Piece = tuple[str, int, int]  # SGLang's id of the request, first position, number of rows
+from dosimeter.monitor.taps.vllm_rows import Pieces, laid_out
 
 ATTRIBUTE = "dosimeter"
 """On a `Req`: what we know of it. Two of them may have one id for a moment, when a client repeats it."""
@@ -31,27 +28,24 @@ class NoRowMap(ValueError):
     """A forward whose rows are no positions of answers, or not known on the host."""
 
 
-def pieces(batch: Any) -> list[Piece]:
+def pieces(batch: Any) -> Pieces:
     """Of a `ForwardBatch`, in packing order. Raises NoRowMap for a mode whose rows may be taken back or are split."""
     mode = batch.forward_mode.name
     if mode == "IDLE":
-        return []
+        return [], [], []
     if mode in EXTENDS:
         starts, counts = batch.extend_prefix_lens_cpu, batch.extend_seq_lens_cpu
     elif mode == "DECODE":
         if batch.seq_lens_cpu is None:
             raise NoRowMap("a decode without lengths on the host")
         # Beams that SGLang adds run behind all requests: their rows are nobody's.
-        starts = [int(n) - 1 for n in batch.seq_lens_cpu[: len(batch.rids)]]
-        counts = [1] * len(starts)
+        lengths = np.asarray(batch.seq_lens_cpu)[: len(batch.rids)].tolist()
+        starts, counts = [n - 1 for n in lengths], [1] * len(lengths)
     else:
         raise NoRowMap(f"a forward of mode `{mode}`")
     if starts is None or counts is None:
         raise NoRowMap("a prompt without lengths on the host")
-    return [
-        (name, int(start), int(n))
-        for name, start, n in zip(batch.rids, starts, counts, strict=True)
-    ]
+    return batch.rids, [*map(int, starts)], [*map(int, counts)]
 
 
 @dataclass(slots=True, eq=False)
@@ -67,8 +61,14 @@ class Running:
     over: bool = False
 
 
-def known(req: Any, start: int, stop: int) -> list[int]:
-    """Token ids at [start, stop) as the scheduler knows them; it runs ahead of the answer's by a step."""
+def known(of: Callable[[], Any], start: int, stop: int) -> list[int]:
+    """Token ids at [start, stop) as the scheduler knows them; it runs ahead of the answer's by a step.
+
+    of: the `Req`, which must not live on for this; none are known when it is gone.
+    """
+    req = of()
+    if req is None:
+        return []
     prompt, answer = req.origin_input_ids, req.output_ids
     n = len(prompt)
     return [*prompt[start:stop], *answer[max(0, start - n) : max(0, stop - n)]]
@@ -79,21 +79,15 @@ def salt(req: Any) -> bytes:
     return repr((req.extra_key, req.cache_salt)).encode()
 
 
-def rows(
-    found: Sequence[Piece], reqs: Sequence[Any]
-) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+def rows(pieces: Pieces, reqs: Sequence[Any]) -> tuple[Rows, npt.NDArray[np.int64] | None]:
     """Rows of a step in the order they stand in it, the canary's last. reqs: the `Req` of each piece.
 
     Raises NoRowMap where pieces and requests are not of one batch.
     """
-    if [name for name, _, _ in found] != [req.rid for req in reqs]:
+    names, starts, counts = pieces
+    if list(names) != [req.rid for req in reqs]:
         raise NoRowMap("the forward's requests are not those of its batch")
-    placed: list[tuple[bool, Rows, int]] = []
-    at = 0
-    for (_, start, n), req in zip(found, reqs, strict=True):
-        one = getattr(req, ATTRIBUTE, None)
-        if one is not None and one.scored and not one.over:
-            ids = None if one.canary else functools.partial(known, req)
-            placed.append((one.canary, Rows(one.request, start, n, ids, salt(req)), at))
-        at += n
-    return laid_out(placed)
+    running = [getattr(req, ATTRIBUTE, None) for req in reqs]
+    scored = [one if one and one.scored and not one.over else None for one in running]
+    canary = next((one.request for one in scored if one and one.canary), None)
+    return laid_out([one and one.request for one in scored], starts, counts, canary)

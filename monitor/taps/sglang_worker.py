@@ -90,6 +90,8 @@ class Watch(watch.Watch):
             one = Running(request, canary=request.key == CANARY_KEY)
         setattr(req, ATTRIBUTE, one)
         if not one.canary:
+            one.request.ids = functools.partial(sglang_rows.known, weakref.ref(req))
+            one.request.salt = sglang_rows.salt(req)
             one.request.held = 1
             weakref.finalize(req, self.requests.released, one.request).atexit = False
 

@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -21,9 +21,11 @@ import numpy.typing as npt
 from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED, ROWS
 from dosimeter.monitor.taps.capture_steps import Place
 from dosimeter.monitor.taps.probe_op import Array, ReadOut
+from dosimeter.monitor.taps.requests import Request
 from dosimeter.monitor.taps.reuse import with_reused
-from dosimeter.monitor.taps.rows import Entry, Rows, entered
-from dosimeter.monitor.taps.score_cache import ScoreCache, Values
+from dosimeter.monitor.taps.rows import Entries, Rows, entered
+from dosimeter.monitor.taps.score_cache import ScoreCache
+from dosimeter.monitor.taps.score_tails import Values
 
 R = TypeVar("R")
 
@@ -38,7 +40,7 @@ class RowMap(Protocol):
     step's output, the index of each row.
     """
 
-    def __call__(self) -> tuple[Sequence[Rows], npt.NDArray[np.int64] | None]: ...
+    def __call__(self) -> tuple[Rows, npt.NDArray[np.int64] | None]: ...
 
 
 class Sink(Protocol):
@@ -80,7 +82,7 @@ class Breaker:
 class Step:
     """One forward of the server, from before it to after it. armed: the op reads it."""
 
-    rows: Sequence[Rows]
+    rows: Rows
     select: npt.NDArray[np.int64] | None
     armed: bool
     reason: str = "tap_error"  # why its rows have no scores, if they have none
@@ -93,7 +95,7 @@ class Held:
     era: how many times other packs had been taken over by then.
     """
 
-    rows: Sequence[Rows]
+    rows: Rows
     scores: Array | None
     reason: str
     era: int
@@ -180,8 +182,8 @@ class Tap:
             # Whose rows these were cannot be told: the requests come up short against the server's count.
             self.lost()
             self._failed(error)
-            return Step((), None, False)
-        armed = bool(rows) and self._arm()
+            return Step(Rows(), None, False)
+        armed = len(rows) > 0 and self._arm()
         if armed and self.captures is not None:
             self.captures.begin(rows, select)
         return Step(rows, select, armed, "model_changed" if self._changed_why else "tap_error")
@@ -208,8 +210,8 @@ class Tap:
         scores, era = None, self._era
         self._drop_captured(step, "drafted")
         try:
-            if step.armed and step.rows:
-                scores = self.op.read(sum(row.n for row in step.rows), step.select)
+            if step.armed:
+                scores = self.op.read(step.rows.total, step.select)
         except Exception as error:
             self._failed(error)
         finally:
@@ -220,14 +222,14 @@ class Tap:
     def release(self, held: Held, kept: Sequence[int]) -> None:
         """Hand on what the server kept: of each of the held rows' requests the first so many; it took back the rest."""
         try:
-            rows, places, at = [], [np.empty(0, np.int64)], 0
-            for row, n in zip(held.rows, kept, strict=True):
-                n = min(n, row.n)
+            rows, places, at = Rows(), [np.empty(0, np.int64)], 0
+            for (request, start, ran), wanted in zip(held.rows, kept, strict=True):
+                n = min(wanted, ran)
                 if n > 0:
-                    rows.append(replace(row, n=n))
+                    rows.add(request, start, n)
                     places.append(np.arange(at, at + n))
-                at += row.n
-            if not rows:
+                at += ran
+            if not len(rows):
                 return
             with self._releasing:
                 if held.scores is None or held.era != self._era:
@@ -244,8 +246,8 @@ class Tap:
         self._drop_captured(step, "not_read")
         if step.armed:
             self._reading.release()
-        for row in step.rows:
-            row.request.undone += row.n
+        for request, _, n in step.rows:
+            request.undone += n
 
     def _drop_captured(self, step: Step, why: str) -> None:
         if step.armed and self.captures is not None:
@@ -299,26 +301,28 @@ class Tap:
                 self._tell(why)
 
     def _after(self, step: Step) -> None:
-        if not step.rows:
+        if not len(step.rows):
             return
         scores = None
         try:
             if step.armed:
-                scores = self.op.read(sum(row.n for row in step.rows), step.select)
+                scores = self.op.read(step.rows.total, step.select)
         except Exception as error:
             self._failed(error)
         self._hand_on(step.rows, scores, step.reason)
 
-    def _hand_on(self, of: Sequence[Rows], scores: Array | None, reason: str) -> None:
+    def _hand_on(self, rows: Rows, scores: Array | None, reason: str) -> None:
         """Rows that the server ran and kept, and their scores if they were read."""
-        rows, entries, kept = self._entered(of)
+        entries, noted = entered(rows, self._unnoted)
         if scores is None:
             self._unread(entries, reason)
             return
         try:
-            values = self._encode(scores if kept is None else scores[kept])
+            if noted is not None:
+                scores = scores[np.repeat(noted, rows.n)]
+            values = self._encode(scores)
             if self.cache is not None:
-                entries, values = with_reused(self.cache, rows, entries, values, self.on_error)
+                entries, values = with_reused(self.cache, entries, values, self.on_error)
         except Exception as error:
             self._unread(entries, reason)
             self._failed(error)
@@ -331,75 +335,69 @@ class Tap:
         self._charge_lost(entries)
         self._emit(entries, values)
 
-    def _entered(
-        self, rows: Sequence[Rows]
-    ) -> tuple[Sequence[Rows], list[Entry], npt.NDArray[np.bool_] | None]:
-        """Rows whose request could note them, and which of the step's those are; None: all.
+    def _unnoted(self, request: Request, start: int, n: int, error: Exception) -> None:
+        """Our bookkeeping failed on a request. No breaker opens for it: a client may have a say in what it is."""
+        stop = start + n
+        request.miss("tap_error", max(0, stop - request.next_position))
+        request.next_position = max(stop, request.next_position)  # else the next row finds a gap
+        self._count_unread(n)
+        self.on_error(error)
 
-        A request that our bookkeeping fails on costs its own rows, never those of the others, and opens no
-        breaker: a client may have a say in what it is.
-        """
-        noted: list[Rows] = []
-        entries: list[Entry] = []
-        kept: list[bool] = []
-        for row in rows:
-            try:
-                entries.append(entered(row))
-            except Exception as error:
-                request, stop = row.request, row.start + row.n
-                request.miss("tap_error", max(0, stop - request.next_position))
-                request.next_position = max(
-                    stop, request.next_position
-                )  # else the next row finds a gap
-                self._count_unread(row.n)
-                self.on_error(error)
-            kept.append(len(entries) > len(noted))
-            if kept[-1]:
-                noted.append(row)
-        if all(kept):
-            return rows, entries, None
-        return noted, entries, np.repeat(kept, [row.n for row in rows])
-
-    def _charge_lost(self, entries: Sequence[Entry]) -> None:
+    def _charge_lost(self, entries: Entries) -> None:
         """A step whose rows had no name may have run what a request passed over: then no cache held it."""
-        for entry in entries:
-            request = entry.request
-            if entry.skipped and request.opened_s <= self._lost_s:
-                ran = min(entry.skipped, request.cached)  # of the rest the scores were known
+        if not any(entries.skipped):
+            return
+        for request, skipped in zip(entries.requests, entries.skipped, strict=True):
+            if skipped and request.opened_s <= self._lost_s:
+                ran = min(skipped, request.cached)  # of the rest the scores were known
                 request.cached -= ran
                 request.miss("tap_error", ran)
 
-    def _emit(self, entries: Sequence[Entry], values: Values) -> None:
+    def _emit(self, entries: Entries, values: Values) -> None:
         """Hand over; what the sink did not take is charged to the requests from the end of the step."""
         table = np.zeros(len(entries), ROWS)
-        for index, entry in enumerate(entries):
-            request = entry.request
-            cached = request.cached if entry.flags & ROW_FIRST else 0
-            table[index] = (request.key, entry.start, entry.n, cached, entry.flags)
+        table["key"] = [request.key for request in entries.requests]
+        table["start"], table["n"], table["flags"] = entries.start, entries.n, entries.flags
+        flagged = any(entries.flags)  # as no row is that goes on
+        if flagged:
+            for index, (request, flags) in enumerate(
+                zip(entries.requests, entries.flags, strict=True)
+            ):
+                table["cached"][index] = request.cached if flags & ROW_FIRST else 0
         reason, failure = None, None
         try:
             taken, reason = self._sink(table, values, time.monotonic_ns())
         except Exception as error:
             taken, failure = 0, error
-        for entry in entries:
-            kept = min(entry.n, max(0, taken))
-            taken -= entry.n
-            lost = min(entry.new, entry.n - kept)
-            entry.request.emitted += entry.new - lost
-            entry.request.miss(reason or "tap_error", lost)
-            if entry.flags & ROW_REUSED:
-                entry.request.reused += entry.new - lost
+        if taken >= len(values) and not flagged:
+            for request, new in zip(entries.requests, entries.new, strict=True):
+                request.emitted += new
+        else:
+            self._charge(entries, taken, reason or "tap_error")
         if failure is None:
             self.rows_emitted += len(values)
         else:
             self._count_unread(len(values))
             self._failed(failure)
 
-    def _unread(self, entries: Sequence[Entry], reason: str) -> None:
-        for entry in entries:
-            entry.request.miss(reason, entry.new)
+    def _charge(self, entries: Entries, taken: int, reason: str) -> None:
+        """So many of the leading rows went out, the others not, for `reason`."""
+        for request, n, new, flags in zip(
+            entries.requests, entries.n, entries.new, entries.flags, strict=True
+        ):
+            kept = min(n, max(0, taken))
+            taken -= n
+            lost = min(new, n - kept)
+            request.emitted += new - lost
+            request.miss(reason, lost)
+            if flags & ROW_REUSED:
+                request.reused += new - lost
+
+    def _unread(self, entries: Entries, reason: str) -> None:
+        for request, new in zip(entries.requests, entries.new, strict=True):
+            request.miss(reason, new)
         self._charge_lost(entries)
-        self._count_unread(sum(entry.n for entry in entries))
+        self._count_unread(entries.total)
 
     def _count_unread(self, rows: int) -> None:
         self.rows_error += rows

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dosimeter.monitor.taps.rows import Rows
 from dosimeter.monitor.taps.tap import Held
 from dosimeter.monitor.taps.vllm_ends import Counted, served_of
-from dosimeter.monitor.taps.vllm_rows import Alive, Piece
+from dosimeter.monitor.taps.vllm_rows import Alive, Pieces
 
 
 @dataclass(slots=True, eq=False)
@@ -39,13 +38,13 @@ class Drafted:
         """
         kept: list[int] = []
         ran: dict[str, int] = {}
-        for row in () if self.held is None else self.held.rows:
-            name = self.names[row.request.key]
-            n = row.n - self._rejected(name)
-            ran[name] = row.start + n
-            if n < row.n and name in alive.running:
-                alive.running[name].forget(row.start + n)
-            kept.append(_until_end(row, n, ends.get(name)))
+        for request, start, rows in () if self.held is None else self.held.rows:
+            name = self.names[request.key]
+            n = rows - self._rejected(name)
+            ran[name] = start + n
+            if n < rows and name in alive.running:
+                alive.running[name].forget(start + n)
+            kept.append(_until_end(start, n, ends.get(name)))
         return kept, ran
 
     def _rejected(self, name: str) -> int:
@@ -59,19 +58,17 @@ class Drafted:
         self.sampled = {name: len(ids) for name, ids in pairs}
 
 
-def _until_end(row: Rows, n: int, counted: Counted | None) -> int:
+def _until_end(start: int, n: int, counted: Counted | None) -> int:
     """An answer that has ended keeps nothing behind its end; how one that was given up ended, no end says."""
     served = None if counted is None else served_of(counted)
-    return n if served is None else max(0, min(n, served - row.start))
+    return n if served is None else max(0, min(n, served - start))
 
 
-def of_step(
-    pieces: Sequence[Piece], scheduled: Mapping[str, Sequence[int]], alive: Alive
-) -> Drafted | None:
+def of_step(pieces: Pieces, scheduled: Mapping[str, Sequence[int]], alive: Alive) -> Drafted | None:
     """scheduled: the drafts of a step by the engine's id, as its scheduler gave them out; None: it has none."""
     drafts = {name: len(ids) for name, ids in scheduled.items() if ids}
     if not drafts:
         return None
-    known = {name: alive.running.get(name) for name, _, _ in pieces}
+    known = {name: alive.running.get(name) for name in pieces[0]}
     names = {one.request.key: name for name, one in known.items() if one is not None}
     return Drafted(names, drafts)

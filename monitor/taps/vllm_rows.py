@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -16,28 +17,25 @@ import numpy.typing as npt
 from dosimeter.monitor.taps.requests import Request
 from dosimeter.monitor.taps.rows import Rows
 
-Piece = tuple[str, int, int]  # the engine's own request id, first position, number of rows
+Pieces = tuple[Sequence[str], list[int], list[int]]
+"""Of a step, in its order: the engine's own request ids; of each the first position, and the number of rows."""
 
 UNKNOWN = -1
 """A token id that the engine had not told its host yet: with async scheduling it samples ahead."""
 
 
-def v1_pieces(runner: Any, scheduled: Sequence[int]) -> list[Piece]:
+def v1_pieces(runner: Any, scheduled: Sequence[int]) -> Pieces:
     """Runner V1: its persistent batch, in packing order, each request with what is scheduled for it."""
     batch = runner.input_batch
-    return [
-        (name, int(batch.num_computed_tokens_cpu[i]), int(n))
-        for i, (name, n) in enumerate(zip(batch.req_ids, scheduled, strict=True))
-    ]
+    starts = batch.num_computed_tokens_cpu[: len(batch.req_ids)].tolist()
+    return batch.req_ids, starts, np.asarray(scheduled).tolist()
 
 
-def v2_pieces(batch: Any) -> list[Piece]:
+def v2_pieces(batch: Any) -> Pieces:
     """Runner V2: the `InputBatch` of one step, decodes first. What follows the last request is padding."""
-    bounds = batch.query_start_loc_np
-    return [
-        (name, int(batch.num_computed_tokens_np[i]), int(bounds[i + 1] - bounds[i]))
-        for i, name in enumerate(batch.req_ids)
-    ]
+    n = len(batch.req_ids)
+    counts = np.diff(batch.query_start_loc_np[: n + 1])
+    return batch.req_ids, batch.num_computed_tokens_np[:n].tolist(), counts.tolist()
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +44,6 @@ class Running:
 
     request: Request
     ids: list[int]
-    salt: bytes = b""  # the engine shares cached prefixes only where this is equal
 
     def known(self, start: int, stop: int) -> list[int]:
         return self.ids[start:stop]
@@ -73,38 +70,49 @@ class Alive:
     running: dict[str, Running] = field(default_factory=dict)
     canary: str | None = None
 
-    def rows(
-        self, pieces: Sequence[Piece], ids: Sequence[int]
-    ) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
+    def rows(self, pieces: Pieces, ids: Sequence[int]) -> tuple[Rows, npt.NDArray[np.int64] | None]:
         """Rows of a step in the order they stand in it, and where, if others stand between them.
 
         ids: what the step ran on, one a row.
         """
-        found: list[tuple[bool, Rows, int]] = []
+        names, starts, counts = pieces
+        running = [self.running.get(name) for name in names]
         at = 0
-        for name, start, n in pieces:
-            one = self.running.get(name)
+        for one, start, n in zip(running, starts, counts, strict=True):
             if one is not None:
-                one.learn(start, ids[at : at + n])
-                canary = name == self.canary
-                rows = Rows(one.request, start, n, None if canary else one.known, one.salt)
-                found.append((canary, rows, at))
+                known = one.ids
+                if n == 1 and start == len(known) and at < len(ids):
+                    known.append(ids[at])
+                else:
+                    one.learn(start, ids[at : at + n])
             at += n
-        return laid_out(found)
+        requests = [None if one is None else one.request for one in running]
+        canary = None if self.canary is None else self.running.get(self.canary)
+        return laid_out(requests, starts, counts, None if canary is None else canary.request)
 
 
 def laid_out(
-    found: list[tuple[bool, Rows, int]],
-) -> tuple[list[Rows], npt.NDArray[np.int64] | None]:
-    """found: of a step, in its order, whether they are the canary's, and where they begin. Rows that are nobody's may
-    stand between them; the canary's come out last."""
-    found.sort(key=lambda entry: entry[0])  # stable: the order of the step, then the canary
-    rows = [one for _, one, _ in found]
-    expected = 0
-    for _, one, begins in found:
-        if begins != expected:
-            return rows, np.concatenate(
-                [np.arange(begins, begins + one.n) for _, one, begins in found]
-            )
-        expected += one.n
-    return rows, None
+    requests: Sequence[Request | None],
+    starts: list[int],
+    counts: list[int],
+    canary: Request | None = None,
+) -> tuple[Rows, npt.NDArray[np.int64] | None]:
+    """Rows of a step in its order, and where they stand in it. Those of None are nobody's, and stay between the others;
+    the canary's come out last."""
+    known = [one for one in requests if one is not None]
+    if len(known) == len(requests) and (canary is None or canary not in known):
+        return Rows(known, starts, counts), None
+    begins = [0, *accumulate(counts)]
+    placed = [
+        (one, starts[index], counts[index], begins[index])
+        for index, one in enumerate(requests)
+        if one is not None
+    ]
+    placed.sort(
+        key=lambda rows: rows[0] is canary
+    )  # stable: the order of the step, then the canary
+    rows, places = Rows(), [np.empty(0, np.int64)]
+    for one, start, n, at in placed:
+        rows.add(one, start, n)
+        places.append(np.arange(at, at + n))
+    return rows, np.concatenate(places)

@@ -19,11 +19,11 @@ from dosimeter.monitor.taps import vllm_drafts, vllm_ends, vllm_modes, vllm_rows
 from dosimeter.monitor.taps.binding import seed_of
 from dosimeter.monitor.taps.probe_op import HookError, Residual
 from dosimeter.monitor.taps.settings import TapSettings
-from dosimeter.monitor.taps.vllm_canary import WAITING
+from dosimeter.monitor.taps.vllm_canary import CANARY_KEY, WAITING
 from dosimeter.monitor.taps.vllm_model import folder_of, residual
 from dosimeter.monitor.taps.vllm_session import Session
 
-Pieces = Callable[[], list[vllm_rows.Piece]]
+Pieces = Callable[[], vllm_rows.Pieces]
 Drafts = Callable[[], Mapping[str, Sequence[int]]]
 """Of a step: the drafts it runs, by the engine's own request id."""
 
@@ -110,8 +110,9 @@ class Watch(watch.Watch):
         found = self.session.opened(args)
         request = self._opened(found, ids, new.req_id)
         if request is not None:
-            salt = str(found.get("salt", "")).encode()
-            self.alive.running[new.req_id] = vllm_rows.Running(request, list(ids), salt)
+            one = self.alive.running[new.req_id] = vllm_rows.Running(request, list(ids))
+            if request.key != CANARY_KEY:
+                request.ids, request.salt = one.known, str(found.get("salt", "")).encode()
 
     def _ended(self, name: str, counted: vllm_ends.Counted | None, ran: int | None = None) -> None:
         one = self.alive.running.pop(name, None)
@@ -138,7 +139,7 @@ class Watch(watch.Watch):
 
     def _rows(self, pieces: Pieces, drafts: Drafts, ids: torch.Tensor | None) -> Any:
         found = pieces()
-        total = sum(n for _, _, n in found)
+        total = sum(found[2])
         self._drafted = vllm_drafts.of_step(found, drafts(), self.alive)
         return self.alive.rows(found, [] if ids is None else ids[:total].tolist())
 

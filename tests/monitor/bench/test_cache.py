@@ -18,16 +18,17 @@ from dosimeter.monitor.taps.score_cache import ScoreCache
     [(bench.new_prompts, 2 * 8 * 128, 0), (bench.cached_prompts, 8 * 128, 2 * 8 * 112)],
 )
 def test_two_steps_store_and_reuse_what_their_name_says(
-    traffic: Callable[[ScoreCache], Callable[[], list[Rows]]], stored: int, reused: int
+    traffic: Callable[[ScoreCache], Callable[[], Rows]], stored: int, reused: int
 ) -> None:
     """A cache that was never hit, or never written, would cost nothing."""
     cache = ScoreCache(b"test", bench.FEATURES)
     rows_of = traffic(cache)
     errors: list[Exception] = []
     for _ in range(2):
-        rows = rows_of()
-        values = np.zeros((sum(row.n for row in rows), bench.FEATURES), np.int16)
-        with_reused(cache, rows, [entered(row) for row in rows], values, errors.append)
+        entries, ill = entered(rows_of(), lambda *why: errors.append(why[-1]))
+        assert ill is None
+        values = np.zeros((entries.total, bench.FEATURES), np.int16)
+        with_reused(cache, entries, values, errors.append)
     assert errors == []
     assert (len(cache), cache.reused) == (stored, reused)
 

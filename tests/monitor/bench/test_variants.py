@@ -61,7 +61,7 @@ def test_a_tap_that_did_not_read_fails_the_benchmark() -> None:
     """A row map that names more rows than ran: every step would be refused, and cost next to nothing."""
     model = Model()
     one = request(1, 8)
-    tapped = Tapped(bank_of(4, (0,), WIDTH), lambda: [Rows(one, 0, BATCH + 1)])
+    tapped = Tapped(bank_of(4, (0,), WIDTH), lambda: Rows([one], [0], [BATCH + 1]))
     with pytest.raises(RuntimeError, match="did not read"):
         tapped.step(model.blocks, model.forward)
     assert hooks_on(model) == 0

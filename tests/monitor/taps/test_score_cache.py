@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dosimeter.monitor.taps.requests import Requests
+from dosimeter.monitor.taps.requests import Request, Requests
 from dosimeter.monitor.taps.reuse import with_reused
 from dosimeter.monitor.taps.rows import Rows, entered
-from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, Chain, ScoreCache
+from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, Chain, Ids, ScoreCache
+from dosimeter.monitor.taps.score_tails import PLACES
 
 F = 2
 
@@ -29,8 +30,18 @@ def rows(tokens: Sequence[int], start: int, stop: int, salt: bytes = b"") -> np.
     return np.array(planted, np.int16).reshape(-1, F)
 
 
-def known(tokens: Sequence[int]) -> Callable[[int, int], Sequence[int]]:
+def known(tokens: Sequence[int]) -> Ids:
     return lambda start, stop: tokens[start:stop]
+
+
+def keep(cache: ScoreCache, chain: Chain, at: int, values: np.ndarray, ids: Ids) -> None:
+    """As a step does: one row by `extend`, where it goes on inside a block."""
+    if len(values) != 1 or cache.extend([chain], [at], values):
+        cache.add(chain, at, values, ids)
+
+
+def unexpected(request: Request, start: int, n: int, error: Exception) -> None:
+    raise error
 
 
 SEQUENCES = st.lists(
@@ -79,7 +90,7 @@ def test_what_is_returned_is_what_this_prefix_had(
                 passed_over(later)
                 at = later
             stop = min(at + n, len(tokens))
-            cache.add(chain, at, rows(tokens, at, stop, salt), ids)
+            keep(cache, chain, at, rows(tokens, at, stop, salt), ids)
             at = stop
         assert len(cache) <= max(1, room) * block
 
@@ -97,13 +108,66 @@ def test_every_whole_block_that_was_scored_is_found(
     cache = ScoreCache(b"m", F)
     chain, at = cache.chain(), 0
     for n in steps:
-        cache.add(chain, at, rows(tokens, at, min(at + n, len(tokens))), known(tokens))
+        keep(cache, chain, at, rows(tokens, at, min(at + n, len(tokens))), known(tokens))
         at = min(at + n, len(tokens))
     shared = tokens[:stop]
     runs = cache.prefix(cache.chain(), len(shared), known([*shared, 0]))
     whole = len(shared) // 16 * 16
     assert [(start, len(found)) for start, found in runs] == ([(0, whole)] if whole else [])
     assert (cache.reused, cache.missed) == (whole, len(shared) - whole)
+
+
+def test_many_sequences_get_one_row_each_and_every_one_its_own() -> None:
+    """More than the table has places for at first, some of them begun later, some without ids for a while, some gone
+    and their places taken by others: what each prefix has in the end is its own."""
+    cache = ScoreCache(b"m", F)
+    tokens = [
+        [int(c) for c in np.base_repr(3**20 + n, 3)] + [n % 3] * 20 for n in range(3 * PLACES)
+    ]
+    chains = [cache.chain() for _ in tokens]
+    begun = [n % 5 for n in range(len(tokens))]  # rows of the first step
+    for n, chain in enumerate(chains):
+        cache.add(chain, 0, rows(tokens[n], 0, 1 + begun[n]), known(tokens[n]))
+    taken = 0
+    for step in range(20):
+        if step == 7:
+            del chains[::4], tokens[::4], begun[::4]
+        at = [1 + first + step for first in begun]
+        values = np.concatenate([rows(one, p, p + 1) for one, p in zip(tokens, at, strict=True)])
+        left = cache.extend(chains, at, values)
+        taken += len(chains) - len(left)
+        for n in left:
+            late = n % 7 == 0 and step < 15  # of this one an id is learned later than it ran
+            ids = known([*tokens[n][: at[n] - 1], -1]) if late else known(tokens[n])
+            cache.add(chains[n], at[n], values[n : n + 1], ids)
+    assert taken > 0.7 * 20 * len(chains)
+    for one in tokens:
+        ((start, found),) = cache.prefix(cache.chain(), 16, known(one))
+        assert start == 0
+        np.testing.assert_array_equal(found, rows(one, 0, 16))
+
+
+def test_a_row_that_does_not_go_on_is_left_for_whoever_knows_holes() -> None:
+    cache, tokens = ScoreCache(b"m", F), [0, 1, 2] * 16
+    chain, fresh = cache.chain(), cache.chain()
+    cache.add(chain, 0, rows(tokens, 0, 5), known(tokens))
+    one = rows(tokens, 5, 6)
+    assert cache.extend([chain, fresh], [7, 0], np.concatenate([one, one])) == [0, 1]
+    assert cache.extend([chain], [4], one) == [0]  # run again
+    assert cache.extend([chain], [5], one) == []
+    cache.add(chain, 9, rows(tokens, 9, 11), known(tokens))
+    assert cache.extend([chain], [11], one) == [0]  # its block has a hole
+    cache.fit(4)
+    assert cache.extend([chain], [12], one) == [0]
+
+
+def test_a_place_is_free_when_its_sequence_is_gone() -> None:
+    cache, tokens = ScoreCache(b"m", F), [0, 1, 2] * 5
+    for _ in range(10 * PLACES):
+        chain = cache.chain()
+        cache.add(chain, 0, rows(tokens, 0, 3), known(tokens))
+        chain = chain.fork()
+    assert len(cache._tails.table) == PLACES
 
 
 def test_another_adapter_or_cache_salt_is_another_prefix() -> None:
@@ -198,17 +262,20 @@ def test_what_a_request_passes_over_under_way_gets_the_scores_that_another_had()
     cache, tokens = ScoreCache(b"m", F), [0, 1, 2] * 14
     slow, fast = (requests.open(tokens, None) for _ in range(2))
 
-    def step(row: Rows) -> list[tuple[int, int, int]]:
-        values = rows(tokens, row.start, row.start + row.n)
-        entries, out = with_reused(cache, [row], [entered(row)], values, requests.failed)
-        np.testing.assert_array_equal(
-            out, np.concatenate([rows(tokens, e.start, e.start + e.n) for e in entries])
-        )
-        return [(e.start, e.n, e.new) for e in entries]
+    slow.ids = fast.ids = known(tokens)
 
-    assert step(Rows(slow, 0, 5, known(tokens))) == [(0, 5, 5)]
-    step(Rows(fast, 0, 42, known(tokens)))
-    assert step(Rows(slow, 32, 10, known(tokens))) == [(5, 27, 27), (32, 10, 10)]
+    def step(request: Request, start: int, n: int) -> list[tuple[int, int, int]]:
+        noted, _ = entered(Rows([request], [start], [n]), unexpected)
+        values = rows(tokens, start, start + n)
+        entries, out = with_reused(cache, noted, values, requests.failed)
+        np.testing.assert_array_equal(
+            out, np.concatenate([rows(tokens, at, at + more) for _, at, more in entries])
+        )
+        return list(zip(entries.start, entries.n, entries.new, strict=True))
+
+    assert step(slow, 0, 5) == [(0, 5, 5)]
+    step(fast, 0, 42)
+    assert step(slow, 32, 10) == [(5, 27, 27), (32, 10, 10)]
     assert (slow.cached, slow.next_position) == (0, 42)
 
 
@@ -233,12 +300,11 @@ def test_a_request_that_the_cache_fails_on_costs_no_other_its_scores() -> None:
         raise ZeroDivisionError("injected")
 
     bad, good = (requests.open([*tokens, 2], None) for _ in range(2))
-    step = [Rows(bad, 16, 1, broken), Rows(good, 16, 1, known([*tokens, 2]))]
-    entries, values = with_reused(
-        cache, step, [entered(row) for row in step], np.zeros((2, F), np.int16), requests.failed
-    )
+    bad.ids, good.ids = broken, known([*tokens, 2])
+    noted, _ = entered(Rows([bad, good], [16, 16], [1, 1]), unexpected)
+    entries, values = with_reused(cache, noted, np.zeros((2, F), np.int16), requests.failed)
     assert (requests.errors, "injected" in (requests.last_error or "")) == (1, True)
-    assert [(e.request, e.start, e.n) for e in entries] == [
+    assert [*entries] == [
         (bad, 16, 1),
         (good, 0, 16),
         (good, 16, 1),

@@ -46,17 +46,17 @@ def test_a_prompt_begins_where_the_cache_ends_and_decodes_stand_behind_it() -> N
         extend_prefix_lens_cpu=[32, 9, 4],
         extend_seq_lens_cpu=[8, 1, 1],
     )
-    assert pieces(batch) == [("p", 32, 8), ("d", 9, 1), ("e", 4, 1)]
+    assert pieces(batch) == (["p", "d", "e"], [32, 9, 4], [8, 1, 1])
 
 
 def test_a_decode_runs_the_last_token_of_each_length() -> None:
     """Rows of beams, which SGLang adds behind the requests, are left out."""
     batch = SimpleNamespace(forward_mode=mode("DECODE"), rids=["a", "b"], seq_lens_cpu=[5, 12, 12])
-    assert pieces(batch) == [("a", 4, 1), ("b", 11, 1)]
+    assert pieces(batch) == (["a", "b"], [4, 11], [1, 1])
 
 
 def test_an_idle_forward_has_no_rows() -> None:
-    assert pieces(SimpleNamespace(forward_mode=mode("IDLE"), rids=[])) == []
+    assert pieces(SimpleNamespace(forward_mode=mode("IDLE"), rids=[])) == ([], [], [])
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_lengths_that_are_on_the_device_alone_are_no_row_map() -> None:
 
 def test_two_requests_of_one_id_keep_their_rows_apart() -> None:
     """A client that goes and asks again under its id: for a step both are there. Rows follow the object."""
-    found, select = rows([("a", 7, 1), ("a", 0, 3)], [req("a", 1), req("a", 2)])
-    assert [(one.request.key, one.start, one.n) for one in found] == [(1, 7, 1), (2, 0, 3)]
+    found, select = rows((["a", "a"], [7, 0], [1, 3]), [req("a", 1), req("a", 2)])
+    assert [(one.key, start, n) for one, start, n in found] == [(1, 7, 1), (2, 0, 3)]
     assert select is None
 
 
@@ -92,31 +92,32 @@ def test_rows_that_are_nobodys_are_left_out_and_the_others_found_behind_them() -
     over = req("o", 2)
     getattr(over, ATTRIBUTE).over = True
     found, select = rows(
-        [("u", 3, 1), ("o", 4, 2), ("k", 9, 1), ("n", 0, 3), ("l", 0, 2)],
+        ([*"uoknl"], [3, 4, 9, 0, 0], [1, 2, 1, 3, 2]),
         [req("u"), over, req("k", 3), req("n", 4, scored=False), req("l", 5)],
     )
-    assert [(one.request.key, one.n) for one in found] == [(3, 1), (5, 2)]
+    assert [(one.key, n) for one, _, n in found] == [(3, 1), (5, 2)]
     assert select is not None
     assert select.tolist() == [3, 7, 8]
 
 
-def test_the_canarys_rows_stand_last_and_its_tokens_are_not_looked_up() -> None:
-    found, select = rows([("c", 0, 2), ("a", 0, 3)], [req("c", 0, canary=True), req("a", 1)])
-    assert [(one.request.key, one.ids is None) for one in found] == [(1, False), (0, True)]
+def test_the_canarys_rows_stand_last() -> None:
+    found, select = rows((["c", "a"], [0, 0], [2, 3]), [req("c", 0, canary=True), req("a", 1)])
+    assert [one.key for one in found.requests] == [1, 0]
     assert select is not None
     assert select.tolist() == [2, 3, 4, 0, 1]
 
 
 def test_a_batch_of_other_requests_is_refused() -> None:
     with pytest.raises(NoRowMap, match="not those of its batch"):
-        rows([("a", 0, 1)], [req("b", 1)])
+        rows((["a"], [0], [1]), [req("b", 1)])
 
 
 def test_ids_run_from_the_prompt_into_the_answer_and_end_with_what_is_known() -> None:
     one = req("a")
-    assert known(one, 0, 2) == [5, 6]
-    assert known(one, 2, 4) == [7, 8]
-    assert known(one, 3, 9) == [8, 9]
+    assert known(lambda: one, 0, 2) == [5, 6]
+    assert known(lambda: one, 2, 4) == [7, 8]
+    assert known(lambda: one, 3, 9) == [8, 9]
+    assert known(lambda: None, 0, 2) == []  # the scheduler has dropped it
 
 
 def test_prefixes_are_shared_only_where_the_servers_own_keys_are_equal() -> None:

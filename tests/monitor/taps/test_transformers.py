@@ -27,7 +27,7 @@ from dosimeter.monitor.taps import batch, continuous, drafted, generate, seams
 from dosimeter.monitor.taps.attach import Seen, attach
 from dosimeter.monitor.taps.probe_op import ProbeOp
 from dosimeter.monitor.taps.requests import Request, Requests
-from dosimeter.monitor.taps.rows import Entry
+from dosimeter.monitor.taps.rows import Entries
 from dosimeter.monitor.taps.score_cache import ScoreCache
 from dosimeter.monitor.taps.tap import Tap
 
@@ -400,8 +400,8 @@ def test_rows_of_accepted_drafts_are_scored_and_of_rejected_ones_are_never_hande
         ran.append(n)
         return read(self, n, *rest)  # type: ignore[arg-type]
 
-    def emitting(self: Tap, entries: Sequence[Entry], values: object) -> None:
-        took.extend(entry.n for entry in entries)
+    def emitting(self: Tap, entries: Entries, values: object) -> None:
+        took.extend(entries.n)
         emit(self, entries, values)  # type: ignore[arg-type]
 
     model, pad = small.model(), 3 if "padded" in drafts else 0

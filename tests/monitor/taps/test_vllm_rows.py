@@ -7,11 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 
 from dosimeter.monitor.taps.requests import Request
-from dosimeter.monitor.taps.vllm_rows import UNKNOWN, Alive, Running, v1_pieces, v2_pieces
+from dosimeter.monitor.taps.vllm_rows import UNKNOWN, Alive, Pieces, Running, v1_pieces, v2_pieces
 
 
 def request(key: int, prompt_len: int = 4) -> Request:
     return Request(key, prompt_len, None, [], False, 0, None)
+
+
+def step(*pieces: tuple[str, int, int]) -> Pieces:
+    names, starts, counts = zip(*pieces, strict=True)
+    return names, [*starts], [*counts]
 
 
 def alive(**prompts: list[int]) -> Alive:
@@ -29,7 +34,7 @@ def test_runner_v1_packs_its_persistent_batch_in_order() -> None:
         req_ids=["b", "a", "c"], num_computed_tokens_cpu=np.array([9, 4, 32, 77, 77], np.int32)
     )
     pieces = v1_pieces(SimpleNamespace(input_batch=batch), np.array([1, 1, 8], np.int32))
-    assert pieces == [("b", 9, 1), ("a", 4, 1), ("c", 32, 8)]
+    assert pieces == (["b", "a", "c"], [9, 4, 32], [1, 1, 8])
 
 
 def test_runner_v2_gives_bounds_and_pads_behind_them() -> None:
@@ -41,14 +46,14 @@ def test_runner_v2_gives_bounds_and_pads_behind_them() -> None:
         num_tokens=17,
         num_tokens_after_padding=32,
     )
-    assert v2_pieces(batch) == [("d", 12, 1), ("p", 16, 16)]
+    assert v2_pieces(batch) == (["d", "p"], [12, 16], [1, 16])
 
 
 def test_rows_go_to_the_whole_id_and_never_to_a_part_of_it() -> None:
     """The inner id is the client's, a hyphen and eight characters: `a` must not claim the rows of `a-1`."""
     here = alive(**{"a-00000000": [1, 2], "a-1-00000000": [3, 4, 5]})
-    rows, select = here.rows([("a-1-00000000", 0, 3), ("a-00000000", 0, 2)], [3, 4, 5, 1, 2])
-    assert [(row.request.key, row.start, row.n) for row in rows] == [(2, 0, 3), (1, 0, 2)]
+    rows, select = here.rows(step(("a-1-00000000", 0, 3), ("a-00000000", 0, 2)), [3, 4, 5, 1, 2])
+    assert [(request.key, start, n) for request, start, n in rows] == [(2, 0, 3), (1, 0, 2)]
     assert select is None
 
 
@@ -56,8 +61,8 @@ def test_rows_of_a_request_that_nobody_knows_are_left_out_and_the_others_found_b
     None
 ):
     here = alive(a=[1, 2], c=[5])
-    rows, select = here.rows([("a", 0, 2), ("b", 0, 3), ("c", 0, 1)], [1, 2, 0, 0, 0, 5])
-    assert [(row.request.key, row.n) for row in rows] == [(1, 2), (2, 1)]
+    rows, select = here.rows(step(("a", 0, 2), ("b", 0, 3), ("c", 0, 1)), [1, 2, 0, 0, 0, 5])
+    assert [(request.key, n) for request, _, n in rows] == [(1, 2), (2, 1)]
     assert select is not None
     assert select.tolist() == [0, 1, 5]
 
@@ -66,28 +71,21 @@ def test_the_canary_stands_last_wherever_the_step_has_it() -> None:
     """What leaves for the sidecar is then the head of the step, and a partial send keeps its meaning."""
     here = alive(a=[1], canary=[7, 8], b=[2])
     here.canary = "canary"
-    rows, select = here.rows([("a", 0, 1), ("canary", 0, 2), ("b", 0, 1)], [1, 7, 8, 2])
-    assert [row.request.key for row in rows] == [1, 3, 2]
+    rows, select = here.rows(step(("a", 0, 1), ("canary", 0, 2), ("b", 0, 1)), [1, 7, 8, 2])
+    assert [request.key for request in rows.requests] == [1, 3, 2]
     assert select is not None
     assert select.tolist() == [0, 3, 1, 2]
-    assert rows[-1].ids is None  # its scores are not kept for others
 
 
 def test_ids_of_the_answer_are_learned_from_what_ran() -> None:
     """With async scheduling the host's structures hold -1 for them; the step's own input has the number."""
     here = alive(a=[1, 2, 3])
-    here.rows([("a", 0, 3)], [1, 2, 3])
-    here.rows([("a", 3, 1)], [44])
-    rows, _ = here.rows([("a", 4, 1)], [55])
-    assert rows[0].ids is not None
-    assert list(rows[0].ids(2, 5)) == [3, 44, 55]
-    assert list(rows[0].ids(4, 9)) == [55]  # shorter where nothing is known
-
-
-def test_rows_carry_the_salt_under_which_their_prefix_may_be_shared() -> None:
-    here = Alive({"a": Running(request(1), [1, 2], b"tenant 7"), "b": Running(request(2), [1, 2])})
-    rows, _ = here.rows([("a", 0, 2), ("b", 0, 2)], [1, 2, 1, 2])
-    assert [row.salt for row in rows] == [b"tenant 7", b""]
+    here.rows(step(("a", 0, 3)), [1, 2, 3])
+    here.rows(step(("a", 3, 1)), [44])
+    here.rows(step(("a", 4, 1)), [55])
+    one = here.running["a"]
+    assert one.known(2, 5) == [3, 44, 55]
+    assert one.known(4, 9) == [55]  # shorter where nothing is known
 
 
 def test_a_gap_in_what_is_known_stays_a_gap() -> None:
@@ -98,8 +96,8 @@ def test_a_gap_in_what_is_known_stays_a_gap() -> None:
 
 def test_rows_that_run_again_after_a_preemption_are_told_with_their_old_positions() -> None:
     here = alive(a=[1, 2, 3])
-    here.rows([("a", 0, 3)], [1, 2, 3])
-    here.rows([("a", 3, 1)], [4])
-    rows, _ = here.rows([("a", 0, 4)], [1, 2, 3, 4])
-    assert [(row.start, row.n) for row in rows] == [(0, 4)]
+    here.rows(step(("a", 0, 3)), [1, 2, 3])
+    here.rows(step(("a", 3, 1)), [4])
+    rows, _ = here.rows(step(("a", 0, 4)), [1, 2, 3, 4])
+    assert (rows.start, rows.n) == ([0], [4])
     assert here.running["a"].ids == [1, 2, 3, 4]

@@ -220,6 +220,31 @@ def test_a_request_after_the_canary_is_scored_and_the_canary_is_nobodys(
     assert (closed["served_source"], closed["call"]) == ("scheduler", "c0")
 
 
+def test_prefixes_are_shared_only_under_the_salt_that_the_front_was_told(
+    engine_v1: Engine, small: Small
+) -> None:
+    """Its tokens are looked up while it runs, and nothing of it is kept when it is over; a canary's never are."""
+    canary = list(small.pack.fingerprint.token_ids)
+    for name, ids, said in (
+        ("canary", canary, {"canary": small.pack.name}),
+        ("a", PROMPT, {"call": "c0", "labels": {}, "trusted": [], "salt": "tenant 7"}),
+        ("b", PROMPT, {}),
+    ):
+        params = SimpleNamespace(extra_args={KEY: SESSION.sealed(**said)} if said else None)
+        new = SimpleNamespace(
+            req_id=name, prompt_token_ids=ids, prompt_len=len(ids), sampling_params=params
+        )
+        engine_v1.step(SimpleNamespace(new=[new], ended={}, ids=ids, scheduled={name: len(ids)}))
+    running = {name: one.request for name, one in engine_v1.watch.alive.running.items()}
+    assert running["canary"].ids is None
+    assert (running["a"].salt, running["b"].salt) == (b"tenant 7", b"")
+    assert running["a"].ids is not None
+    assert running["a"].ids(1, 3) == PROMPT[1:3]
+    ended = dict.fromkeys(("a", "b"), ("FINISHED_LENGTH_CAPPED", 5, 1, 5))
+    engine_v1.step(SimpleNamespace(new=[], ended=ended, ids=[], scheduled={}))
+    assert (running["a"].ids, running["a"].chain) == (None, None)
+
+
 def test_compiled_models_are_kept_apart_by_whether_and_which_probes_are_in_them(
     engine_v1: Engine, small: Small
 ) -> None:
