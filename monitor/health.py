@@ -7,6 +7,7 @@ touches the line; it calls the functions it was given.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,8 +29,9 @@ class Health:
         status: Callable[[], dict[str, Any]],
         unready: Callable[[], str | None] | None = None,
     ) -> None:
+        listening = _OverIPv6 if ":" in host else ThreadingHTTPServer
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(alive, status, unready))
+            self._server = listening((host, port), _handler(alive, status, unready))
         except OSError as error:
             raise HealthError(
                 f"{host}:{port}: cannot listen: {error.strerror}\n"
@@ -45,6 +47,10 @@ class Health:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _OverIPv6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
 
 
 def _handler(

@@ -65,14 +65,26 @@ class Child:
         """Note the end of the process and when to try again; returns its exit code."""
         assert self.process is not None  # only called for one that was started
         code, self.process = self.process.returncode, None
+        self._wait(now)
+        self.restarts += 1
+        return code
+
+    def start_again(self, now: float) -> None:
+        """A machine that has no process to give now is no reason to end the others."""
+        try:
+            self.start(now)
+        except (OSError, subprocess.SubprocessError) as error:
+            self.started = now
+            self._wait(now)
+            log.warning("%s cannot be started: %s, again in %.1f s", self.name, error, self.pause_s)
+
+    def _wait(self, now: float) -> None:
         self.pause_s = (
             FIRST_PAUSE_S
             if now - self.started > SETTLED_S
             else min(LONGEST_PAUSE_S, 2 * self.pause_s)
         )
         self.next_start = now + self.pause_s
-        self.restarts += 1
-        return code
 
     def end(self, patience_s: float) -> int:
         """SIGTERM, and SIGKILL for one that does not go."""
@@ -97,7 +109,7 @@ def supervise(children: Sequence[Child], stop: Event) -> int:
         for child in children:
             if child.process is None:
                 if now >= child.next_start:
-                    child.start(now)
+                    child.start_again(now)
             elif child.process.poll() is not None:
                 code = child.died(now)
                 first = child.restarts == 1 and now - child.started < SETTLED_S

@@ -25,6 +25,7 @@ from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.lane import Backoff
 from dosimeter.monitor.log_counts import LineCounts, count_lines
+from dosimeter.monitor.migrating import migrating
 from dosimeter.monitor.observe import EVERY_S
 from dosimeter.monitor.rulebook import Rulebook
 from dosimeter.monitor.service import line_chores, sinks_status
@@ -104,7 +105,8 @@ def run_fleet(
     lines = count_lines("fleet")
     ledger: Ledger | None = None
     try:
-        ledger = Ledger(config.ledger_path)
+        with migrating(config.ledger_path, config.http.host, config.http.port):
+            ledger = Ledger(config.ledger_path, quota=config.ledger.quota)
         rulebook = Rulebook(config.rules, config.calibrations)
         chores = line_chores(config, ledger, rulebook)
         router, counter = _stages(fleet, ledger, rulebook, connect)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 
 import pytest
 
-from dosimeter.monitor.health import Health
+from dosimeter.monitor.config import Config, HttpConfig
+from dosimeter.monitor.health import Health, HealthError
+from dosimeter.monitor.status_client import address
 
 
 def answer(health: Health, page: str) -> tuple[int, str]:
@@ -37,5 +40,23 @@ def test_whoever_waits_is_told_why(
         assert answer(health, "/readyz") == ready
         assert answer(health, "/livez") == (200, "ok\n")
         assert answer(health, "/other") == (404, other)
+    finally:
+        health.close()
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_it_listens_at_an_address_of_ipv6_as_whoever_asks_believes(host: str) -> None:
+    """It said "cannot listen" of each, and to set another port."""
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6).close()
+    except OSError:  # nobody can here
+        with pytest.raises(HealthError):
+            Health(host, 0, lambda: True, dict)
+        return
+    health = Health(host, 0, lambda: True, dict)
+    try:
+        config = Config(http=HttpConfig(host, health.port))
+        with urllib.request.urlopen(f"{address(config, None)}/livez", timeout=5) as reply:
+            assert reply.read() == b"ok\n"
     finally:
         health.close()

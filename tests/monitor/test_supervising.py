@@ -29,6 +29,27 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     assert not thread.is_alive()
 
 
+def test_a_child_that_cannot_be_started_now_ends_no_other(tmp_path: Path) -> None:
+    """As where there are no more processes: the supervisor had ended with a traceback, and all with it."""
+    command, away = tmp_path / "command", tmp_path / "away"
+    command.write_text(f"#!/bin/sh\nmv {command} {away}\n")
+    command.chmod(0o755)
+    leaves, stays = Child("leaves", [str(command)]), Child("stays", ["sleep", "60"])
+    stop = threading.Event()
+    thread = threading.Thread(target=supervise, args=([leaves, stays], stop))
+    thread.start()
+    try:
+        until(lambda: leaves.pause_s >= 0.8)  # it died, and was then not to be started
+        assert stays.process is not None
+        assert stays.process.poll() is None
+        away.rename(command)
+        until(lambda: leaves.restarts >= 2)
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
 def test_a_process_that_is_told_to_end_before_it_can_listen_has_not_failed() -> None:
     """2026-11-29: on a busy machine the sidecar's exit code was that of a child still importing."""
     child = Child("early", [sys.executable, "-c", "import time; time.sleep(60)"])
