@@ -130,7 +130,7 @@ class HistorySource:
             raise NotPossible(f"query `{name}` is over all tenants, and you see some")
         given: dict[str, Any] = {**parameters, **own}
         if "limit" in query.parameters:
-            given["limit"] = limit
+            given["limit"] = limit + 1
         try:
             found = self._asked.history.queries.run(name, **given)
         except QueryError as error:
@@ -138,7 +138,8 @@ class HistorySource:
         rows = tuple(
             tuple(v.hex() if isinstance(v, bytes) else v for v in row) for row in found.rows[:limit]
         )
-        return shown.Table(found.columns, rows)
+        said = f"the first {limit:,} rows, and there are more" if len(found.rows) > limit else ""
+        return shown.Table(found.columns, rows, said)
 
     def log_file(self, path: str) -> bytes | None:
         try:

@@ -60,7 +60,7 @@ class NamedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """An answer. said: what it is qualified by, such as coverage."""
+    """An answer. said: what it is qualified by, such as that there are more rows; empty: by nothing."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | float | None, ...], ...]

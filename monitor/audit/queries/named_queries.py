@@ -33,7 +33,7 @@ MIN_PREFIX = 8
 MAX_MS = 2**48 - 1
 _DAY_NS = 86_400 * 10**9
 _NUMBERS: Mapping[str, tuple[int, int]] = {
-    "limit": (0, 2**63 - 1),
+    "limit": (0, 2**62),
     "width": (1, 2**31),
     "offset_ns": (-_DAY_NS, _DAY_NS),
 }

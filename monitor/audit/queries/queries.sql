@@ -35,6 +35,7 @@ ORDER BY e.time_ns DESC, e.idx DESC
 SELECT * FROM entry WHERE kind = :kind
   /* only */
 ORDER BY idx
+LIMIT :limit                                                               -- if limit
 
 -- name: totals
 -- about: how many, from when to when, over how many rules and tenants
@@ -158,10 +159,12 @@ ORDER BY idx
 -- name: ingested
 -- about: when the entries at positions [first, past) of the log came in
 SELECT idx, ingested_ns FROM entry WHERE idx >= :first AND idx < :past ORDER BY idx
+LIMIT :limit                                                               -- if limit
 
 -- name: subject_entries
 -- about: everything of one subject, for erasure
 SELECT idx, id, kind, time_ns, evidence FROM entry WHERE subject = :subject ORDER BY idx
+LIMIT :limit                                                               -- if limit
 
 -- name: coverage
 -- about: windows of reconciled coverage, in order of time
@@ -170,6 +173,7 @@ SELECT idx, id, time_ns, source, seq, epoch, more FROM entry WHERE kind = 'cover
   AND time_ns < :to_ns                                                       -- if to_ns
   AND source = :source                                                       -- if source
 ORDER BY time_ns, idx
+LIMIT :limit                                                               -- if limit
 
 -- name: gaps
 -- about: births and deaths of sources, and positions of theirs that are missing, in order of time
@@ -179,6 +183,7 @@ WHERE kind IN ('birth', 'death', 'gap', 'gap-closed', 'restart', 'went-back', 'r
   AND time_ns < :to_ns                                                       -- if to_ns
   AND source = :source                                                       -- if source
 ORDER BY time_ns, idx
+LIMIT :limit                                                               -- if limit
 
 -- name: watched
 -- about: what says how far a time was watched, in the order of the log: coverage, births, deaths, gaps
@@ -187,6 +192,7 @@ WHERE kind IN ('coverage', 'birth', 'death', 'gap', 'gap-closed', 'went-back')
   AND time_ns >= :from_ns                                                    -- if from_ns
   AND time_ns < :to_ns                                                       -- if to_ns
 ORDER BY idx
+LIMIT :limit                                                               -- if limit
 
 -- name: access
 -- about: who read, exported, held or erased what, the newest first
@@ -203,6 +209,7 @@ ORDER BY time_ns DESC, idx DESC LIMIT :limit
 -- name: neighbours
 -- about: the entries at positions [first, past) of the log
 SELECT * FROM entry WHERE idx >= :first AND idx < :past ORDER BY idx
+LIMIT :limit                                                               -- if limit
 
 -- name: only
   AND tenant = :tenant                                                       -- if tenant

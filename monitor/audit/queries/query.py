@@ -167,9 +167,10 @@ class Queries:
             paths = halves.paths(files)
             if order is None or here is None:
                 return moment.snapshot.run(asked, paths, hot=hot)
-            if "limit" in asked.values:
+            if order is _NEWEST:
                 return self._newest(moment.snapshot, asked, files, here)
-            return _merged(here, moment.snapshot.run(asked, paths, hot=False), order)
+            found = _merged(here, moment.snapshot.run(asked, paths, hot=False), order)
+            return Rows(found.columns, found.rows[: asked.values.get("limit")])
 
     def _newest(
         self, snapshot: Snapshot, asked: Asked, files: Sequence[Segment], here: Rows

@@ -47,6 +47,7 @@ def run_named(args: argparse.Namespace) -> int:
     from dosimeter.monitor.audit.exports.outfile import check, new_file
     from dosimeter.monitor.audit.history import dicts
     from dosimeter.monitor.audit.people.access import UNKNOWN, resolved
+    from dosimeter.monitor.audit.queries.beside import Rows
     from dosimeter.monitor.audit.queries.named_queries import query_named
     from dosimeter.monitor.audit.queries.names import check as check_names
 
@@ -70,7 +71,8 @@ def run_named(args: argparse.Namespace) -> int:
                 raise Usage(f"--name {query.name}: not for one tenant\n  hint: --role auditor")
             given["tenants"] = sorted(own)
         nobody = {name: "0" * 32 for name, value in given.items() if value == UNKNOWN}
-        query.asked({**given, **nobody})  # what it does not take is no part of the log
+        # What it does not take is no part of the log.
+        most = query.asked({**given, **nobody}).values.get("limit")
         history.access.ask(actor, "query", {"query": query.name, **given})
         check_names(history, filters, own=own)
         if UNKNOWN in what.values():
@@ -79,7 +81,11 @@ def run_named(args: argparse.Namespace) -> int:
         if "offset_ns" in query.parameters and "offset_ns" not in given:
             found = history.queries.by_day(query.name, within.zone, **given)
         else:
-            found = history.queries.run(query.name, **given)
+            one_more = {} if most is None else {"limit": most + 1}
+            found = history.queries.run(query.name, **{**given, **one_more})
+    if most is not None and len(found.rows) > most:
+        found = Rows(found.columns, found.rows[:most])
+        print(f"cut at {most:,} rows; --limit N for more", file=sys.stderr)
     columns = list(found.columns)
     rows = [tuple(tables.people(value) for value in row) for row in found.rows]
     if args.json:

@@ -89,3 +89,13 @@ def test_a_page_that_is_none_is_refused(client: TestClient, after: str) -> None:
     answer = client.get("/api/v1/alerts", params={"after": after})
     assert answer.status_code == 422
     assert "this page of the queue is none" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("alerts", 11), ("entries", 11), ("count_by_rule", 2)])
+def test_an_answer_says_that_there_are_more_rows(client: TestClient, name: str, rows: int) -> None:
+    """An answer cut without a word is taken for all that there is."""
+    whole = ask(client, name, limit=rows)[1]
+    assert (len(whole["rows"]), whole["said"]) == (rows, "")
+    part = ask(client, name, limit=rows - 1)[1]
+    assert part["rows"] == whole["rows"][:-1]
+    assert part["said"] == f"the first {rows - 1} rows, and there are more"

@@ -228,6 +228,16 @@ def test_named_queries_are_listed_and_run(run: Run) -> None:
     assert run("query", "--name", "labels_by_rule")[0] == 1
 
 
+def test_a_named_query_says_that_it_was_cut(run: Run) -> None:
+    code, out, err = run("query", "--name", "alerts", "--limit", "11", "--jsonl")
+    assert (code, len(out.splitlines()), err) == (0, 11, "")
+    code, out, err = run("query", "--name", "alerts", "--limit", "10", "--jsonl")
+    said = "cut at 10 rows; --limit N for more\n"
+    assert (code, len(out.splitlines()), err) == (0, 10, said)
+    assert len(run("query", "--name", "entries", "--limit", "3", "--jsonl")[1].splitlines()) == 3
+    assert len(run("query", "--name", "entries", "--jsonl")[1].splitlines()) == 11
+
+
 def test_sql_reads_the_views_in_each_form_and_nothing_else(
     run: Run, scene: Whole, tmp_path: Path
 ) -> None:
