@@ -34,8 +34,13 @@ def examples(evidence: Document) -> str:
         "".join(_example(one, i) for i, one in enumerate(found))
         or f'<p class="absent">{ABSENT}</p>'
     )
+    # The first set is cross-validation, on the rows of the fit.
+    held_out = len(mappings(evidence, "sets", 2)[0]) > 1
+    seen = "From rows that the fit has" + (
+        " not seen." if held_out else " seen: new ones score less apart."
+    )
     return (
-        '<section><h2>Examples</h2><p class="note">From rows that the fit has not seen. Shade and underline grow with '
+        f'<section><h2>Examples</h2><p class="note">{seen} Shade and underline grow with '
         "a token's score, in standard deviations above the benign mean:</p>"
         f'<p class="tokens">{legend}</p>{told}{more(left, "examples")}</section>'
     )

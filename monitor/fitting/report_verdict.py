@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dosimeter.monitor.fitting.page import ABSENT, Document, mappings, more, name, part, shortest
 
+MOST, SHOWN = 2000, 50
+"""Checks that are read, and of them shown: a set more has seven more of them."""
+
 VERDICTS = {
     "accepted": "Accepted",
     "experimental": "Experimental: to be watched, not relied on",
@@ -15,8 +18,9 @@ VERDICTS = {
 
 
 def verdict(evidence: Document) -> str:
-    checks, left = mappings(evidence, "checks", 50)
+    checks, unread = mappings(evidence, "checks", MOST)
     order = sorted(checks, key=_urgency)
+    shown, left = order[:SHOWN], max(0, len(order) - SHOWN) + unread
     failed = sum(c.get("passed") is False for c in checks)
     passed = sum(c.get("passed") is True for c in checks)
     word = evidence.get("verdict")
@@ -25,9 +29,9 @@ def verdict(evidence: Document) -> str:
     told = f"{failed} of {len(checks)} checks failed, {passed} passed"
     if not checks:
         told = "no check is recorded"
-    elif passed == len(checks):
+    elif passed == len(checks) and not unread:
         told = "it passed the one check" if passed == 1 else f"it passed all {passed} checks"
-    rows = "".join(_check(c) for c in order)
+    rows = "".join(_check(c) for c in shown)
     return (
         f'<section class="verdict {word if known else "unknown"}"><h2>{said}</h2><p>The detector of '
         f"<b>{name(evidence.get('feature'), 80)}</b> on {name(part(evidence, 'model').get('name'))}: {told}.</p>"

@@ -291,6 +291,21 @@ def test_bars_of_a_histogram_are_shares_of_their_own_class() -> None:
     assert high[1] == high[2]
 
 
+def test_a_check_that_failed_is_shown_however_many_passed_before_it() -> None:
+    """Nine sets have more than fifty checks."""
+    passed, failed = EVIDENCE["checks"][0], EVIDENCE["checks"][2]
+    shown = Page(html({**EVIDENCE, "verdict": "refused", "checks": [passed] * 70 + [failed]})).text
+    assert "1 of 71 checks failed, 70 passed" in shown
+    assert failed["sentence"] in shown
+    assert "21 more checks not shown here." in shown
+
+
+def test_examples_of_rows_that_were_fitted_on_are_told_as_that() -> None:
+    crossed = {**EVIDENCE, "sets": EVIDENCE["sets"][:1]}
+    assert "From rows that the fit has seen" in Page(html(crossed)).text
+    assert "From rows that the fit has not seen" in Page(html(EVIDENCE)).text
+
+
 def test_failed_checks_come_first_and_an_open_one_is_neither_failed_nor_passed() -> None:
     marks = re.findall(r'class="mark (\w+)">[^<]* (failed|passed|measured)<', html(EVIDENCE))
     assert [m[0] for m in marks] == ["failed", "failed", "open", "passed", "passed"]
