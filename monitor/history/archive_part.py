@@ -117,22 +117,24 @@ def merge_parts(path: Path, sources: Sequence[Path]) -> None:
 
 
 def _read(path: Path) -> Any:
-    with _reading(path):
+    with reading(path):
         return pq.ParquetFile(path).read()
 
 
 def read_about(path: Path) -> About:
     """Raises NotAPart."""
-    with _reading(path):
+    with reading(path):
         return about_of(path, pq.read_metadata(path))
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Bytes that make no sense are NotAPart; whatever the disk has against it is an OSError as ever."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except NotAPart:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         # Of bytes that do not decompress pyarrow says OSError too, without a number of the system.
         if isinstance(error, OSError) and error.errno is not None:
             raise

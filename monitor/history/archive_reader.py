@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dosimeter.monitor.history.archive_folder import ArchiveFolder, uncovered
@@ -22,10 +21,10 @@ from dosimeter.monitor.history.archive_part import (
     NAMES,
     About,
     Counts,
-    NotAPart,
-    about_of,
     add_counts,
     no_counts,
+    read_about,
+    reading,
 )
 
 Ints = npt.NDArray[np.int64]
@@ -123,10 +122,7 @@ class ArchiveFile:
     @cached_property
     def about(self) -> About:
         """Raises NotAPart."""
-        try:
-            return about_of(self.path, pq.read_metadata(self.path))
-        except pa.ArrowException as error:
-            raise NotAPart(self.path, f"no Parquet file: {error}") from None
+        return read_about(self.path)
 
     def within(self, since_ns: int | None, until_ns: int | None) -> bool:
         """Whether some of what is kept may have ended in that time."""
@@ -163,9 +159,12 @@ class Archive:
             columns = file.columns_of(features)
             if columns is None or not file.within(since_ns, until_ns):
                 continue
-            with pq.ParquetFile(file.path, read_dictionary=list(NAMES), memory_map=True) as parquet:
+            with reading(file.path):
+                opened = pq.ParquetFile(file.path, read_dictionary=list(NAMES), memory_map=True)
+            with opened as parquet:
                 for group in range(parquet.num_row_groups):
-                    part = _part(parquet, group, columns, file.about)
+                    with reading(file.path):
+                        part = _part(parquet, group, columns, file.about)
                     mask = _in_time(part, since_ns, until_ns)
                     if mask.all():
                         yield part

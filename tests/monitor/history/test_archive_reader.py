@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,26 @@ def test_a_file_of_someone_else_is_refused_by_name(
     pq.write_table(table, path)
     with pytest.raises(NotAPart, match=message):
         open_archive(tmp_path).counts()
+
+
+def test_whatever_bit_is_wrong_a_file_is_read_or_refused_by_name(
+    folder: ArchiveFolder, tmp_path: Path
+) -> None:
+    """Some of it had been said in words of the decoder, without the file."""
+    part = folder.parts()[0]
+    path = ArchiveFolder(tmp_path).part(part.day, part.first, part.last, part.bank).path
+    path.parent.mkdir()
+    data, rng, refused = part.path.read_bytes(), random.Random(5), []
+    for _ in range(300):
+        wrong = bytearray(data)
+        wrong[rng.randrange(len(wrong))] ^= 1 << rng.randrange(8)
+        path.write_bytes(wrong)
+        try:
+            for one in open_archive(tmp_path).parts(["feature_0"]):
+                assert one.tokens == len(one.codes[0])
+        except NotAPart as error:
+            refused.append(error.path)
+    assert set(refused) == {path}
 
 
 def test_a_file_that_is_no_parquet_is_refused_by_name(tmp_path: Path) -> None:
