@@ -8,6 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.sdk.metrics.export import ExponentialHistogram, InMemoryMetricReader, Metric
 
 from dosimeter.monitor.lab.viewer import Viewer
@@ -181,6 +185,23 @@ def test_that_a_collector_refuses_is_said_once_and_that_it_takes_them_again(
         f"metrics are not exported, will go on trying: `{collector.url}` answered 503",
         "metrics are exported again",
     ]
+
+
+def test_that_a_part_of_the_metrics_is_rejected_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """The answer is a 200: dashboards stayed empty, and no log said why."""
+    part = ExportMetricsPartialSuccess(rejected_data_points=3, error_message="too old")
+    body = ExportMetricsServiceResponse(partial_success=part).SerializeToString()
+    with Receiver() as collector:
+        collector.answers = [Answer(200, body=body)]
+        to = OtlpConfig(endpoint=collector.url)
+        telemetry = Telemetry(TelemetryConfig(to, interval_s=3600, last_s=PATIENCE_S))
+        telemetry.record("dosimeter.coverage", 1.0)
+        telemetry.flush()
+        telemetry.close()
+    said = f"`{collector.url}` rejected 3 data points of them: 'too old'"
+    assert caplog.records[0].getMessage() == (
+        f"metrics are not exported, will go on trying: {said}"
+    )
 
 
 def test_metrics_and_log_events_say_alike_who_speaks(
