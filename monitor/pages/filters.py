@@ -69,7 +69,7 @@ class Filters(BaseModel):
         """zone: where the address names none. Raises BadTime."""
         there = zone_named(self.tz or zone)
         since = None if self.since is None else parse(self.since, there)
-        until = None if self.until is None else parse(self.until, there)
+        until = None if self.until is None else parse(self.until, there, end=True)
         if since is not None and until is not None and since >= until:
             raise BadTime("`to` is not after `from`")
         return QueueFilter(

@@ -1,7 +1,7 @@
 """Times as people read and write them: in a zone they chose, with UTC never far away.
 
-Owns parsing and printing. A local time that does not exist (clocks go forward) is read as after the change, one that
-exists twice as the first of the two; both are what `fold=0` means. It never asks for the time: `now_ns` comes in.
+Owns parsing and printing. A local time that does not exist (clocks go forward) is read as after the change; one that
+exists twice so that what it bounds is the longer. It never asks for the time: `now_ns` comes in.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ def _names() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-def parse(text: str, zone: ZoneInfo) -> int:
-    """`2026-03-01` (its first moment), `2026-03-01T14:05[:30]`, either in `zone`; with `Z` or an offset, in that."""
+def parse(text: str, zone: ZoneInfo, *, end: bool = False) -> int:
+    """`2026-03-01` (its first moment), `2026-03-01T14:05[:30]`, either in `zone`; with `Z` or an offset, in that.
+
+    end: of a range, so that of two times with this name it is the second. Raises BadTime.
+    """
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -42,8 +45,23 @@ def parse(text: str, zone: ZoneInfo) -> int:
     if not LEAST <= found.date() <= MOST:
         raise BadTime(f"a year from {LEAST.year} to {MOST.year}")
     aware = found if found.tzinfo else found.replace(tzinfo=zone)
+    again = aware.replace(fold=1)
+    if end and not _is_day(text) and _offset(again) < _offset(aware):
+        aware = again
     since = aware.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return (since // timedelta(microseconds=1)) * 1000
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _offset(aware: datetime) -> timedelta:
+    return aware.utcoffset() or timedelta(0)
 
 
 def written(time_ns: int, zone: ZoneInfo) -> str:
