@@ -150,12 +150,14 @@ class Sorted:
     """A capture under labels. unworded: labelled, without token ids; unread: labelled, without a token to read.
 
     unknown: labels of requests that are not whole in the capture, or not in it
+    fitted: without a label, of a conversation that is fitted on: levels placed on them would be too low
     """
 
     lesson: Lesson
     unworded: int
     unread: int
     unknown: int
+    fitted: int
 
 
 def lesson_of(feature: Feature, traffic: Traffic, labels: Labels) -> Sorted:
@@ -188,8 +190,10 @@ def lesson_of(feature: Feature, traffic: Traffic, labels: Labels) -> Sorted:
     findings = check_fit(list(own.values()))
     if any(finding.severity == "error" for finding in findings):
         raise InputError(findings)
-    lesson = Lesson(feature, tuple(own.values()), (), {}, tuple(benign), tuple(findings), {})
-    return Sorted(lesson, unworded, unread, len(labels) - met)
+    fitted = {row.group for row in own.values()}
+    others = tuple(row for row in benign if row.group not in fitted)
+    lesson = Lesson(feature, tuple(own.values()), (), {}, others, tuple(findings), {})
+    return Sorted(lesson, unworded, unread, len(labels) - met, len(benign) - len(others))
 
 
 def number(request: CapturedRequest) -> tuple[int, int]:

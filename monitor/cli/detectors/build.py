@@ -215,6 +215,11 @@ def _captured(
         raise InputError.at(
             "--capture", "takes --labels, and neither --data nor --benign nor --twin"
         )
+    if len(features) > 1:
+        raise InputError.at(
+            "--labels", f"say yes or no to one feature, {len(features)} are asked for",
+            "build a pack of each, with labels of its own",
+        )  # fmt: skip
     labels = read_labels(args.labels)
     traffic = Traffic(Decoder(folder_of(args.model)), Capture(args.capture, args.key_file))
     found = [lesson_of(feature, traffic, labels) for feature in features]
@@ -227,6 +232,12 @@ def _captured(
         left = ", ".join(f"{n} {what}" for what, n in told.items() if n)
         if left:
             print(f"{one.lesson.feature.name}: labelled requests left out: {left}", file=sys.stderr)
+        if one.fitted:
+            print(
+                f"{one.lesson.feature.name}: {one.fitted} requests of conversations that are fitted on left out "
+                "of what levels are placed on",
+                file=sys.stderr,
+            )
     args.unlabelled = bool(found[0].lesson.benign)  # nobody has looked at the others
     return traffic, [one.lesson for one in found]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +105,36 @@ def test_a_tenant_that_keeps_its_words_gives_no_row_to_learn_from(caught: Caught
     every = {number(one): i % 2 == 0 for i, one in enumerate(traffic.capture.requests.values())}
     found = lesson_of(load_features()["scam"], traffic, {**every, (1, 1): True})
     assert (len(found.lesson.own), found.unworded, found.unknown) == (N, caught.silent, 1)
+
+
+def test_no_level_is_placed_on_a_conversation_that_is_fitted_on(caught: Caught) -> None:
+    """Three requests each: of every conversation one is labelled, but for the last ten."""
+    made = Capture(caught.folder)
+    worded = [one for one in made.requests.values() if one.ids]
+    made.requests = {
+        one.name: replace(one, labels={"conversation": f"c{i // 3}"})
+        for i, one in enumerate(worded)
+    }
+    labels = {number(one): i % 2 == 0 for i, one in enumerate(worded[: N - 30]) if i % 3 == 0}
+    found = lesson_of(load_features()["scam"], Traffic(caught.lab, made), labels)
+    assert len(found.lesson.own) == (N - 30) // 3
+    assert {row.group for row in found.lesson.benign} == {
+        f"c{i}" for i in range(N // 3 - 10, N // 3)
+    }
+    assert (len(found.lesson.benign), found.fitted) == (30, 2 * (N - 30) // 3)
+
+
+def test_labels_of_one_feature_are_not_taken_for_another(
+    caught: Caught, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("request,label\n")
+    code = main([
+        "detectors", "build", "--model", "lab", "--feature", "scam", "--feature", "deception", "--capture",
+        str(caught.folder), "--labels", str(labels), "--out", str(tmp_path / "out"),
+    ])  # fmt: skip
+    assert code == 4
+    assert "say yes or no to one feature, 2 are asked for" in capsys.readouterr().err
 
 
 def test_another_model_is_refused(caught: Caught) -> None:
