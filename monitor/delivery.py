@@ -194,8 +194,9 @@ def _run_lane(
                             return
                     elif pause_s:
                         stop.wait(pause_s)
-        except (sqlite3.Error, OSError, RuntimeError) as error:
-            # Reading or writing our own files failed: begin again from the stored cursor.
-            log.warning("lane `%s`: %s", sink.name, error)
+        except Exception as error:  # without this thread its sink would be sent nothing more
+            # Begin again from the stored cursor.
+            expected = isinstance(error, sqlite3.Error | OSError | RuntimeError)
+            log.warning("lane `%s`: %s", sink.name, error, exc_info=not expected)
             if stop.wait(trouble.next_s()):
                 return

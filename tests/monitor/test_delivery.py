@@ -87,6 +87,30 @@ def test_it_starts_before_the_ledger_and_sees_what_is_committed_later(
     assert sink.seen == [1, 3]  # the shadow alert went nowhere
 
 
+def test_a_sink_that_fails_and_cannot_even_be_closed_is_sent_everything_later(
+    config: DeliveryConfig, record_of: RecordOf
+) -> None:
+    """Its thread had ended, and the sink was sent nothing more until the next start."""
+
+    class Broken(Recording):
+        def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
+            if not self.entered.is_set():
+                self.entered.set()
+                raise ValueError("its library is confused")
+            return super().send(batch)
+
+        def close(self) -> None:
+            if not self.seen:
+                raise ValueError("and does not know it")
+
+    sink = Broken("s", 2)
+    with Ledger(config.ledger) as ledger:
+        ledger.append([record_of(1), record_of(2)])
+        with delivering(config, sink):
+            assert sink.done.wait(PATIENCE_S)
+    assert sink.seen == [1, 2]
+
+
 def test_what_is_queued_at_the_stop_is_drained(config: DeliveryConfig, record_of: RecordOf) -> None:
     """A thousand are there when stop comes in the middle of the first batch."""
     gate = threading.Event()
