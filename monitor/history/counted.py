@@ -34,8 +34,8 @@ class Counted:
         self.looks += 1
         if known:
             bound = {"seq": seq, "through": self.through}
-            more, after, last, end = db.execute(SQL["count_since"], bound).fetchone()
-            if end >= self.through:
+            more, after, last, end, gone = db.execute(SQL["count_since"], bound).fetchone()
+            if gone <= self.through <= end:  # else some went that were never counted
                 self.total, self.through = self.total + more, max(self.through, last)
                 return self.total, after
         total, after, last = db.execute(SQL["count_deliverable"], {"seq": seq}).fetchone()

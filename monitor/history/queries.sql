@@ -54,9 +54,11 @@ SELECT count(*) + coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name =
   count(*) FILTER (WHERE seq > :seq), coalesce(max(seq), 0) FROM alert WHERE deliverable = 1
 
 -- name: count_since
--- Those after what was counted before; also one snapshot. The last: of any alert, which tells a ledger that was put back.
+-- Those after what was counted before; also one snapshot. The last two: of any alert, which tells a ledger that was put
+-- back, and up to where they are pruned.
 SELECT count(*) FILTER (WHERE seq > :through), count(*) FILTER (WHERE seq > :seq), coalesce(max(seq), 0),
-  (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'alert')
+  (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'alert'),
+  coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'pruned_through'), 0)
 FROM alert WHERE deliverable = 1 AND seq > min(:seq, :through)
 
 -- name: oldest_deliverable

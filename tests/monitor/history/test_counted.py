@@ -52,6 +52,16 @@ def test_what_is_pruned_stays_counted(tmp_path: Path) -> None:
         assert looked(path, Counted(), 4) == (7, 3)
 
 
+def test_what_came_and_was_pruned_between_two_looks_is_counted(tmp_path: Path) -> None:
+    path, counted = tmp_path / "ledger.db", Counted()
+    with Ledger(path) as ledger:
+        ledger.append([record(0)])
+        assert looked(path, counted, 0) == (1, 1)
+        ledger.append([record(n) for n in range(1, 6)])
+        assert ledger.upkeep.prune(5, 1 << 62) == 5
+        assert looked(path, counted, 5) == (6, 1)
+
+
 def test_a_ledger_that_was_put_back_is_counted_anew(tmp_path: Path) -> None:
     path, other, counted = tmp_path / "ledger.db", tmp_path / "other.db", Counted()
     with Ledger(path) as ledger:
