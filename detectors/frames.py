@@ -7,6 +7,7 @@ activations may be read: fit, capture, replay. Axes: T tokens, D hidden, L layer
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -95,7 +96,15 @@ def to_codes(scores: npt.NDArray[np.floating]) -> Codes:
 
     Not finite -> CODE_UNSCORED.
     """
-    scaled = np.rint(np.asarray(scores, dtype=np.float32) * np.float32(CODES_PER_SD))
-    finite = np.isfinite(scaled)
-    clipped = np.clip(np.where(finite, scaled, 0), -CODE_MAX, CODE_MAX).astype(np.int16)
-    return np.where(finite, clipped, np.int16(CODE_UNSCORED))
+    scaled = np.asarray(scores, dtype=np.float32) * np.float32(CODES_PER_SD)
+    np.rint(scaled, out=scaled)
+    # One pass where all is well. What overflows a square is looked at like what is not finite.
+    unscored = None if math.isfinite(np.vdot(scaled, scaled)) else ~np.isfinite(scaled)
+    if unscored is not None:
+        scaled[unscored] = 0
+    np.maximum(scaled, -CODE_MAX, out=scaled)
+    np.minimum(scaled, CODE_MAX, out=scaled)
+    codes = scaled.astype(np.int16)
+    if unscored is not None:
+        codes[unscored] = CODE_UNSCORED
+    return codes

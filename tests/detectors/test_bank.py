@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -129,6 +131,23 @@ def test_scores_beyond_the_code_saturate_and_never_read_as_unscored() -> None:
 def test_codes_round_half_to_even() -> None:
     halves = np.array([[0.5, 1.5, 2.5, -0.5, -1.5]], dtype=np.float32) / CODES_PER_SD
     assert to_codes(halves).tolist() == [[0, 2, 2, 0, -2]]
+
+
+def test_a_code_is_what_plain_arithmetic_makes_of_a_score() -> None:
+    """Also beside scores that are not finite, and where a square overflows."""
+    odd = [np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38, 127.996, 128.0, -128.5, 0.0, -0.0, 1e-40]
+    found = np.random.default_rng(0).normal(0, 60, (40, 12)).astype(np.float32)
+    found[7] = odd
+    found[:, 3] = np.float32(odd[3])
+
+    def code(score: np.float32) -> int:
+        if not math.isfinite(float(score) * 256) or float(score) * 256 > 3.4028235e38:
+            return CODE_UNSCORED
+        return max(-CODE_MAX, min(CODE_MAX, round(float(score) * 256)))
+
+    with np.errstate(over="ignore"):
+        assert to_codes(found).tolist() == [[code(score) for score in row] for row in found]
+    assert to_codes(found[:0]).shape == (0, 12)
 
 
 def test_one_feature_in_two_packs_is_an_error_that_names_both() -> None:
