@@ -27,7 +27,7 @@ from dosimeter.monitor.sinks.config import (
     StdoutConfig,
     WebhookConfig,
 )
-from dosimeter.monitor.sinks.headers import credential
+from dosimeter.monitor.sinks.headers import HINT, LINE, credential
 from dosimeter.rules.policy import CONFIRMER
 
 CALL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -87,6 +87,10 @@ def _over_http(
 def _headers(keys: Mapping[str, Node], url: str | None, reader: Reader) -> dict[str, str]:
     """What is sent with each request. A credential goes to nobody in the clear but to this machine."""
     headers = read_texts(keys["headers"], reader) if "headers" in keys else {}
+    for name, value in headers.items():
+        if LINE.fullmatch(f"{name}: {value}") is None:
+            at = keys["headers"].entries[name].place
+            reader.error(at, f"`{visible(name)[:80]}` is no header", HINT)
     secret = "headers-file" if "headers-file" in keys else credential(headers)
     if secret is not None and url is not None and in_the_clear(url):
         host = visible(urlsplit(url).hostname or "")

@@ -22,6 +22,7 @@ from dosimeter.monitor.sinks.client_pair import ClientPair, PairError
 from dosimeter.monitor.sinks.config import OverHttp
 from dosimeter.monitor.sinks.deadline import Deadline, TimedSocket, connect
 from dosimeter.monitor.sinks.headers import HeadersError, read_headers
+from dosimeter.monitor.sinks.http_said import alert_of, is_hanging_up, said, wants_tls
 
 MAX_REPLY = 1 << 10
 """Bytes of a body: enough for a reason."""
@@ -30,17 +31,6 @@ SAID, SHORT = 200, 4
 """Characters of a reply that are quoted, and of what is too short to be a credential."""
 MENDABLE = frozenset({401, 403, 404, 408, 409, 425, 429})
 """An operator or time can mend these."""
-CERTIFICATES = {
-    10: "renew the receiver's certificate; if it is new, is the clock of this machine right?",
-    18: "name the certificate itself under `ca`",
-    19: "name the file of its authority under `ca`",
-    20: "name the file of its authority under `ca`",
-    62: "write the URL with a name that stands in the certificate",
-    64: "write the URL with a name that stands in the certificate",
-}
-"""What to do, by OpenSSL's number of what is wrong with a certificate."""
-UNTRUSTED = "put its authority among those that the system trusts (`SSL_CERT_FILE`)"
-"""Where the configuration has no `ca`, instead of those that name it."""
 ASKED = "if it asks for a certificate of ours, name one under `client-cert`"
 SHOWN = "does it know the authority of our `client-cert`?"
 
@@ -138,10 +128,14 @@ class HttpClient:
         sent = {name.lower(): value for name, value in each}  # one of each, however it is spelt
         is_new = self._connection is None
         try:
-            return self._ask(method, body, sent, deadline)
+            reply = self._ask(method, body, sent, deadline)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise self._failed(error, deadline, is_new=is_new) from error
+        if not self._tls and wants_tls(reply.status, reply.body):
+            self.close()
+            raise HttpError(f"`{self.where}`: what answers speaks TLS alone\n  hint: `https://…`")
+        return reply
 
     def quoted(self, body: bytes) -> str:
         """The beginning of a reply's body, for messages: without what it repeats of our path and headers."""
@@ -208,10 +202,10 @@ class HttpClient:
             return HttpError(str(error))
         if isinstance(error, TimeoutError):
             error = deadline.passed()
-        said = f"`{self.where}`: {_said(error, has_keys=self._has_keys)}"
-        if self._tls and self._has_keys and (_alert(error) or (is_new and _is_hanging_up(error))):
-            said += f"\n  hint: {ASKED if self._pair is None else SHOWN}"
-        return HttpError(said)
+        words = f"`{self.where}`: {said(error, has_keys=self._has_keys)}"
+        if self._tls and self._has_keys and (alert_of(error) or (is_new and is_hanging_up(error))):
+            words += f"\n  hint: {ASKED if self._pair is None else SHOWN}"
+        return HttpError(words)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -221,33 +215,6 @@ class HttpClient:
 
 class _NoTrust(OSError):
     """The file of certificates cannot be used; the text says all of it."""
-
-
-def _said(error: Exception, *, has_keys: bool) -> str:
-    """Without what a client quotes of headers, of the path or of an answer, which may be or repeat credentials."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        hint = CERTIFICATES.get(error.verify_code, "")
-        hint = UNTRUSTED if "`ca`" in hint and not has_keys else hint
-        return f"its certificate: {error.verify_message}" + (f"\n  hint: {hint}" if hint else "")
-    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
-        return "what answers does not speak TLS\n  hint: the port, or `http://` on this machine"
-    if alert := _alert(error):
-        return f"it refuses the connection: {alert}"
-    if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
-        return f"what answers does not speak HTTP: {type(error).__name__}"
-    quotes = isinstance(error, ValueError | http.client.InvalidURL)
-    return f"{type(error).__name__}: a header or the URL cannot be sent" if quotes else str(error)
-
-
-def _alert(error: Exception) -> str:
-    """What a receiver says in TLS before it hangs up, in its words; empty where it does not."""
-    reason = error.reason or "" if isinstance(error, ssl.SSLError) else ""
-    return reason.partition("_ALERT_")[2].lower().replace("_", " ")
-
-
-def _is_hanging_up(error: Exception) -> bool:
-    gone = isinstance(error, ConnectionError | ssl.SSLEOFError)
-    return gone and not isinstance(error, ConnectionRefusedError)
 
 
 def origin(url: str) -> str:

@@ -595,6 +595,14 @@ HOSTILE = {
         "history: {ship: {bootstrap: ['::1']}}",
         "is no broker",
     ),
+    "a header's name of two words, which makes dead letters of all": (
+        "sinks: {webhook: {url: 'https://a/', headers: {api key: s3cret}}}",
+        "`api key` is no header",
+    ),
+    "a header that cannot be sent": (
+        "telemetry: {endpoint: 'https://a', headers: {x-team: 漢}}",
+        "`x-team` is no header",
+    ),
     "a path that is added": (
         "sinks: {otlp: {endpoint: 'https://a/v1/logs'}}",
         "not where a path can be added",

@@ -283,3 +283,25 @@ def test_a_file_of_headers_that_cannot_be_used_is_named_and_not_quoted(
     assert str(caught.value).startswith(f"{file}{said}\n  hint: ")
     assert "s3cret" not in str(caught.value)
     assert receiver.came == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"<center>The plain HTTP request was sent to HTTPS port</center>",
+        b"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    ],
+    ids=["Go", "nginx", "Apache"],
+)
+def test_a_port_for_tls_refuses_nothing_that_was_sent(receiver: Receiver, said: bytes) -> None:
+    """Its 400 had made dead letters of all that waited; only the scheme of the URL was wrong."""
+    receiver.answers = [Answer(400, body=said), Answer(400, body=b"no such field")]
+    one = client(receiver.url)
+    with pytest.raises(HttpError) as caught:
+        one.post(b"x", {})
+    assert str(caught.value) == (
+        f"`{receiver.url}`: what answers speaks TLS alone\n  hint: `https://…`"
+    )
+    assert one.post(b"x", {}).refuses
+    one.close()
