@@ -7,7 +7,7 @@ the replies show the trait is for a judge to say, and without one the card says 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from dosimeter.detectors.examples import Example
 from dosimeter.detectors.findings import InputError, Place
-from dosimeter.detectors.fingerprint import Fingerprint
-from dosimeter.detectors.frames import ActivationFrame
+from dosimeter.detectors.frames import Scope
 from dosimeter.detectors.pack import Pack, ProbeNote
 from dosimeter.monitor.fitting.captures import capture_all
 from dosimeter.monitor.fitting.consistency import agreement, gaps_of, measured
@@ -33,9 +32,9 @@ from dosimeter.monitor.fitting.contrast import (
 )
 from dosimeter.monitor.fitting.decoder import Decoder
 from dosimeter.monitor.fitting.library import candidate_layers
-from dosimeter.monitor.fitting.packing import FINGERPRINT_TOKENS
+from dosimeter.monitor.fitting.packing import CANARY, known_answer
 from dosimeter.monitor.fitting.replies import replies
-from dosimeter.monitor.fitting.subject import Tell, Tokens
+from dosimeter.monitor.fitting.subject import Tell
 from dosimeter.monitor.imports.direction import Imported, as_probe
 
 KIND = "persona vector: mean reply activation under prompts for the trait minus under prompts against it"
@@ -47,14 +46,12 @@ JUDGED = "replies that a judge found not to show their side were left out"
 class Persona:
     """imported: the direction · benign float32 [M, 1, D]: tokens of the model's replies under no prompt
 
-    known    such a reply, for the fingerprint
     said     every reply, as it was used
     figures  what the card says: consistency, layer, counts · nulls
     """
 
     imported: Imported
     benign: npt.NDArray[np.float32]
-    known: Tokens
     said: tuple[Said, ...]
     figures: dict[str, Any]
     nulls: dict[str, Any]
@@ -126,8 +123,8 @@ def extract(
     )
     neither = np.flatnonzero(side == NEITHER)
     return Persona(
-        imported, captured.sampled[np.isin(captured.of, neither)][:, [at]], used[int(neither[0])][1],
-        tuple(said), figures, found_nulls,
+        imported, captured.sampled[np.isin(captured.of, neither)][:, [at]], tuple(said), figures,
+        found_nulls,
     )  # fmt: skip
 
 
@@ -143,19 +140,13 @@ def persona_pack(subject: Decoder, name: str, persona: Persona, tier: str) -> Pa
         tier, note.mean, note.sd, note.benign_tokens,
         {**note.metrics, "imported": False, **own, **scale}, persona.nulls,
     )  # fmt: skip
-    known = persona.known
-    n = min(FINGERPRINT_TOKENS, len(known.ids))
-    short = replace(known, ids=known.ids[:n], scopes=known.scopes[:n], read=known.read[:n])
-    ((_, hidden),) = subject.activations([short], probe.layers, lambda done, of: None)
-    frame = ActivationFrame(np.ascontiguousarray(hidden.transpose(1, 0, 2)), probe.layers)
-    precise = subject.identity.dtype == "float32"
     return Pack(
         name=name,
         recipe=f"{probe.feature}: {KIND}, block {probe.layers[0]}; {persona.figures['caveat']}",
         model=subject.identity,
         probes=(probe,),
         notes=(note,),
-        fingerprint=Fingerprint.take((probe,), short.ids, frame, 0.01 if precise else 0.1),
+        fingerprint=known_answer(subject, (probe,), subject.tokens(CANARY, Scope.ANSWER)),
     )
 
 

@@ -99,7 +99,7 @@ def _pack(args: argparse.Namespace, subject: Subject) -> Pack:
     from dosimeter.detectors.frames import Scope
     from dosimeter.detectors.pack import PACK_NAME, Pack
     from dosimeter.monitor.fitting.captures import capture_all
-    from dosimeter.monitor.fitting.packing import known_answer
+    from dosimeter.monitor.fitting.packing import CANARY, known_answer
     from dosimeter.monitor.imports.direction import as_probe
     from dosimeter.monitor.progress import Progress
 
@@ -117,7 +117,8 @@ def _pack(args: argparse.Namespace, subject: Subject) -> Pack:
     rows = load_examples(args.benign)
     if risky := [row for row in rows if row.label]:
         raise InputError.at(risky[0].place, "is labelled 1", "benign texts set the scale")
-    tokens = [subject.tokens(row, Scope[args.scope.upper()]) for row in rows]
+    scope = Scope[args.scope.upper()]
+    tokens = [subject.tokens(row, scope) for row in rows]
     with tempfile.TemporaryDirectory() as work:
         found = capture_all(subject, tokens, imported.layers, Path(work), Progress("reading texts"))
     probe, note = as_probe(imported, found.sampled)
@@ -127,7 +128,7 @@ def _pack(args: argparse.Namespace, subject: Subject) -> Pack:
         model=subject.identity,
         probes=(probe,),
         notes=(note,),
-        fingerprint=known_answer(subject, (probe,), tokens[0]),
+        fingerprint=known_answer(subject, (probe,), subject.tokens(CANARY, scope)),
     )
 
 

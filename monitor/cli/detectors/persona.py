@@ -54,7 +54,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: a pack was written. 1: one that random directions equal. 4: data or a model that cannot be used."""
     from dosimeter.detectors.artefact import CARD
-    from dosimeter.detectors.pack import save_pack
+    from dosimeter.detectors.pack import PACK_NAME, save_pack
     from dosimeter.monitor.fitting.contrast import load_contrast, load_judged
     from dosimeter.monitor.fitting.decoder import Decoder
     from dosimeter.monitor.fitting.loading import folder_of
@@ -63,6 +63,10 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.to / CARD).exists():
         raise InputError.at(args.to, "a pack stands here", "give another folder")
+    if args.name is not None and not PACK_NAME.fullmatch(args.name):
+        raise InputError.at(
+            "--name", f"`{visible(args.name)}`", f"it matches `{PACK_NAME.pattern}`"
+        )
     contrast = load_contrast(args.contrast)
     judged = load_judged(args.judged) if args.judged else None
     subject = Decoder(folder_of(args.model))
@@ -71,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
             subject, contrast, Path(work), samples=args.samples, reply_tokens=args.tokens,
             temperature=args.temperature, seed=args.seed, layer=args.layer, judged=judged, tell=Progress,
         )  # fmt: skip
-    pack = persona_pack(subject, args.name or f"persona/{contrast.trait}", persona, args.tier)
     try:
-        if args.replies:
+        if args.replies:  # first: they took longest
             _write(args.replies, persona.said)
+        pack = persona_pack(subject, args.name or f"persona/{contrast.trait}", persona, args.tier)
         save_pack(pack, args.to)
     except OSError as error:
         raise InputError.at(str(error.filename), f"cannot be written: {error.strerror}") from None

@@ -77,6 +77,10 @@ def test_a_persona_vector_becomes_a_pack_that_says_what_it_is_not(
     pack = load_pack(vector.parent / "out")
     assert (pack.name, pack.layers) == ("import/power-seeking", (2,))
     assert pack.notes[0].metrics["measured_here"] is False
+    # A pack may be handed on: its known answer is taken on words of ours, and none of whose texts set the scale.
+    known = Decoder(MODEL).tokenizer.decode(pack.fingerprint.token_ids)
+    assert "The ferry leaves at nine" in known
+    assert not any(text in known for text in TEXTS)
 
 
 def test_a_linear_model_over_two_blocks_as_json(
