@@ -24,6 +24,8 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.strict_yaml import MAX_BYTES, Node, dump, load
 
 CARD = "card.yaml"
+MAX_HEADER_BYTES = 4 << 20
+"""Of a tensors file. A pack of 4096 probes has a third of it; as objects it may take thirty times as much memory."""
 
 Tensor = npt.NDArray[Any]
 
@@ -109,6 +111,10 @@ def _refuse_twins(raw: bytes, path: Path) -> None:
         return dict(pairs)
 
     length = int.from_bytes(raw[:8], "little")
+    if MAX_HEADER_BYTES < length <= len(raw) - 8:
+        raise InputError.at(
+            path, f"safetensors header of {length} bytes, at most {MAX_HEADER_BYTES} are read", code="too-large"
+        )  # fmt: skip
     if length <= len(raw) - 8:  # else the reader says what is wrong
         json.loads(raw[8 : 8 + length], object_pairs_hook=once)
 

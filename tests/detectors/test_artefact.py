@@ -43,6 +43,13 @@ def header(entries: dict[str, object], data: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
+def test_a_header_that_would_fill_the_memory_is_not_parsed() -> None:
+    """Empty lists take twenty times their letters."""
+    text = b'{"a":[' + b"[]," * (2 << 20) + b"[]]}"
+    with pytest.raises(InputError, match="header of 6291466 bytes, at most 4194304"):
+        load_tensors(len(text).to_bytes(8, "little") + text, Path(NAME))
+
+
 @pytest.mark.parametrize(
     "raw",
     [
