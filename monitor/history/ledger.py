@@ -61,9 +61,12 @@ class LedgerStalled(RuntimeError):
 
     def __init__(self, path: Path, cause: sqlite3.Error) -> None:
         self.path, self.reason = path, str(cause)
+        hint = "free disk space, release the lock or raise the quota"
+        if not isinstance(cause, sqlite3.OperationalError):
+            hint = "the file is damaged: stop the sidecar, and put a backup in its place"
         super().__init__(
             f"{path}: cannot commit: {cause}\n"
-            "  hint: free disk space, release the lock or raise the quota; nothing is read from the wire until then"
+            f"  hint: {hint}; nothing is read from the wire until then"
         )
 
 

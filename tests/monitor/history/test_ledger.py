@@ -99,6 +99,18 @@ def test_a_lock_held_by_a_visitor_is_a_stall(
         assert ledger.append([record_of(1)]).accepted == 1
 
 
+def test_a_damaged_file_is_not_said_to_be_a_full_disk(path: Path, record_of: RecordOf) -> None:
+    with Ledger(path) as ledger:
+        ledger.append([record_of(n) for n in range(1000)])
+    with path.open("r+b") as file:  # all but the pages that say what there is
+        file.seek(20 * 4096)
+        file.write(b"\xff" * (path.stat().st_size - 20 * 4096))
+    with Ledger(path) as ledger, pytest.raises(LedgerStalled) as stalled:
+        ledger.append([record_of(n) for n in range(1000, 1100)])
+    assert stalled.value.reason == "database disk image is malformed"
+    assert "hint: the file is damaged" in str(stalled.value)
+
+
 def test_two_writers_on_one_ledger_is_a_clear_error(path: Path) -> None:
     with Ledger(path):
         with pytest.raises(AlreadyWriting) as refused:
