@@ -100,6 +100,11 @@ def load_suite(folder: Path) -> Suite | None:
     feature = fields.text("feature", pattern=NAME)
     version = fields.integer("version", 1, 1 << 30)
     at_most = _share(fields, "level_exceeded_by_at_most")
+    if not at_most:
+        raise InputError.at(
+            fields.at("level_exceeded_by_at_most"), "no number of ordinary texts places a level that none exceeds",
+            "a share above 0, such as 0.01",
+        )  # fmt: skip
     fields.text("why")
     rows = tuple(load_examples(path.with_suffix(".jsonl")))
     bars = tuple(_bar(section, rows) for section in fields.sections("bars"))

@@ -167,6 +167,7 @@ def test_the_digest_covers_rows_bars_and_version(written: Callable[..., Path]) -
         ({"version": 0}, "out of range"),
         ({"feature": "sycophancy"}, "stands in folder `scam`"),
         ({"level_exceeded_by_at_most": -0.1}, "from 0 to 1"),
+        ({"level_exceeded_by_at_most": 0}, r"suite.yaml:1:\d+: error: no number of ordinary texts"),
         ({"extra": 1}, "extra"),
     ],
 )
