@@ -22,7 +22,7 @@ from dosimeter.monitor.audit.people.access import UNKNOWN, actor_id, resolved
 from dosimeter.monitor.audit.people.sample import Sampled, queue_sample
 from dosimeter.monitor.audit.queries.bounds import MAX
 from dosimeter.monitor.audit.queries.names import UnknownName, check
-from dosimeter.monitor.audit.queries.worth import worth
+from dosimeter.monitor.audit.queries.worth import NOT_KNOWN, worth
 from dosimeter.monitor.pages import shown, shown_alerts
 from dosimeter.monitor.pages.source import NotPossible, QueueFilter, Reader
 from dosimeter.rules.alert import in_sd, value_text
@@ -31,7 +31,6 @@ SAMPLES_A_DAY = 10
 DAYS = 7
 """Of which samples are shown."""
 DAY_NS = 86_400 * 10**9
-DAY_OF_COVERAGE = DAY_NS
 
 
 def queue(
@@ -163,10 +162,15 @@ def reviewed_today(asked: Asked, reader: Reader) -> int:
 
 
 def _watched(asked: Asked, filters: QueueFilter, reader: Reader, total: int) -> dict[str, Any]:
-    """Of the time that is asked for, or of the last day where no beginning is."""
-    now_ns = asked.now_ns()
-    to_ns = now_ns if filters.to_ns is None else filters.to_ns
-    from_ns = max(0, to_ns - DAY_OF_COVERAGE) if filters.from_ns is None else filters.from_ns
+    """Of the time that is asked for, or of its last day, as far as it has come, where no beginning is."""
+    now_ns, then = asked.now_ns(), "In that time"
+    from_ns, to_ns = filters.from_ns, filters.to_ns
+    if from_ns is None:
+        end = now_ns if to_ns is None else min(to_ns, now_ns)
+        then = "In the last 24 hours" if end == now_ns else "In the 24 hours before that"
+        from_ns = max(0, end - DAY_NS)
+    if to_ns is None:  # of a time to come, its first day
+        to_ns = now_ns if from_ns < now_ns else from_ns + DAY_NS
     with asked.alone() as history:
         found = history.watched(from_ns, to_ns, now_ns=now_ns)
         own = asked.own(reader).get("tenants")
@@ -174,18 +178,24 @@ def _watched(asked: Asked, filters: QueueFilter, reader: Reader, total: int) -> 
     coverage = shown.Coverage(found.served, found.scored, dict(found.unscored), found.unaccounted)
     weak = tuple(shown.Hour(one.from_ns, one.served, one.scored) for one in found.weak)
     said = worth(found, ZoneInfo(filters.zone), total=total, unread=unread)
-    return {"coverage": coverage, "weak": weak, "worth": tuple(said)}
+    return {"coverage": coverage, "weak": weak, "worth": tuple(said), "then": then}
 
 
 def _unread(
     history: History, filters: QueueFilter, own: Sequence[str] | None, from_ns: int
 ) -> Sequence[str]:
-    """What of the names that are asked for no rule here looked for, ever or before some time."""
+    """Of the names that are asked for: a tenant nobody knows, and what no rule looked for, ever or before a time."""
+    said = []
+    if filters.tenant:
+        id_ = resolved({"tenant": filters.tenant}, history.keys)["tenant"]
+        if id_ == UNKNOWN or (own is not None and id_ not in own):
+            said.append(f"that tenant {NOT_KNOWN}")
     named = {name: value for name in ("rule", "feature") if (value := getattr(filters, name))}
     try:
-        return check(history, named, own=own, from_ns=from_ns, zone=ZoneInfo(filters.zone))
+        zone = ZoneInfo(filters.zone)
+        return said + check(history, named, own=own, from_ns=from_ns, zone=zone)
     except UnknownName as error:
-        return [error.said]
+        return [*said, error.said]
 
 
 def samples(

@@ -38,11 +38,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class QueuePage:
-    """Rows, newest first. coverage, weak and worth: of the time that was asked for, so that "none" can be weighed.
+    """Rows, newest first. coverage, weak and worth: of the time that `then` names, so that "none" can be weighed.
 
     total: None: too many to count; next: where the following page begins
     weak: times under 99 % coverage, where absence is weak evidence
     worth: the same in words, as the command line has them, the figure first
+    then: the time that was asked for, or a day of it where no beginning was
     """
 
     rows: tuple[Row, ...]
@@ -53,6 +54,7 @@ class QueuePage:
     reviewed_today: int = 0
     reviews_a_day: int | None = None
     worth: tuple[str, ...] = ()
+    then: str = "In that time"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dosimeter.monitor.audit.queries.times import lasting, shown
 from dosimeter.monitor.audit.queries.watched import WEAK, Gap, Watched, Window
 
 NOTHING = "nothing follows: nobody is known to have watched then"
+NOT_KNOWN = "is not known to history: never seen here, or erased"
 UNKNOWN = "coverage is not known: no count of tokens came for that time"
 MOST = 12
 

@@ -134,12 +134,11 @@ def _cells(history: History, rows: Sequence[Mapping[str, Any]], asked: Question)
 
 def summary(asked: Question, found: Answer) -> list[str]:
     """What was asked, how many there are, what that is worth."""
-    from dosimeter.monitor.audit.queries.worth import worth
+    from dosimeter.monitor.audit.queries.worth import NOT_KNOWN, worth
 
     lines_ = [f"{arguments.said_filters(asked.filters)}, {asked.within}"]
     for name in asked.unknown:
-        value = asked.filters[name]
-        lines_.append(f"{name} `{value}` is not known to history: never seen here, or erased")
+        lines_.append(f"{name} `{asked.filters[name]}` {NOT_KNOWN}")
     many = f"{found.total:,} alert" + ("s" if found.total != 1 else "")
     each = ((found.live, "live"), (found.shadow, "shadow"))
     rules = [f"{n} {word} rule{'s' if n != 1 else ''}" for n, word in each if n]

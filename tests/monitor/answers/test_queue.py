@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from dosimeter.monitor.pages import shown, shown_alerts
 from dosimeter.monitor.pages.source import NotPossible, QueueFilter, Reader
 from tests.monitor.answers.answers_scene import (
     ALL,
+    NOW_NS,
+    ONE,
     QUIET_NS,
     REVIEWER,
     Answers,
@@ -141,7 +144,7 @@ def test_labels_are_in_the_rows_and_can_be_filtered_by(scene: Answers) -> None:
 def test_none_comes_with_what_it_is_worth(scene: Answers) -> None:
     """Hours of the scene: 1000 of 1000, 900 of 1000, 500 of 500; before and after, nothing was watching."""
     page = scene.source.queue(
-        QueueFilter(tenant="nobody", from_ns=T0, to_ns=T0 + 3 * HOUR_NS), ALL, None, 5
+        QueueFilter(severity="low", from_ns=T0, to_ns=T0 + 3 * HOUR_NS), ALL, None, 5
     )
     assert (page.rows, page.total) == ((), 0)
     assert page.coverage == shown.Coverage(2500, 2400, {"dropped": 100}, 0)
@@ -168,3 +171,42 @@ def test_times_of_the_words_are_in_the_zone_of_the_address(scene: Answers) -> No
         QueueFilter(from_ns=T0, to_ns=T0 + 3 * HOUR_NS, zone="Asia/Tokyo"), ALL, None, 5
     )
     assert "    2026-03-01 10:00:00+09:00 to 11:00:00+09:00  90 % of 1,000  pod-7" in page.worth
+
+
+@pytest.mark.parametrize(
+    ("filters", "then", "said"),
+    [
+        (QueueFilter(), "In the last 24 hours", "21.0 h of 24.0 h not known to be watched"),
+        (
+            QueueFilter(to_ns=NOW_NS + 48 * HOUR_NS),
+            "In the last 24 hours",
+            "21.0 h of 24.0 h not known to be watched",
+        ),
+        (
+            QueueFilter(to_ns=T0 + HOUR_NS),
+            "In the 24 hours before that",
+            "23.0 h of 24.0 h not known to be watched",
+        ),
+        (QueueFilter(from_ns=T0, to_ns=T0 + HOUR_NS), "In that time", "1 record never came here"),
+        (QueueFilter(from_ns=NOW_NS + 1), "In that time", "that time has not come yet"),
+    ],
+)
+def test_what_none_is_worth_names_the_time_that_it_is_of(
+    scene: Answers, filters: QueueFilter, then: str, said: str
+) -> None:
+    """A program that asks without a beginning was told of a day, as if that were all the time."""
+    page = scene.source.queue(replace(filters, severity="low"), ALL, None, 5)
+    assert (page.total, page.then) == (0, then)
+    assert said in page.worth[1]
+
+
+def test_a_tenant_that_nobody_knows_is_said_where_nothing_matches(scene: Answers) -> None:
+    within = {"from_ns": T0, "to_ns": T0 + HOUR_NS}
+    for name, reader in (("nobody", ALL), ("nobody", ONE), ("tenant-0", ONE)):
+        page = scene.source.queue(QueueFilter(tenant=name, **within), reader, None, 5)
+        words = "that tenant is not known to history: never seen here, or erased"
+        assert page.worth[1] == f"none found, but {words}; 1 record never came here"
+    page = scene.source.queue(
+        QueueFilter(tenant="tenant-0", severity="low", **within), ALL, None, 5
+    )
+    assert page.worth[1] == "none found, but 1 record never came here"

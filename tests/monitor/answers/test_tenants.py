@@ -187,7 +187,7 @@ def test_a_look_at_another_tenants_alert_does_not_say_whose_it_is(scene: Answers
 
 
 def test_a_tenant_of_others_is_answered_as_one_that_never_was(scene: Answers) -> None:
-    """Refused by name it had been told from one that is nobody's, as whose customer it is."""
+    """Its refusal had told it from a name that is nobody's: a list of customers, for who tries names."""
     said = []
     for name in ("tenant-0", "tenant-9"):
         scene.source.record_access("query", ONE, f"queue?tenant={name}", "")

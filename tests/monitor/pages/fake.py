@@ -165,6 +165,7 @@ class FakeHistory:
             38,
             120,
             WORTH_NOTHING if self.empty else WORTH,
+            "In the last 24 hours" if filters.from_ns is None else "In that time",
         )
 
     def alert(self, alert_id: str, reader: Reader) -> shown_alerts.AlertView | None:
