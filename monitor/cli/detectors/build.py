@@ -98,11 +98,11 @@ def run(args: argparse.Namespace) -> int:
         for finding in lesson.warnings:
             print(visible(str(finding), keep="\n"), file=sys.stderr)
     benign, corpus = _benign(args, lessons)
-    _make_room(args.out)
     if args.capture is None:
         subject = open_subject(args.model)
     requests = requests_of(subject, [lesson.feature for lesson in lessons], benign)
     twin = open_subject(args.twin) if args.twin else None
+    _make_room(args.out)  # what was built before stays until all that was given can be used
     learned = learn(subject, lessons, args.out / CAPTURES, Progress, twin=twin, seed=args.seed,
                     layers=layers)  # fmt: skip
     pack = make_pack(subject, name, learned, args.tier)
@@ -266,12 +266,13 @@ def _benign(args: argparse.Namespace, lessons: Sequence[Lesson]) -> tuple[list[E
         rows, corpus = benign_texts(), "our own ordinary texts"
     fitted = [row for lesson in lessons for row in (*lesson.own, *lesson.others)]
     if known := leaks(fitted, rows):
+        said = {row.identity for row in known}
         print(
             f"{plain(str(known[0].place))}: warning: {len(known)} of {len(rows)} benign rows are fitted on, "
             "and left out: levels placed on them would be too low",
             file=sys.stderr,
         )
-        rows = [row for row in rows if row not in known]
+        rows = [row for row in rows if row.identity not in said]
     return rows, corpus
 
 
@@ -286,5 +287,9 @@ def _make_room(out: Path) -> None:
                 out / part, "is there already, and not from a build", "choose another --out"
             )
         shutil.rmtree(out / part, ignore_errors=True)
+    for evidence in out.glob("evidence-*.json"):
+        evidence.unlink()
+        feature = evidence.stem.removeprefix("evidence-")
+        (out / f"report-{feature}.html").unlink(missing_ok=True)
     (out / CAPTURES).mkdir(parents=True, exist_ok=True)
     (out / CAPTURES).chmod(0o700)  # they may be of what somebody said in private
