@@ -24,6 +24,7 @@ from dosimeter.monitor.delivery_status import delivery_status
 from dosimeter.monitor.health import Health, HealthError
 from dosimeter.monitor.history.archive_folder import ArchiveFolder
 from dosimeter.monitor.history.consumers import Consumer, slowest
+from dosimeter.monitor.history.counted import Counted
 from dosimeter.monitor.history.erasure import copies_beside
 from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
@@ -81,7 +82,7 @@ def run_line(
             captures = CaptureNotes(ledger_id, reader.captures())
         receiver = Receiver(config.socket_path, config.peers)
         standing = Standing(config.socket_path), Standing(config.ledger_path)
-        chores = line_chores(config, ledger, rulebook)
+        chores, counted = line_chores(config, ledger, rulebook), Counted()
         writer = Writer(ledger, Refused.beside(config.ledger_path), chores=chores)
         pipeline = Pipeline(
             receiver,
@@ -99,7 +100,10 @@ def run_line(
             recount(pipeline.counts, reader, time.time_ns())
 
         def read() -> dict[str, Any]:
-            found = status.line_status(
+            return line() | {"delivery": sinks_status(config, counted)}
+
+        def line() -> dict[str, Any]:
+            return status.line_status(
                 pipeline,
                 started_ns=started_ns,
                 expected=config.expect,
@@ -110,7 +114,6 @@ def run_line(
                 disk=room.status(),
                 cpu_s=time.process_time() - started_cpu_s,
             )
-            return found | {"delivery": sinks_status(config)}
 
         health = Health(
             config.http.host,
@@ -131,7 +134,7 @@ def run_line(
     writer.start()
     rulebook.start()
     to = config.telemetry
-    finish = _observe(to, pipeline, read, lines) if to else lambda: None
+    finish = _observe(to, pipeline, line, lines) if to else lambda: None
     pipeline.turn(0)
     _freeze()
     ready(pipeline, health.port)
@@ -259,12 +262,16 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def sinks_status(config: Config) -> dict[str, Any]:
-    """Where each sink stands, empty without any; and what became of scores that were ever to be sent."""
+def sinks_status(config: Config, counted: Counted | None = None) -> dict[str, Any]:
+    """Where each sink stands, empty without any; and what became of scores that were ever to be sent.
+
+    counted: of whoever looks again and again.
+    """
     found: dict[str, Any] = {"sinks": {}, "confirm": {}}
     try:
         if config.sinks:
-            found = delivery_status(config.ledger_path, config.deliver_path, now_ns=time.time_ns())
+            files = config.ledger_path, config.deliver_path
+            found = delivery_status(*files, now_ns=time.time_ns(), counted=counted)
     except (RuntimeError, OSError, sqlite3.Error) as error:
         return found | {"error": str(error)}
     return found | scores_status(config)

@@ -21,6 +21,7 @@ from dosimeter.monitor.fleet.member import Connect, FleetAway, Member, build_mem
 from dosimeter.monitor.fleet.metrics import record_member
 from dosimeter.monitor.fleet.router import Router
 from dosimeter.monitor.health import Health, HealthError
+from dosimeter.monitor.history.counted import Counted
 from dosimeter.monitor.history.ledger import Ledger, LedgerError, LedgerStalled
 from dosimeter.monitor.history.lock import AlreadyWriting
 from dosimeter.monitor.lane import Backoff
@@ -108,7 +109,7 @@ def run_fleet(
         with migrating(config.ledger_path, config.http.host, config.http.port):
             ledger = Ledger(config.ledger_path, quota=config.ledger.quota)
         rulebook = Rulebook(config.rules, config.calibrations)
-        chores = line_chores(config, ledger, rulebook)
+        chores, counted = line_chores(config, ledger, rulebook), Counted()
         router, counter = _stages(fleet, ledger, rulebook, connect)
         turning: dict[str, Turning] = {}
 
@@ -118,7 +119,7 @@ def run_fleet(
                 "routing": router.told | {"error": turning["routing"].trouble},
                 "counting": counter.told | {"error": turning["counting"].trouble},
                 "ledger": chores.kept.as_dict(),
-                "delivery": sinks_status(config),
+                "delivery": sinks_status(config, counted),
             }
 
         def alive() -> bool:

@@ -7,8 +7,9 @@ Each EVERY-th time all of it is counted again, because a row that somebody took 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dosimeter.monitor.history.ledger import SQL
 from dosimeter.monitor.history.restored import Opening
@@ -18,18 +19,25 @@ EVERY = 100
 
 @dataclass(slots=True)
 class Counted:
-    """Deliverable alerts of one ledger; use it from one thread at a time."""
+    """Deliverable alerts of one ledger, for any thread."""
 
     ledger_id: str = ""
     wrote: Sequence[Opening] = ()
     through: int = 0  # the last position that is in `total`
     total: int = 0
     looks: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def count(
         self, db: sqlite3.Connection, seq: int, ledger_id: str, wrote: Sequence[Opening]
     ) -> tuple[int, int]:
         """(all there ever were, those after `seq`), of one snapshot. wrote: another list is a ledger put back."""
+        with self._lock:
+            return self._count(db, seq, ledger_id, wrote)
+
+    def _count(
+        self, db: sqlite3.Connection, seq: int, ledger_id: str, wrote: Sequence[Opening]
+    ) -> tuple[int, int]:
         known = (ledger_id, wrote) == (self.ledger_id, self.wrote) and self.looks % EVERY
         self.looks += 1
         if known:

@@ -22,10 +22,12 @@ from dosimeter.monitor import service
 from dosimeter.monitor.chores import DAY_NS
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig, LedgerConfig
+from dosimeter.monitor.history.counted import Counted
 from dosimeter.monitor.history.erasure import erase_in_ledger, erasure_state
 from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.pipeline import Pipeline
 from dosimeter.monitor.rulebook import Rulebook
+from dosimeter.monitor.sinks.config import OtlpConfig, StdoutConfig
 from dosimeter.monitor.supervising import ENVIRONMENT
 from tests.monitor.test_pipeline import Line, Server, folder  # noqa: F401
 
@@ -238,6 +240,42 @@ def test_an_archive_that_cannot_be_opened_costs_no_line_and_is_tried_again(
     assert service.run_line(config, stop, ready) == 0
     assert "archive" in str(seen[0])
     assert seen[1] is None
+
+
+def test_who_looks_again_does_not_count_the_whole_ledger_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a million alerts each look took half a second of a core, and the metrics look every five, for nothing."""
+    looks, measured = list[object](), list[dict[str, Any]]()
+
+    def delivery(*files: Path, now_ns: int, counted: object = None) -> dict[str, Any]:
+        looks.append(counted)
+        return {"sinks": {}, "confirm": {}}
+
+    def observe(*args: Any) -> Callable[[], None]:
+        measured.append(args[2]())
+        return lambda: None
+
+    monkeypatch.setattr(service, "delivery_status", delivery)
+    monkeypatch.setattr(service, "_observe", observe)
+    config = Config(
+        data_dir=tmp_path,
+        sinks=(StdoutConfig("stdout", tmp_path / "out.jsonl"),),
+        telemetry=OtlpConfig(),
+        http=HttpConfig(port=0),
+    )
+    stop = threading.Event()
+
+    def ready(_: Pipeline, port: int) -> None:
+        for _ in range(2):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as reply:
+                assert json.load(reply)["delivery"]["sinks"] == {}
+        stop.set()
+
+    assert service.run_line(config, stop, ready) == 0
+    assert isinstance(looks[0], Counted)
+    assert looks[1] is looks[0]
+    assert "delivery" not in measured[0]
 
 
 def test_ledger_and_spool_that_do_not_end_take_no_longer_than_the_supervisor_waits(
