@@ -26,7 +26,7 @@ from dosimeter.monitor.audit.evidence.reproduce import claim_of
 from dosimeter.monitor.audit.people.access import Access, Actor
 from dosimeter.monitor.audit.queries.bounds import MAX
 from dosimeter.monitor.audit.queries.query import Queries, Rows
-from dosimeter.monitor.audit.queries.watched import KINDS, LATE_NS, Watched, weigh
+from dosimeter.monitor.audit.queries.watched import KINDS, LATE_NS, Watched, named_until, weigh
 from dosimeter.monitor.audit.store import box
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.columns import COLUMNS, NAMES
@@ -167,17 +167,18 @@ class History:
     def watched(self, from_ns: int, to_ns: int, *, now_ns: int | None = None) -> Watched:
         """How far that range of time was watched. now_ns: None: by this machine's clock."""
         signs = last_signs(self.hot)  # first: what comes in meanwhile makes no life longer
-        until_ns = min(to_ns + LATE_NS, MAX)
-        coverage = self.rows("coverage", from_ns=from_ns, to_ns=until_ns)
-        lives = self.rows("gaps", to_ns=until_ns)
-        each = [{**row, "kind": "coverage"} for row in coverage]
-        each += [row for row in lives if row["kind"] in KINDS]
-        entries = []
-        for row in sorted(each, key=lambda one: int(one["idx"])):
-            more = json.loads(row["more"]) if row["more"] else {}
-            entries.append(more | {n: v for n, v in row.items() if v is not None})
+        each = self.seen(from_ns, to_ns)
+        entries = [row for row in each if row["kind"] in KINDS]
         now_ns = time.time_ns() if now_ns is None else now_ns
         return weigh(entries, from_ns, to_ns, now_ns=now_ns, signs=signs)
+
+    def seen(self, from_ns: int, to_ns: int) -> list[dict[str, Any]]:
+        """The entries by which that time is weighed, and what was refused until then, in the order of the log."""
+        rows = self.rows("coverage", from_ns=from_ns, to_ns=min(to_ns + LATE_NS, MAX))
+        coverage = [_fields(row | {"kind": "coverage"}) for row in rows]
+        until_ns = named_until(coverage, from_ns, to_ns)
+        lives = [_fields(row) for row in self.rows("gaps", to_ns=min(until_ns, MAX))]
+        return sorted([*coverage, *lives], key=lambda one: int(one["idx"]))
 
     def about(self, ids: Collection[str]) -> list[int]:
         """Positions of what was done with any of these entries: labels, holds, views, later evidence."""
@@ -248,6 +249,12 @@ class History:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the leaf, as far as a row has them."""
+    more: dict[str, Any] = json.loads(row["more"]) if row["more"] else {}
+    return more | {n: v for n, v in row.items() if v is not None}
 
 
 def _leaf_of(row: Mapping[str, Any]) -> dict[str, Any]:

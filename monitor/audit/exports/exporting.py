@@ -21,8 +21,6 @@ from dosimeter.monitor.audit.exports.bundle import Bundle
 from dosimeter.monitor.audit.exports.readme import alerts_readme, incident_readme
 from dosimeter.monitor.audit.history import Found, History
 from dosimeter.monitor.audit.queries.asking import Answer, Question, table_of
-from dosimeter.monitor.audit.queries.bounds import MAX
-from dosimeter.monitor.audit.queries.watched import LATE_NS
 from dosimeter.monitor.audit.store.box import CannotOpen
 from dosimeter.monitor.audit.store.columns import NAMES, row_of
 from dosimeter.monitor.history.evidence import EvidenceError
@@ -84,8 +82,7 @@ def export_alerts(
     """path: a new file. Raises NotSigned, StoreDiffers, LogUnreadable, NoteError, OSError, CannotOpen."""
     ids = [row["id"] for row in answer.rows]
     about = history.about(ids)
-    span = {"from_ns": asked.within.from_ns, "to_ns": min(asked.within.to_ns + LATE_NS, MAX)}
-    seen = [*history.rows("coverage", **span), *history.rows("gaps", to_ns=span["to_ns"])]
+    seen = history.seen(asked.within.from_ns, asked.within.to_ns)
     indices = sorted({*about, *(int(row["idx"]) for row in (*answer.rows, *seen))})
     log = _signed(history, max(indices, default=-1) + 1, wait)
     _as_proven(history, log, answer.rows)

@@ -168,7 +168,7 @@ LIMIT :limit                                                               -- if
 
 -- name: coverage
 -- about: windows of reconciled coverage, in order of time
-SELECT idx, id, time_ns, source, seq, epoch, more FROM entry WHERE kind = 'coverage'
+SELECT idx, id, time_ns, ingested_ns, source, seq, epoch, more FROM entry WHERE kind = 'coverage'
   AND time_ns >= :from_ns                                                    -- if from_ns
   AND time_ns < :to_ns                                                       -- if to_ns
   AND source = :source                                                       -- if source

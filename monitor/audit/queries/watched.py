@@ -21,8 +21,8 @@ WEAK = 0.99
 SHORT_NS = 120 * 10**9
 """Times without a sign of life that are not listed: silence shorter than this names nobody dead."""
 LATE_NS = 86_400 * 10**9
-"""A gap may be named so long after the range and still concern it; who fell silent so long before it and was not heard
-since is named, and is no doubt about the range while others watched."""
+"""A gap may be named so long after the range and still concern it, or after its counts came, if that was later; who
+fell silent so long before it and was not heard since is named, and is no doubt about the range while others watched."""
 KINDS = ("coverage", "birth", "death", "gap", "gap-closed", "went-back")
 
 
@@ -142,6 +142,19 @@ class Watched:
         }  # fmt: skip
 
 
+def named_until(coverage: Iterable[Mapping[str, Any]], from_ns: int, to_ns: int) -> int:
+    """Until when what concerns this range may be named. coverage: entries of the kind, of this time and others.
+
+    A history that was behind names deaths and gaps when it has caught up, which is when the counts come, too.
+    """
+    came = (
+        int(one.get("ingested_ns", 0))
+        for one in coverage
+        if int(one["from_ns"]) < to_ns and int(one["to_ns"]) > from_ns
+    )
+    return max(to_ns, *came, 0) + LATE_NS
+
+
 def weigh(
     entries: Iterable[Mapping[str, Any]],
     from_ns: int,
@@ -150,7 +163,7 @@ def weigh(
     now_ns: int = EVER,
     signs: Mapping[str, int] | None = None,
 ) -> Watched:
-    """entries: of KINDS, in the order of the log, with the fields of their leaves, until LATE_NS after the range.
+    """entries: of KINDS, in the order of the log, with the fields of their leaves, as far as `named_until`.
 
     signs: source -> its last sign of life, of those that are not dead: of the time after it nothing is known.
     """
@@ -160,6 +173,8 @@ def weigh(
     missing: dict[str, Missing] = {}
     lives = Lives(signs or {})
     unaccounted = 0
+    entries = list(entries)
+    named_ns = named_until((e for e in entries if e["kind"] == "coverage"), from_ns, to_ns)
     for entry in entries:
         kind, source, at = entry["kind"], str(entry["source"]), int(entry["time_ns"])
         if kind == "coverage":
@@ -180,7 +195,7 @@ def weigh(
             lives.death(entry)
         elif kind == "went-back":  # positions that can never come
             missing.setdefault(source, Missing()).fill(int(entry["has"]) + 1, 1 << 62)
-        elif from_ns <= at < to_ns + LATE_NS:
+        elif from_ns <= at < named_ns:
             _count(missing.setdefault(source, Missing()), kind, entry)
     windows = tuple(Window(s, a, b, *tokens) for (s, a, b), tokens in sorted(totals.items()))
     silences = list(lives.silences())

@@ -20,8 +20,8 @@ from dosimeter.monitor.feed.items import Alive, Batch, Hello
 from dosimeter.monitor.tlog.note import Signer
 from dosimeter.monitor.tlog.writer import LogWriter
 from dosimeter.rules.canonical import canonical, digest
-from tests.monitor.audit.audit_scene import HOUR_NS, SOURCE, T0, core
-from tests.monitor.audit.whole_scene import PROGRAM, RULE, Whole, whole
+from tests.monitor.audit.audit_scene import HOUR_NS, SOURCE, T0, core, opened
+from tests.monitor.audit.whole_scene import PROGRAM, RULE, Whole, covered, whole
 
 AUDITOR = Actor("aldo", "auditor")
 
@@ -168,6 +168,29 @@ def test_of_a_dead_sidecar_nothing_is_known_from_its_last_sign_of_life_on(histor
     Ingest(history.appender, now_ns).take(Batch(tuple(lives), {"at": 2}), started + 10 * 10**9)
     again = history.watched(T0, started + 9, now_ns=now_ns + HOUR_NS)
     assert again.unwatched == ((T0 + 3 * HOUR_NS, started),)
+
+
+def test_what_a_history_that_was_behind_names_late_is_a_doubt_about_the_time_it_is_of(
+    tmp_path: Path,
+) -> None:
+    """Five days behind, it learns of a death, of four hours without a sidecar, and that records are missing: none of
+    this was within a day of that time, so "none, and that time was watched" had been said of it."""
+    late = T0 + 120 * HOUR_NS
+    first = Hello(SOURCE, "pod-7", T0 - HOUR_NS, 1, 0, 0), Alive(SOURCE, 0, T0)
+    again = Hello(SOURCE, "pod-7", T0 + 5 * HOUR_NS, 1, 0, 0)
+    then = covered(0, 1000, 1000), Alive(SOURCE, 0, T0 + HOUR_NS), again, covered(5, 1000, 1000)
+    with opened(tmp_path, T0) as appender:
+        Ingest(appender, T0).take(Batch(first, {"at": 1}), T0)
+    with opened(tmp_path, late) as appender:
+        ingest = Ingest(appender, late)
+        ingest.take(Batch((*then, Alive(SOURCE, 3, late)), {"at": 2}), late)
+        ingest.take(Batch(), late + 100 * 10**9)
+    with History.open(tmp_path) as history:
+        found = history.watched(T0, T0 + 6 * HOUR_NS, now_ns=late + HOUR_NS)
+        assert found.unwatched == ((T0 + HOUR_NS, T0 + 5 * HOUR_NS),)
+        assert [(one.first, one.last) for one in found.gaps] == [(1, 3)]
+        assert found.share == 1
+        assert not found.whole
 
 
 def test_what_was_done_with_entries_is_found_sealed_or_not(scene: Whole, history: History) -> None:
