@@ -7,7 +7,7 @@ conversation's last two that are watched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -46,9 +46,15 @@ class Request:
 
 
 def requests_of(
-    subject: Subject, packs: Sequence[Pack] | Sequence[Feature], examples: Sequence[Example]
+    subject: Subject,
+    packs: Sequence[Pack] | Sequence[Feature],
+    examples: Sequence[Example],
+    scopes: Collection[Scope] | None = None,
 ) -> list[Request]:
-    """One an example that has what is watched, in their order. Raises InputError where one leaves nothing to read."""
+    """One an example that has what is watched, in their order. Raises InputError where one leaves nothing to read.
+
+    scopes: that are watched; None: those of the features
+    """
     if len(kinds := {example.kind for example in examples}) > MAX_ROUTES:
         raise InputError.at(
             examples[0].place.name,
@@ -57,12 +63,12 @@ def requests_of(
         )
     known = load_features()
     names = [n for p in packs for n in (p.features if isinstance(p, Pack) else (p.name,))]
-    scopes = sorted(
-        {known[n].read.scope if n in known else Scope.ANSWER for n in names}, reverse=True
-    )
+    if scopes is None:
+        scopes = {known[n].read.scope if n in known else Scope.ANSWER for n in names}
+    watched = sorted(scopes, reverse=True)
     found = []
     for example in examples:
-        parts = _parts(subject, example, scopes)
+        parts = _parts(subject, example, watched)
         if parts:
             read = tuple((scope, subject.tokens(row, scope)) for row, scope in parts)
             found.append(Request(example, read))
@@ -81,9 +87,30 @@ def calibrate(
     answers_per_day: int | None = None,
 ) -> Calibration:
     """Route: the example's kind. What is longer than the subject reads at once is cut, and the corpus says so."""
+    bank = ProbeBank.from_packs(packs)
+    found = streams(subject, packs, requests, tell)
+    tokens = [read for request in requests for _, read in request.parts]
+    cut = sum(one.cut for one in tokens)
+    return Calibration.from_requests(
+        bank.columns,
+        found,
+        corpus=f"{corpus} ({cut} of {len(tokens)} cut for length)" if cut else corpus,
+        date=date,
+        answers_per_day=answers_per_day,
+        routes=[visible(request.row.kind) or EVERYWHERE for request in requests],
+        labelled=labelled,
+    )
+
+
+def streams(
+    subject: Subject,
+    packs: Sequence[Pack],
+    requests: Sequence[Request],
+    tell: Callable[[int, int], None],
+) -> list[tuple[Codes, Any]]:
+    """(codes int16 [T, F], scopes uint8 [T]) of each request, its parts end to end."""
     parts = [(request, *part) for request in requests for part in request.parts]
     tokens = [read for _, _, read in parts]
-    bank = ProbeBank.from_packs(packs)
     found: dict[int, Any] = {}
     for index, scores in subject.scores(tokens, packs, tell):
         codes, scopes = to_codes(scores), tokens[index].scopes[: len(scores)]
@@ -91,17 +118,8 @@ def calibrate(
         if request.row.text is not None:  # a request that we made up around it is nobody's
             codes[scopes != scope] = CODE_UNSCORED
         found[index] = (codes, scopes)
-    cut = sum(one.cut for one in tokens)
-    streams = (found[i] for i in range(len(parts)))
-    return Calibration.from_requests(
-        bank.columns,
-        [_end_to_end(islice(streams, len(request.parts))) for request in requests],
-        corpus=f"{corpus} ({cut} of {len(tokens)} cut for length)" if cut else corpus,
-        date=date,
-        answers_per_day=answers_per_day,
-        routes=[visible(request.row.kind) or EVERYWHERE for request in requests],
-        labelled=labelled,
-    )
+    each = (found[i] for i in range(len(parts)))
+    return [_end_to_end(islice(each, len(request.parts))) for request in requests]
 
 
 def _end_to_end(parts: Iterable[tuple[Codes, Any]]) -> tuple[Codes, Any]:

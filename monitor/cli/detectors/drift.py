@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,13 +90,14 @@ def _monitors(args: argparse.Namespace, calibration: Calibration) -> list[DriftM
 
 
 def _observe(args: argparse.Namespace, monitors: Sequence[DriftMonitor]) -> None:
-    """The live rows, in the order of the file."""
+    """The live rows, in the order of the file, read as a calibration reads them."""
     import numpy as np
 
     from dosimeter.detectors.examples import load_examples
-    from dosimeter.detectors.frames import Scope, to_codes
+    from dosimeter.detectors.frames import Scope
     from dosimeter.detectors.pack import bind, load_pack
     from dosimeter.detectors.shapes import Stream
+    from dosimeter.monitor.fitting.calibrating import requests_of, streams
     from dosimeter.monitor.fitting.loading import open_subject
     from dosimeter.monitor.progress import Progress
 
@@ -104,14 +107,18 @@ def _observe(args: argparse.Namespace, monitors: Sequence[DriftMonitor]) -> None
     pack, subject = load_pack(args.pack), open_subject(args.model)
     if wrong := bind(pack, subject.identity):
         raise InputError.at(f"pack {pack.name}", "; ".join(wrong))
-    tokens = [subject.tokens(row, Scope[args.scope.upper()]) for row in rows]
-    found = dict(subject.scores(tokens, [pack], Progress("scoring")))
-    codes = [to_codes(found[i]) for i in range(len(rows))]
-    offsets = np.cumsum([0, *map(len, codes)], dtype=np.int64)
-    scopes = [one.scopes[: len(row)] for one, row in zip(tokens, codes, strict=True)]
+    scope = Scope[args.scope.upper()]
+    requests = requests_of(subject, [pack], [replace(row, kind="") for row in rows], {scope})
+    if left := len(rows) - len(requests):
+        print(f"{left} rows left out: no {args.scope} is among their last two", file=sys.stderr)
+    if not requests:
+        raise InputError.at(args.live, f"holds no {args.scope}")
+    found = streams(subject, [pack], requests, Progress("scoring"))
+    offsets = np.cumsum([0, *(len(codes) for codes, _ in found)], dtype=np.int64)
+    scopes = np.concatenate([scopes for _, scopes in found])
     for column, monitor in enumerate(monitors):
-        said = np.concatenate([row[:, column] for row in codes])
-        monitor.observe_requests(Stream(said, offsets, np.concatenate(scopes)))
+        said = np.concatenate([codes[:, column] for codes, _ in found])
+        monitor.observe_requests(Stream(said, offsets, scopes))
 
 
 def _take_up(path: Path, monitors: Sequence[DriftMonitor]) -> None:

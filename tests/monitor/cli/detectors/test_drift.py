@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,14 @@ from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.examples import Example
 from dosimeter.detectors.fit import standardise
 from dosimeter.detectors.frames import Scope, to_codes
-from dosimeter.detectors.pack import Pack, ProbeNote, save_pack
+from dosimeter.detectors.identity import ModelIdentity
+from dosimeter.detectors.pack import Pack, ProbeNote, load_pack, save_pack
 from dosimeter.monitor.cli.main import main
+from dosimeter.monitor.fitting import loading
+from dosimeter.monitor.fitting.calibrating import calibrate, requests_of
 from dosimeter.monitor.fitting.decoder import Decoder
 from dosimeter.monitor.fitting.packing import known_answer
+from dosimeter.monitor.fitting.subject import Tokens
 from dosimeter.monitor.lab import MODEL
 
 pytestmark = pytest.mark.parts
@@ -66,7 +72,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def drift(
-    scene: Path, live: list[dict[str, str]], *more: str, calibration: str = "calibration"
+    scene: Path, live: Sequence[dict[str, Any]], *more: str, calibration: str = "calibration"
 ) -> int:
     path = scene / "live.jsonl"
     path.write_text("\n".join(map(json.dumps, live)))
@@ -156,3 +162,51 @@ def test_a_promise_that_is_none_is_usage(scene: Path, days: str) -> None:
     with pytest.raises(SystemExit) as caught:
         drift(scene, rows(2, 3), f"--false-alarm-days={days}")
     assert caught.value.code == 2
+
+
+class LastAlone:
+    """A fake reader: of a conversation it reads the last message alone; a word scores its length in letters."""
+
+    reads, window = "reader", None
+
+    def __init__(self, identity: ModelIdentity) -> None:
+        self.identity = identity
+
+    def tokens(self, example: Example, scope: Scope) -> Tokens:
+        ids = tuple(len(word) for word in example.words.split())
+        return Tokens(ids, np.full(len(ids), scope, np.uint8), np.ones(len(ids), np.bool_))
+
+    def scores(self, tokens: Sequence[Tokens], packs: Any, tell: Any) -> Iterator[tuple[int, Any]]:
+        for i, one in enumerate(tokens):
+            yield i, np.array(one.ids, np.float32)[:, None]
+
+
+def asked(n: int, seed: int) -> list[dict[str, Any]]:
+    """Questions of short words, answers of long ones."""
+    rng = np.random.default_rng(seed)
+    return [
+        {"messages": [{"role": "user", "content": "x" * int(rng.integers(1, 40))},
+                      {"role": "assistant", "content": "y" * int(rng.integers(60, 100))}]}
+        for _ in range(n)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", ["message", "answer"])
+def test_of_a_conversation_a_reader_compares_what_the_calibration_has_of_it(
+    scene: Path, scope: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack = load_pack(scene / "pack")
+    reader: Any = LastAlone(pack.model)
+    monkeypatch.setattr(loading, "open_subject", lambda where: reader)
+    known = [
+        Example(None, str(i), None, tuple(one["messages"])) for i, one in enumerate(asked(1000, 0))
+    ]
+    requests = requests_of(reader, [pack], known, {Scope.MESSAGE, Scope.ANSWER})
+    calibrate(
+        reader, [pack], requests, nothing, corpus="asked", date="2026-01-31", labelled=False
+    ).save(scene / "asked")
+    alone: list[dict[str, Any]] = [{"messages": one["messages"][:1]} for one in asked(10, 2)]
+    assert drift(scene, asked(100, 1) + alone, "--scope", scope, calibration="asked") == 0
+    said = capsys.readouterr()
+    assert f"{110 if scope == 'message' else 100} requests, evidence" in said.out
+    assert ("10 rows left out: no answer" in said.err) is (scope == "answer")
