@@ -72,7 +72,8 @@ class Lane:
         self._window = min(batch, FIRST)
         self._part = batch  # at most in a send, of the batch in hand
         self._cursor = store.position(sink.name).cursor
-        self._version: int | None = None
+        self._version: int | None = None  # of the ledger, when all of it was read
+        self._read: int | None = None  # and when the batch was
         self._wrote: list[Opening] = []  # who wrote the ledger, when the batch was read
         self._batch: list[StoredAlert] = []
         self._settled: dict[int, Outcome] = {}  # seq -> final outcome, of the batch in hand
@@ -81,7 +82,9 @@ class Lane:
 
     def step(self) -> float:
         """Send what is next, or again. Returns seconds to wait before the next step; 0: none."""
-        if not self._batch and not self._load():
+        if self._batch:
+            self._read_again()
+        elif not self._load():
             return self._replay()
         if self._undecided:
             self._decide()
@@ -94,6 +97,16 @@ class Lane:
         if not waiting:
             return 0.0 if moved else self._poll_s
         return self._patience(outcomes)
+
+    def _read_again(self) -> None:
+        """What was erased since the batch was read, which may be hours ago, goes out without what was personal."""
+        version = self._ledger.data_version()
+        if version == self._read:
+            return
+        self._read = version
+        here = self._ledger.deliverable_since(self._cursor, limit=len(self._batch))
+        now = {alert.event_id: alert for alert in here}
+        self._batch = [now.get(alert.event_id, alert) for alert in self._batch]
 
     def _replay(self) -> float:
         """Dead letters that somebody wants sent again go out when nothing else is there to send."""
@@ -140,6 +153,7 @@ class Lane:
         if self._cursor < pruned.through:  # only of a sink that is new
             self._store.skip_pruned(self.sink.name, pruned)
             self._cursor = pruned.through
+        self._read = version
         self._batch = self._ledger.deliverable_since(self._cursor, limit=self._size)
         if self._ledger.openings() != self._wrote:  # which of them wrote the batch is not known
             self._batch = []

@@ -260,3 +260,31 @@ def test_who_keeps_up_has_a_quarter_of_what_waits_in_doubt_and_who_does_not_a_wh
             writer.append([record_of(n) for n in range(256, 296)])
             run_until_idle(lane)
     assert list(map(len, sink.calls)) == [10, 10, 10, 10]
+
+
+def test_what_was_erased_while_its_sink_was_away_is_sent_without_what_was_personal(
+    tmp_path: Path,
+) -> None:
+    """A batch in hand had been sent as it was read, however long ago that was."""
+    path = tmp_path / "ledger.db"
+    core = b'{"kind":"alert","labels":{"tenant":"t","user":"anna"},"summary":"of anna"}'
+    records = [LedgerRecord(f"{n:032x}", core, None, True) for n in range(3)]
+    sent: list[bytes] = []
+
+    class Away(Scripted):
+        def send(self, batch: Sequence[StoredAlert]) -> list[Outcome]:
+            sent.extend(alert.core for alert in batch)
+            return super().send(batch)
+
+    with Ledger(path) as writer:
+        writer.append(records)
+        with LedgerReader(path) as reader:
+            store = CursorStore(tmp_path / "deliver.db", ledger_id=reader.ledger_id)
+            lane = lane_of(Away(["delivered", "retry", "retry"]), reader, store)
+            lane.step()
+            assert sent == [core] * len(sent)
+            writer.upkeep.erase([records[1].event_id], now_ns=1)
+            sent.clear()
+            run_until_idle(lane)
+            assert store.position("scripted").delivered == 3
+    assert sent == [b'{"kind":"alert","labels":{"tenant":"t"},"summary":""}', core]
