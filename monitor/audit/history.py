@@ -72,7 +72,8 @@ class History:
         self.appender = Appender(hot, keys)
         self.access = Access(self.appender, keys)
         self.queries = Queries(folder)
-        self._bundle = lru_cache(4)(lambda index: self.log.bundle(index))
+        # width: of the newest bundle a part is there, which grows.
+        self._bundle = lru_cache(4)(lambda index, width: self.log.bundle(index))
 
     @classmethod
     def open(cls, root: Path) -> History:
@@ -107,7 +108,6 @@ class History:
         finally:
             keeper.close()
         self.__dict__.pop("log", None)
-        self._bundle.cache_clear()
         return True
 
     def ids_like(self, beginning: str) -> list[str]:
@@ -150,7 +150,12 @@ class History:
     def leaf(self, idx: int) -> bytes:
         """From the store, or where it is sealed from the log. Raises LogUnreadable, IndexError."""
         found = [leaf for _, leaf in self.hot.leaves(idx, idx + 1)]
-        return found[0] if found else self._bundle(idx // WIDTH)[idx % WIDTH]
+        if found:
+            return found[0]
+        if idx >= self.log.size:
+            self.log.refresh()
+        index, within = divmod(idx, WIDTH)
+        return self._bundle(index, min(WIDTH, self.log.size - index * WIDTH))[within]
 
     def _leaf(self, idx: int) -> dict[str, Any] | None:
         """None where neither has it."""
@@ -176,8 +181,11 @@ class History:
         """The entries by which that time is weighed, and what was refused until then, in the order of the log."""
         rows = self.rows("coverage", from_ns=from_ns, to_ns=min(to_ns + LATE_NS, MAX))
         coverage = [_fields(row | {"kind": "coverage"}) for row in rows]
-        until_ns = named_until(coverage, from_ns, to_ns)
-        lives = [_fields(row) for row in self.rows("gaps", to_ns=min(until_ns, MAX))]
+        until_ns = min(named_until(coverage, from_ns, to_ns), MAX)
+        lives = [_fields(row) for row in self.rows("gaps", to_ns=until_ns)]
+        if any(one["kind"] == "gap" and one["time_ns"] >= from_ns for one in lives):
+            later = self.rows("gaps", from_ns=until_ns)  # what was missing may have come since
+            lives += [_fields(row) for row in later if row["kind"] in ("gap-closed", "went-back")]
         return sorted([*coverage, *lives], key=lambda one: int(one["idx"]))
 
     def about(self, ids: Collection[str]) -> list[int]:

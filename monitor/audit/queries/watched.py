@@ -195,8 +195,10 @@ def weigh(
             lives.death(entry)
         elif kind == "went-back":  # positions that can never come
             missing.setdefault(source, Missing()).fill(int(entry["has"]) + 1, 1 << 62)
+        elif kind == "gap-closed":
+            missing.setdefault(source, Missing()).fill(int(entry["first"]), int(entry["last"]))
         elif from_ns <= at < named_ns:
-            _count(missing.setdefault(source, Missing()), kind, entry)
+            _count(missing.setdefault(source, Missing()), entry)
     windows = tuple(Window(s, a, b, *tokens) for (s, a, b), tokens in sorted(totals.items()))
     silences = list(lives.silences())
     until = max(from_ns, min(to_ns, now_ns))
@@ -289,11 +291,9 @@ def _window(one: Window, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _count(missing: Missing, kind: str, entry: Mapping[str, Any]) -> None:
+def _count(missing: Missing, entry: Mapping[str, Any]) -> None:
     first, last = int(entry["first"]), int(entry["last"])
-    if kind == "gap-closed":
-        missing.fill(first, last)
-    elif not missing.ranges or missing.ranges[-1][1] < first:
+    if not missing.ranges or missing.ranges[-1][1] < first:
         missing.add(first, last)
     else:  # named again after the source went back
         missing.fill(first, last)

@@ -15,12 +15,13 @@ from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import Entry
 from dosimeter.monitor.audit.store.hot import StoreError
 from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.audit.store.keeper import Keeper
 from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.feed.items import Alive, Batch, Hello
 from dosimeter.monitor.tlog.note import Signer
 from dosimeter.monitor.tlog.writer import LogWriter
 from dosimeter.rules.canonical import canonical, digest
-from tests.monitor.audit.audit_scene import HOUR_NS, SOURCE, T0, core, opened
+from tests.monitor.audit.audit_scene import HOUR_NS, SOURCE, T0, alert, core, opened
 from tests.monitor.audit.whole_scene import PROGRAM, RULE, Whole, covered, whole
 
 AUDITOR = Actor("aldo", "auditor")
@@ -191,6 +192,13 @@ def test_what_a_history_that_was_behind_names_late_is_a_doubt_about_the_time_it_
         assert [(one.first, one.last) for one in found.gaps] == [(1, 3)]
         assert found.share == 1
         assert not found.whole
+    after = late + 60 * HOUR_NS
+    with opened(tmp_path, after) as appender:
+        came = Batch((alert(1), alert(2)), {"at": 3})  # positions 2 and 3
+        Ingest(appender, after).take(came, after)
+    with History.open(tmp_path) as history:
+        found = history.watched(T0, T0 + 6 * HOUR_NS, now_ns=after)
+        assert [(one.first, one.last) for one in found.gaps] == [(1, 1)]
 
 
 def test_what_was_done_with_entries_is_found_sealed_or_not(scene: Whole, history: History) -> None:
@@ -215,3 +223,23 @@ def test_a_sealed_alert_is_as_whole_as_it_was(scene: Whole, history: History) ->
     after = [history.alert(str(one.entry["id"])[:12]) for one in before]
     assert after == before
     assert [history.plaintext(one) for one in after] == texts
+
+
+def test_what_was_sealed_since_is_read_from_the_bundle_that_has_grown(
+    scene: Whole, history: History
+) -> None:
+    """Of a few entries a day one bundle takes days: a page of an alert in its later part had been an error."""
+    first = history.alert(scene.ids()[0])
+    size = history.log.size
+    Sealer(history.hot, scene.folder, grace_ns=0).seal(size, size)
+    assert history.alert(str(first.entry["id"])) == first
+    at = history.hot.size
+    history.appender.append([Entry("alert", "0a" * 16, T0, SOURCE, seq=99, fields={"rule": "r"})])
+    leaf = history.leaf(at)
+    keeper = Keeper(scene.folder, history.hot)  # as the process that writes does, beside this one
+    keeper.turn(now=True)
+    Sealer(history.hot, scene.folder, grace_ns=0).seal(at + 1, at + 1)
+    keeper.close()
+    assert history.hot.leaves(at, at + 1) == []
+    assert history.leaf(at) == leaf
+    assert history.alert("0a" * 16).entry == json.loads(leaf)
