@@ -59,10 +59,10 @@ class AlertmanagerSink:
             # It takes the valid ones and does not say which are not: only alone does each get its answer.
             outcomes: list[Outcome] = []
             for alert in alerts:
-                last = outcomes[-1] if outcomes else None
-                away = last is not None and last.result is Result.RETRY
-                # It went away in between: each further one would wait for as long again.
-                outcomes += [last] if away and last is not None else self._post([alert])
+                outcomes += self._post([alert])
+                if (last := outcomes[-1]).result is Result.RETRY:
+                    # It went away in between: each further one would wait for as long again.
+                    return outcomes + [last] * (len(alerts) - len(outcomes))
             return outcomes
         return [verdict] * len(alerts)
 

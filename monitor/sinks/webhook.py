@@ -22,7 +22,6 @@ PREFIX = "whsec_"
 MAX_SECRETS = 1 << 12
 LEAST, MOST = 24, 64
 """Bytes of a secret, as the standard has it."""
-"""Of a reply's body, in the reason: a receiver may repeat what it was sent."""
 
 
 class SecretError(RuntimeError):

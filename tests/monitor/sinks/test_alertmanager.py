@@ -111,6 +111,17 @@ def test_of_a_refused_batch_each_goes_alone_and_only_the_bad_one_is_dead(
     assert "end before start" in outcomes[1].reason
 
 
+def test_one_that_goes_away_in_between_is_not_waited_for_once_an_alert(
+    receiver: Receiver, stored_of: StoredOf
+) -> None:
+    receiver.answers = [Answer(400), Answer(), Answer(503)]
+    sink = AlertmanagerSink(AlertmanagerConfig(url=receiver.url))
+    outcomes = sink.send([stored_of(n) for n in range(1, 6)])
+    sink.close()
+    assert [o.result.value for o in outcomes] == ["delivered", *["retry"] * 4]
+    assert len(receiver.came) == 3
+
+
 def test_a_record_without_a_time_is_dead_and_its_neighbours_go(
     receiver: Receiver, stored_of: StoredOf
 ) -> None:

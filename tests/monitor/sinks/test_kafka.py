@@ -40,6 +40,7 @@ class FakeProducer:
 
     def __init__(self, answers: list[Any]) -> None:
         self.answers, self.closed, self.sent = answers, 0, []
+        self.silent = False  # of one that was sent nothing comes
 
     def send(self, topic: str, **record: Any) -> Future:
         self.sent.append(record)
@@ -51,10 +52,12 @@ class FakeProducer:
             future.success(None)
         elif answer is not None:
             future.failure(answer)
+        self.silent = self.silent or answer is None
         return future
 
     def flush(self, timeout: float) -> None:
-        if None in self.answers:
+        assert 10 < timeout <= 11  # the delivery timeout, and a second
+        if self.silent:
             raise KafkaTimeoutError("flush")
 
     def close(self, timeout: float) -> None:
@@ -169,8 +172,10 @@ def test_a_core_that_is_no_object_is_dead() -> None:
 
 
 def test_silence_is_no_acknowledgement(stored_of: StoredOf) -> None:
-    sink = sink_over(FakeProducer(["ack", None]))
+    silent = FakeProducer(["ack", None])
+    sink = sink_over(silent)
     assert results(sink.send([stored_of(1), stored_of(2)])) == ["delivered", "retry"]
+    assert (silent.silent, silent.closed) == (True, 1)
 
 
 def test_a_broker_that_is_away_costs_no_socket_and_no_thread(
