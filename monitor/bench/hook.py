@@ -9,7 +9,9 @@ numpy run in the same rounds, and what this machine could do at best is measured
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -35,12 +37,17 @@ from dosimeter.monitor.bench.variants import (
     bank_of,
     going_on,
     median_ratio,
+    request,
     rounds_of,
 )
+from dosimeter.monitor.taps.rows import Rows
+from dosimeter.monitor.taps.score_cache import ScoreCache
 from dosimeter.monitor.taps.unchanged import Unchanged
+from dosimeter.monitor.taps.vllm_rows import Alive, Running, v1_pieces
 
 PROBES = 64
 BATCH = 8
+AROUND = (1, BATCH, 64, 256)  # requests of a step that decodes
 TAPPED = {"4 layers": (3, 6, 9, 12), "all layers": tuple(range(LAYERS))}
 ROUNDS = {"prefill": 9, "decode": 41}
 GOALS = {  # % of the forward, in hooks
@@ -82,7 +89,7 @@ def _measure(pipe: Connection) -> None:
             floor = max(2 * values * BATCH * rows / flops, 4 * values / read)
             what = f"{phase}, {name}: floor in float32"
             figures.append(Figure(what, 100 * floor / bare_s, "% of forward"))
-    for batch in (1, BATCH, 64):
+    for batch in AROUND:
         _say(f"the tap around the op, {batch} requests")
         figures += around(decoder, decoder.decode(batch), batch)
     figures.append(Figure("is the model unchanged, asked once a second", _asking(decoder), "µs"))
@@ -142,9 +149,10 @@ def compared(phase: str, found: dict[str, list[Times]]) -> list[Figure]:
 
 
 def around(decoder: Decoder, forward: Forward, batch: int) -> list[Figure]:
-    """What a step costs beside its hooks: row map, requests, table, reading, codes."""
+    """What a step costs beside its hooks: row map, requests, table, reading, codes, the cache of scores."""
     bank = bank_of(PROBES, TAPPED["4 layers"], WIDTH)
-    variants = {"bare": Nothing(), "ours": Tapped(bank, going_on(batch, 1))}
+    ours = Tapped(bank, decoding(batch), ScoreCache(b"bench", PROBES))
+    variants = {"bare": Nothing(), "ours": ours}
     found = rounds_of(decoder.blocks, forward, variants, ROUNDS["decode"] // 2)
     spent = [t.around for t in found["ours"]]
     share = 100 * median_ratio(spent, [t.whole for t in found["bare"]])
@@ -153,6 +161,25 @@ def around(decoder: Decoder, forward: Forward, batch: int) -> list[Figure]:
         Figure(name, float(np.median(spent)) / 1e3, "µs"),
         Figure(f"{name}: share", share, "% of forward"),
     ]
+
+
+def decoding(batch: int) -> Callable[[], Rows]:
+    """The row map of vLLM's runner of version 1, of requests that get one row more in every step."""
+    alive, ids = Alive(), torch.zeros(batch, dtype=torch.int64)
+    for index in range(batch):
+        one = alive.running[f"request-{index}"] = Running(request(index, index), [0] * index)
+        one.request.ids, one.request.next_position = one.known, index
+    starts, ones = np.arange(batch), [1] * batch
+    runner = SimpleNamespace(
+        input_batch=SimpleNamespace(req_ids=list(alive.running), num_computed_tokens_cpu=starts)
+    )
+
+    def rows() -> Rows:
+        found, _ = alive.rows(v1_pieces(runner, ones), ids.tolist())
+        np.add(starts, 1, out=starts)
+        return found
+
+    return rows
 
 
 def _asking(decoder: Decoder) -> float:
