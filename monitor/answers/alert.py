@@ -26,9 +26,10 @@ from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.explaining import explain
 from dosimeter.monitor.history.evidence import Evidence, EvidenceError
 from dosimeter.monitor.pages import shown, shown_alerts
-from dosimeter.monitor.pages.source import Reader
+from dosimeter.monitor.pages.source import NotPossible, Reader
 from dosimeter.monitor.tlog.reader import LogUnreadable
 
+DAMAGED = "what is stored as its evidence cannot be opened, and was not erased"
 DECIDED = ("alert", "digest", "count", "absent", "shift")
 HASHES = ("terms", "rule_sha256", "program_sha256", "pack_sha256", "calibration_sha256", "evidence")
 
@@ -40,12 +41,16 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown_alerts.AlertView
         return None if sampled is None else _sample_view(asked, sampled, reader)
     with asked.alone() as history:
         record, entry = found.record, found.entry
+        kept: Body | None = None
+        evidence: shown_alerts.Kept = "sealed"
         try:
             body = history.plaintext(found)
-            kept = None if isinstance(body, str) else decode_body(body)
-            gone = body if isinstance(body, str) else ""
-        except (CannotOpen, EvidenceError) as error:
-            kept, gone = None, str(error)
+            if isinstance(body, str):
+                evidence = "none" if body == "none stored" else "erased"
+            else:
+                kept = decode_body(body)
+        except (CannotOpen, EvidenceError):
+            evidence = "damaged"
         proof = _proof(asked, found)
         facts = _facts(asked, found, kept) if entry["kind"] == "alert" else {}
     model = record.get("model") or {}
@@ -82,7 +87,7 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown_alerts.AlertView
         proof=proof,
         labels=said,
         blind=blind,
-        evidence="sealed" if kept is not None else "none" if gone == "none stored" else "erased",
+        evidence=evidence,
     )
 
 
@@ -197,18 +202,18 @@ def _clauses(
 
 
 def evidence(asked: Asked, alert_id: str, reader: Reader) -> shown_alerts.Evidence | None:
-    """Its access was recorded by whoever asks. None: none was stored, or it was erased."""
+    """Its access was recorded by whoever asks. None: none was stored, or it was erased. Raises NotPossible."""
     found = find(asked, alert_id, reader)
     if found is None:
         return None
     with asked.alone() as history:
         try:
             plain = history.plaintext(found)
-        except CannotOpen:
-            return None
-        if isinstance(plain, str):
-            return None
-        body = decode_body(plain)
+            if isinstance(plain, str):
+                return None
+            body = decode_body(plain)
+        except (CannotOpen, EvidenceError) as error:
+            raise NotPossible(f"{DAMAGED}: {error}") from error
     codes = tuple(
         tuple(None if code == CODE_UNSCORED else int(code) for code in row)
         for row in np.asarray(body.codes)

@@ -12,6 +12,7 @@ from dosimeter.monitor.answers.blind import is_blind
 from dosimeter.monitor.answers.queue import reviewer
 from dosimeter.monitor.audit.evidence.evidence_body import decode_body
 from dosimeter.monitor.audit.store.box import CannotOpen
+from dosimeter.monitor.history.evidence import EvidenceError
 from dosimeter.monitor.pages import shown_alerts
 from dosimeter.monitor.pages.source import Reader
 
@@ -55,11 +56,11 @@ def notes_of(asked: Asked, reader: Reader, alert_id: str) -> tuple[shown_alerts.
         with asked.alone() as history:
             try:
                 plain = history.plaintext(history.whole(row))
-            except CannotOpen:
+                if isinstance(plain, str):
+                    continue
+                note = decode_body(plain).summary
+            except (CannotOpen, EvidenceError):
                 continue
-            if isinstance(plain, str):
-                continue
-            note = decode_body(plain).summary
         who = reviewer(asked, row["actor"])
         found.append(shown_alerts.LabelEntry(row["time_ns"], who, row["verdict"], "", note))
     return tuple(found)

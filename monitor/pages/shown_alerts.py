@@ -7,6 +7,9 @@ from typing import Literal
 
 from dosimeter.monitor.pages.shown import By, Coverage, Day, Hour, Severity, Verdict
 
+Kept = Literal["sealed", "erased", "none", "damaged"]
+"""Of evidence. damaged: it is there and was not erased, and cannot be opened."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -139,7 +142,7 @@ class AlertView:
     hashes: dict[str, str]
     proof: Proof
     labels: tuple[LabelEntry, ...]
-    evidence: Literal["sealed", "erased", "none"]
+    evidence: Kept
     blind: bool = False
 
 

@@ -76,7 +76,10 @@ class Source(Protocol):
         """alert_id: whole, or a beginning that is unique."""
 
     def evidence(self, alert_id: str, reader: Reader) -> shown_alerts.Evidence | None:
-        """Called only after `record_access` has returned. None: there is none, or it was erased."""
+        """Called only after `record_access` has returned. None: there is none, or it was erased.
+
+        Raises NotPossible where it cannot be opened.
+        """
 
     def case(
         self, by: shown.By, subject_id: str, reader: Reader, zone: str

@@ -125,6 +125,26 @@ def test_an_auditors_look_at_text_is_marked_as_breaking_the_glass(scene: Answers
     assert '"break_glass":true' in scene.accesses()[-1]["more"]
 
 
+def test_evidence_that_was_changed_is_not_called_erased(scene: Answers) -> None:
+    """What somebody had tampered with had looked like what a person had asked to be forgotten."""
+    id_ = scene.alert(1)["id"]
+    db = sqlite3.connect(scene.whole.folder.hot)
+    with db:
+        changed = "UPDATE evidence SET sealed = zeroblob(length(sealed)) WHERE id = ?"
+        assert db.execute(changed, (bytes.fromhex(id_),)).rowcount == 1
+    db.close()
+    found = scene.source.alert(id_, ALL)
+    assert found is not None
+    assert found.evidence == "damaged"
+    who = "reviewer/tenant-1"
+    page = visit(scene, who).get(f"/alerts/{id_}").text
+    assert "cannot be opened, and was not erased" in page
+    assert "was erased, or" not in page
+    reason = {"reason": "ticket 12"}
+    answer = visit(scene, who).post(f"/api/v1/alerts/{id_}/evidence", json=reason)
+    assert (answer.status_code, "cannot be opened" in answer.json()["detail"]) == (422, True)
+
+
 def test_a_label_stands_with_its_reason_and_its_note_is_evidence(scene: Answers) -> None:
     id_ = scene.alert(1)["id"]
     scene.source.label(id_, "true", "as-defined", "said it twice", ONE)
