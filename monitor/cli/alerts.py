@@ -22,6 +22,7 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.cli import calibrations
 from dosimeter.monitor.cli.alert_explain import explain_lines
 from dosimeter.monitor.cli.alert_view import evidence_lines, record_lines, when
+from dosimeter.monitor.cli.arguments import count
 from dosimeter.monitor.cli.screen import Screen, plain, table
 from dosimeter.monitor.explaining import explain
 from dosimeter.monitor.history.evidence import EvidenceError, decode_evidence
@@ -36,6 +37,8 @@ WIDE = ("id", "time (UTC)", "severity", "feature", "rule", "scope", "tenant", "s
 NARROW = ("id", "time (UTC)", "severity", "feature", "rule", "summary")
 NARROW_WIDTH = 120
 AGE = re.compile(r"(\d+)([smhd])")
+MAX_NS = (1 << 63) - 1
+"""No record is of a later time, nor of one before 1970."""
 AGE_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -51,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
         listing.add_argument(f"--{name}", metavar="NAME")
     listing.add_argument("--decision", choices=get_args(Word))
     listing.add_argument("--since", metavar="WHEN", help="2h, 3d, or 2026-01-31T09:00")
-    listing.add_argument("--limit", type=int, default=50, metavar="N")
+    listing.add_argument("--limit", type=count, default=50, metavar="N")
     listing.set_defaults(run=run)
     show = commands.add_parser("show", parents=[shared], help="one record with its evidence")
     show.add_argument("id", help="event id, or its first characters")
@@ -89,7 +92,7 @@ def since_ns(text: str, now_ns: int) -> int:
     """`2h`, `3d` before now, or an ISO date (UTC unless it says otherwise). Raises ValueError."""
     age = AGE.fullmatch(text)
     if age is not None:
-        return now_ns - int(age[1]) * AGE_S[age[2]] * 1_000_000_000
+        return max(0, now_ns - int(age[1]) * AGE_S[age[2]] * 1_000_000_000)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -98,7 +101,7 @@ def since_ns(text: str, now_ns: int) -> int:
             "  hint: write `2h`, `3d`, `2026-01-31` or `2026-01-31T09:00`"
         ) from None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp()) * 1_000_000_000
+    return min(max(0, int(aware.timestamp()) * 1_000_000_000), MAX_NS)
 
 
 def _list(ledger: LedgerReader, args: argparse.Namespace, now_ns: Callable[[], int]) -> int:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dosimeter.monitor.cli.arguments import count
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def add_parsers(deliver: argparse.ArgumentParser) -> None:
     actions = deliver.add_subparsers(dest="deliver", metavar="ACTION")
     dead = _action(actions, "dead", "list what sinks refused, with the reason", _dead)
     dead.add_argument("--json", action="store_true", help="one object a line, with its record")
-    dead.add_argument("--limit", type=_count, default=100, metavar="N", help="of each sink; 100")
+    dead.add_argument("--limit", type=count, default=100, metavar="N", help="of each sink; 100")
     replay = _action(actions, "replay", "send again what sinks refused", _replay)
     which = replay.add_mutually_exclusive_group(required=True)
     which.add_argument("--event-id", action="append", metavar="ID", help="may be repeated")
@@ -55,13 +56,6 @@ def _action(
                      help="instead of the file's")  # fmt: skip
     one.set_defaults(run=lambda args: run(args, work))
     return one
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
 
 
 def run(args: argparse.Namespace, work: Callable[[CursorStore, argparse.Namespace], int]) -> int:

@@ -175,6 +175,21 @@ def test_since_reads_ages_and_dates() -> None:
     assert since_ns("2026-01-31T01:00+01:00", 0) == 1_769_817_600 * 10**9
 
 
+@pytest.mark.parametrize("when", ["99999999999d", "0001-01-01", "9999-12-31"])
+def test_since_reads_any_time_there_is(call: Callable[..., int], when: str) -> None:
+    assert call("list", "--since", when) == 0
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "99999999999999999999", "all"])
+def test_a_limit_that_shows_nothing_or_is_no_number_is_a_usage_error(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str], limit: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call("list", "--limit", limit)
+    assert ended.value.code == 2
+    assert f"`{limit}` is not a number from 1 to 1000000000" in capsys.readouterr().err
+
+
 def test_since_refuses_anything_else(
     call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
