@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ import numpy as np
 
 from dosimeter.monitor.answers.asking import Asked
 from dosimeter.monitor.audit.history import dicts
+from dosimeter.monitor.audit.queries.times import day_begins
 from dosimeter.monitor.pages import shown
 
 MOST_DAYS = 62
@@ -21,6 +23,12 @@ def days(asked: Asked, zone: str, **params: Any) -> tuple[shown.Day, ...]:
     """Counts by severity and day of the zone; without days on which there was none."""
     given = {name: value for name, value in params.items() if value is not None}
     return days_of(dicts(asked.history.queries.by_day("per_day", ZoneInfo(zone), **given)))
+
+
+def begins(asked: Asked, zone: str, ago_ns: int) -> int:
+    """The first moment of the day of the zone that it was so long ago: a part of a day is no bar beside whole ones."""
+    there = ZoneInfo(zone)
+    return day_begins(datetime.fromtimestamp((asked.now_ns() - ago_ns) / 1e9, there).date(), there)
 
 
 def days_of(rows: Iterable[Mapping[str, Any]]) -> tuple[shown.Day, ...]:

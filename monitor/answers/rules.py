@@ -22,7 +22,7 @@ from dosimeter.detectors.calibrate import Calibration
 from dosimeter.detectors.findings import Finding, InputError
 from dosimeter.monitor.answers.asking import Asked
 from dosimeter.monitor.answers.blind import counted, sums_are_kept
-from dosimeter.monitor.answers.days import days
+from dosimeter.monitor.answers.days import begins, days
 from dosimeter.monitor.answers.queue import DAY_NS, severity
 from dosimeter.monitor.answers.watching import lately
 from dosimeter.monitor.audit.queries.worth import short, worth
@@ -117,7 +117,7 @@ def rule(asked: Asked, name: str, reader: Reader, zone: str) -> shown_rules.Rule
     newest = max(seen, key=lambda row: int(row["last_ns"]), default=None)
     last = _terms(asked, newest["terms"]) if newest else {}
     now = file.rule if file is not None else None
-    since = asked.now_ns() - 4 * WEEK_NS
+    since = begins(asked, zone, 4 * WEEK_NS)
     alerts = days(asked, zone, kind="alert", rule=name, from_ns=since, **own)
     total = sum(n for day in alerts for n in day.counts.values())
     return shown_rules.RuleView(

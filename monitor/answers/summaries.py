@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dosimeter.monitor.answers.asking import Asked
-from dosimeter.monitor.answers.days import days
+from dosimeter.monitor.answers.days import begins, days
 from dosimeter.monitor.answers.intervals import CAPTURE, PAUSE, intervals
 from dosimeter.monitor.answers.queue import DAY_NS, reviewed_today, reviewer
 from dosimeter.monitor.answers.watching import lately
@@ -62,7 +62,7 @@ def overview(asked: Asked, reader: Reader, zone: str) -> shown_overview.Overview
             shown.Hour(at * HOUR_NS, served[at], scored[at], known=at in served)
             for at in range(last - 23, last + 1)
         ),
-        days=days(asked, zone, kind="alert", from_ns=now_ns - WEEKS_NS, **own),
+        days=days(asked, zone, kind="alert", from_ns=begins(asked, zone, WEEKS_NS), **own),
         sinks=tuple(_sink(name, one, reader) for name, one in _sinks(status).items()),
         taps=tuple(_tap(one, reader) for one in status.get("taps", ())),
         drift=tuple(_drift(asked, reader)),

@@ -114,6 +114,25 @@ def test_the_log_says_what_no_anchor_has_and_what_never_came(scene: Answers) -> 
     assert before[0].end_ns == T0  # from when on it was counted
 
 
+@pytest.mark.parametrize(
+    ("zone", "days"),
+    [
+        ("UTC", {"2026-03-01": 11}),
+        ("America/New_York", {"2026-02-28": 11}),
+    ],
+)
+def test_the_first_day_of_the_bars_is_a_whole_one(
+    scene: Answers, zone: str, days: dict[str, int]
+) -> None:
+    """Four weeks to the minute cut a day in two, whose bar was as of a day on which less came."""
+    scene.now_ns = T0 + 28 * 24 * HOUR_NS + 5 * 60 * 10**9
+    found = scene.source.overview(ALL, zone).days
+    assert {one.day: sum(one.counts.values()) for one in found} == days
+    rule = scene.source.rule("scam-written", ALL, zone)
+    assert rule is not None
+    assert [sum(one.counts.values()) for one in rule.days] == [7]
+
+
 def test_sinks_are_as_the_sidecar_reports_them(scene: Answers, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     with (
