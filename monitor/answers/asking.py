@@ -19,7 +19,7 @@ from dosimeter.monitor.audit.people.access import Actor
 from dosimeter.monitor.audit.queries.watched import Watched
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
-from dosimeter.monitor.pages.source import AccessRefused, Reader
+from dosimeter.monitor.pages.source import AccessRefused, NotPossible, Reader
 from dosimeter.monitor.roles import ROLES, Right
 
 Status = Callable[[], Mapping[str, Any]]
@@ -90,8 +90,10 @@ def actor(reader: Reader, right: Right) -> Actor:
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """A refusal of history is one of the pages'."""
+    """A refusal of history is one of the pages'. Raises AccessRefused, NotPossible."""
     try:
         yield
+    except access.ReasonRefused as error:
+        raise NotPossible(str(error)) from error
     except access.AccessRefused as error:
         raise AccessRefused(str(error)) from error

@@ -111,7 +111,8 @@ class Source(Protocol):
         """Durable when it returns. Raises AccessRefused where it cannot be written."""
 
     def record_access(self, kind: Kind, reader: Reader, what: str, reason: str) -> None:
-        """Durable when it returns. Raises AccessRefused where it cannot be written, NotPossible as `query` does.
+        """Durable when it returns. Raises AccessRefused where it cannot be written; NotPossible for a reason that may
+        not stand in the log, and as `query` does.
 
         what: `queue?FILTERS`, `query NAME?PARAMETERS` as in an address, `alert ID`, or whatever page it is.
         """

@@ -45,6 +45,10 @@ class AccessRefused(Exception):
     """Nothing may be shown or changed. The text says why, and what would help."""
 
 
+class ReasonRefused(AccessRefused):
+    """The reason cannot stand in the log: another one helps, and waiting does not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """tenants: names; None: all. They say nothing where the role is for every tenant."""
@@ -192,14 +196,14 @@ def names_of(keys: KeyStore, ids: Iterable[Any]) -> Iterator[str]:
 
 
 def reason_of(reason: str | None, names: Iterable[str]) -> str:
-    """As it goes into the log, where it stays for good: so it may not say whom it is about. Raises AccessRefused."""
+    """As it goes into the log, where it stays for good: so it may not say whom it is about. Raises ReasonRefused."""
     said = visible(" ".join((reason or "").split()))
     if not said:
-        raise AccessRefused("no reason is given\n  hint: say why, such as the number of the ticket")
+        raise ReasonRefused("no reason is given\n  hint: say why, such as the number of the ticket")
     if len(said) > MAX_REASON:
-        raise AccessRefused(f"the reason has {len(said)} characters, at most {MAX_REASON} are kept")
+        raise ReasonRefused(f"the reason has {len(said)} characters, at most {MAX_REASON} are kept")
     if names_somebody(said, names):
-        raise AccessRefused(
+        raise ReasonRefused(
             "the reason names whom it is about, and could never be erased\n"
             "  hint: write the number of the ticket instead"
         )

@@ -20,7 +20,7 @@ from dosimeter.monitor.audit.store.sealing import SQL, Sealer
 from dosimeter.monitor.config_pages import PagesConfig
 from dosimeter.monitor.pages import shown
 from dosimeter.monitor.pages.app import make_app
-from dosimeter.monitor.pages.source import AccessRefused, QueueFilter, Reader
+from dosimeter.monitor.pages.source import AccessRefused, NotPossible, QueueFilter, Reader
 from tests.monitor.answers.answers_scene import (
     ALL,
     NOW_NS,
@@ -115,8 +115,12 @@ def test_evidence_is_read_after_its_entry_and_not_without(
 
 def test_a_reason_that_names_the_person_is_refused(scene: Answers) -> None:
     id_ = scene.alert(1)["id"]
-    with pytest.raises(AccessRefused, match="names whom it is about"):
+    with pytest.raises(NotPossible, match="names whom it is about"):
         scene.source.record_access("view", ALL, f"evidence {id_}", "user-1 complained")
+    reason = {"reason": "user-1 complained"}
+    answer = visit(scene, "reviewer/tenant-1").post(f"/api/v1/alerts/{id_}/evidence", json=reason)
+    assert answer.status_code == 422  # another reason helps; it is not that nothing can be written
+    assert answer.json()["detail"].startswith("the reason names whom it is about")
 
 
 def test_an_auditors_look_at_text_is_marked_as_breaking_the_glass(scene: Answers) -> None:
