@@ -5,18 +5,44 @@ It never learns what it serves.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 STOP_S = 10.0
 MOST_AT_ONCE = 64
+REQUEST_S = 20.0
+"""Until a request has come that was begun, or that a new connection is for."""
 
 
 class ServeError(RuntimeError):
     """The address cannot be served."""
+
+
+class _Prompt(H11Protocol):  # type: ignore[misc]  # uvicorn is not followed
+    """Whoever opened MOST_AT_ONCE connections and sent nothing kept everybody else out, for as long as they liked."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._late = self.loop.call_later(REQUEST_S, self._look, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._late.cancel()
+        super().connection_lost(exc)
+
+    def _look(self, before: object) -> None:
+        """before: the last request, if all was as now when we looked before."""
+        waiting = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if waiting and self.cycle is before:
+            self.transport.close()
+        else:
+            last = self.cycle if waiting else object()
+            self._late = self.loop.call_later(REQUEST_S, self._look, last)
 
 
 class Served:
@@ -53,6 +79,7 @@ class Served:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app,
+                http=_Prompt,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

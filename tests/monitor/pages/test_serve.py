@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 import urllib.request
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from dosimeter.monitor.pages import serve
 from dosimeter.monitor.pages.app import make_app
 from dosimeter.monitor.pages.local import LocalLink
 from dosimeter.monitor.pages.serve import Served, ServeError
@@ -40,3 +44,47 @@ def test_a_port_that_is_taken_is_named() -> None:
 def test_nothing_is_served_before_the_start() -> None:
     with pytest.raises(ServeError, match="not started"):
         _ = Served(make_app(FakeHistory(), LocalLink("me"))).url
+
+
+def _ended(sent: bytes, port: int) -> None:
+    """Returns when a connection on which only this is sent was closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as one:
+        one.sendall(sent)
+        assert one.recv(1000) == b""
+
+
+def test_a_connection_on_which_no_whole_request_comes_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """64 of them kept all others out, health included, until whoever had opened them went."""
+    monkeypatch.setattr(serve, "REQUEST_S", 0.05)
+    begun, answer = threading.Event(), threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        if scope["path"] == "/slow":
+            await asyncio.to_thread(answer.wait)
+        else:
+            while (await receive()).get("more_body"):
+                pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"all"})
+
+    served = Served(app).start()
+    port = int(served.url.rpartition(":")[2])
+    found: list[bytes] = []
+
+    def ask() -> None:
+        with urllib.request.urlopen(f"{served.url}/slow") as said:
+            found.append(said.read())
+
+    slow = threading.Thread(target=ask)
+    slow.start()
+    begun.wait()
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+    for sent in (b"", b"GE", head, head + b"\r\nhalf"):
+        _ended(sent, port)
+    answer.set()  # what takes long to answer is not cut, however long the others took
+    slow.join()
+    served.stop()
+    assert found == [b"all"]
