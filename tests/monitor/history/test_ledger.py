@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +110,25 @@ def test_a_damaged_file_is_not_said_to_be_a_full_disk(path: Path, record_of: Rec
         ledger.append([record_of(n) for n in range(1000, 1100)])
     assert stalled.value.reason == "database disk image is malformed"
     assert "hint: the file is damaged" in str(stalled.value)
+
+
+def test_a_copy_as_the_manual_says_is_this_ledger_as_far_as_it_was_and_goes_on(
+    path: Path, record_of: RecordOf
+) -> None:
+    copy = path.with_name("copy.db")
+    with Ledger(path) as ledger:
+        ledger.append([record_of(1), record_of(2)])
+        ledger.upkeep.prune(1, 1 << 62)
+        with closing(sqlite3.connect(path)) as shell:
+            shell.execute(f"VACUUM INTO '{copy}'")
+        ledger.append([record_of(3)])
+        with LedgerReader(path) as reader, LedgerReader(copy) as copied:
+            assert copied.ledger_id == reader.ledger_id
+            assert copied.openings() == reader.openings()
+            assert copied.pruned() == reader.pruned()
+            assert copied.alerts_since() == reader.alerts_since()[:1]
+    with Ledger(copy) as ledger:
+        assert ledger.append([record_of(4)]).last_seq == 3
 
 
 def test_two_writers_on_one_ledger_is_a_clear_error(path: Path) -> None:
