@@ -44,7 +44,7 @@ def _worded(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_printable)]
-AlertId = Annotated[str, Path(pattern=r"^[0-9a-f]{6,32}$", description="whole, or its beginning")]
+AlertId = Annotated[str, Path(pattern=r"^[0-9a-f]{8,32}$", description="whole, or its beginning")]
 SubjectId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
@@ -60,7 +60,7 @@ class QueueVisit(QueueAsk):
     """The same in a browser, where a page stays small. saved: what was labelled just before."""
 
     limit: int = Field(50, ge=1, le=MAX_ROWS)
-    saved: Annotated[str, Field(pattern=r"^[0-9a-f]{6,32}$")] | None = None
+    saved: Annotated[str, Field(pattern=r"^[0-9a-f]{8,32}$")] | None = None
 
 
 class LabelIn(BaseModel):

@@ -99,3 +99,12 @@ def test_an_answer_says_that_there_are_more_rows(client: TestClient, name: str, 
     part = ask(client, name, limit=rows - 1)[1]
     assert part["rows"] == whole["rows"][:-1]
     assert part["said"] == f"the first {rows - 1} rows, and there are more"
+
+
+def test_a_beginning_of_an_id_that_is_too_short_is_not_called_unknown(
+    scene: Answers, client: TestClient
+) -> None:
+    """Of seven characters of an alert that is there it was said that there is no such alert."""
+    id_ = scene.alert(11)["id"]
+    assert client.get(f"/api/v1/alerts/{id_[:12]}").json()["id"] == id_
+    assert client.get(f"/api/v1/alerts/{id_[:7]}").status_code == 422
