@@ -164,11 +164,22 @@ def cross_validated(
         found = score_rows(feature, fitted, rows.take(test), recipe)
         probe[test] = found.probe
         for name, scores in found.nulls.items():
-            # A null freezes no scale of its own: each fold's scores are brought to one.
-            spread = scores.std() or 1.0
-            others.setdefault(name, np.zeros(len(probe)))[test] = (scores - scores.mean()) / spread
+            others.setdefault(name, np.zeros(len(probe)))[test] = _level(
+                scores, rows.positive[test]
+            )
         recipes.append(recipe)
     return Scored(probe, others), recipes
+
+
+def _level(scores: Doubles, positive: Bools) -> Doubles:
+    """A null freezes no scale of its own: each fold's scores are brought to mean 0 and sd 1, classes counting alike.
+
+    Were rows to count alike, the scale would move with the share of positives, and the null be weaker than it is.
+    """
+    weights = np.where(positive, 1 / max(1, positive.sum()), 1 / max(1, (~positive).sum()))
+    mean = np.average(scores, weights=weights)
+    sd = float(np.sqrt(np.average((scores - mean) ** 2, weights=weights)))
+    return np.asarray((scores - mean) / (sd or 1.0), dtype=np.float64)
 
 
 def _best(rows: Rows, recipes: Sequence[Recipe], seed: int) -> Recipe:

@@ -103,6 +103,21 @@ def test_a_model_of_one_layer_has_one_recipe() -> None:
     assert choose(one, 10, "mean", seed=0).layers == (7,)
 
 
+def test_folds_of_unlike_classes_make_no_null_weaker() -> None:
+    """Five large groups, one a fold, of a tenth or nine tenths positive; `copper` stands in four of five of them.
+
+    Words score that alone, so their AUROC is that of having the word, whatever fold a row is in.
+    """
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(5), 80)
+    positive = rng.random(400) < np.array([0.1, 0.9, 0.1, 0.9, 0.5])[groups]
+    copper = rng.random(400) < np.where(positive, 0.8, 0.2)
+    rows = rows_of(rng.standard_normal((400, 1, WIDTH)), positive, groups)
+    rows = replace(rows, texts=tuple("copper" if one else "silver" for one in copper))
+    found, _ = cross_validated("scam", rows, BLOCKS, "mean", seed=0)
+    assert auroc(found.nulls["tfidf"], positive) > auroc(copper.astype(float), positive) - 0.01
+
+
 def test_nested_cross_validation_finds_what_is_there() -> None:
     rows = planted(3)
     found, recipes = cross_validated("scam", rows, BLOCKS, "mean", seed=0)
