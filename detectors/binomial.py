@@ -68,7 +68,7 @@ def _at_most(k: int, n: int, p: float) -> float:
     for i in range(k, 0, -1):  # term(i - 1) = term(i) * i / (n - i + 1) * (1 - p) / p
         term *= i / (n - i + 1) * odds
         total += term
-        if term < total * 1e-17:
+        if term <= total * 1e-17:  # also where all of them are too small for a float
             break
     return total
 
