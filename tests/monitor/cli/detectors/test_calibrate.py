@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dosimeter.detectors.pack import load_pack
+from dosimeter.monitor.cli.detectors.arguments import positive
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.lab import PACK
 
@@ -42,3 +44,13 @@ def test_two_packs_of_one_feature_are_told(
 ) -> None:
     assert calibrate(benign, tmp_path / "out", PACK, PACK) == 4
     assert "feature `deception` is in pack `lab/core` and in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1e3", "1000000000001", "1000000000000" + "0" * 9])
+def test_a_volume_that_no_calibration_can_be_read_back_with_is_usage(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        positive(text)
+
+
+def test_a_volume_is_a_number() -> None:
+    assert positive("1000000000000") == 10**12
