@@ -1,7 +1,7 @@
 """The sidecar's pages: `/livez` for whoever restarts it, `/readyz` for whoever waits, `/status` for whoever asks.
 
-Standard library, one daemon thread, bound to the loopback unless configured otherwise. It never
-touches the line; it calls the functions it was given.
+Standard library, one daemon thread, bound to the loopback unless configured otherwise. Whoever asks has a few seconds
+for the whole of it, and no more of ours. It never touches the line; it calls the functions it was given.
 """
 
 from __future__ import annotations
@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from dosimeter.monitor.sinks.deadline import Deadline, TimedSocket
+
+PATIENCE_S = 5.0
 
 
 class HealthError(RuntimeError):
@@ -28,10 +33,12 @@ class Health:
         alive: Callable[[], bool],
         status: Callable[[], dict[str, Any]],
         unready: Callable[[], str | None] | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         listening = _OverIPv6 if ":" in host else ThreadingHTTPServer
         try:
-            self._server = listening((host, port), _handler(alive, status, unready))
+            self._server = listening((host, port), _handler(alive, status, unready, patience_s))
         except OSError as error:
             raise HealthError(
                 f"{host}:{port}: cannot listen: {error.strerror}\n"
@@ -57,9 +64,16 @@ def _handler(
     alive: Callable[[], bool],
     status: Callable[[], dict[str, Any]],
     unready: Callable[[], str | None] | None,
+    patience_s: float,
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 5.0  # a client that sends nothing does not keep its thread
+        timeout = patience_s  # for an answer that is not taken
+
+        def setup(self) -> None:
+            """A client that sends nothing, or a byte now and then, does not keep its thread."""
+            super().setup()
+            asking = TimedSocket(self.connection, Deadline(patience_s, time.monotonic))
+            self.rfile = asking.makefile("rb")
 
         def do_GET(self) -> None:
             if self.path == "/livez":

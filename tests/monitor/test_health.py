@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from dosimeter.monitor.config import Config, HttpConfig
 from dosimeter.monitor.health import Health, HealthError
+from dosimeter.monitor.sinks.deadline import Deadline
 from dosimeter.monitor.status_client import address
 
 
@@ -58,5 +60,27 @@ def test_it_listens_at_an_address_of_ipv6_as_whoever_asks_believes(host: str) ->
         config = Config(http=HttpConfig(host, health.port))
         with urllib.request.urlopen(f"{address(config, None)}/livez", timeout=5) as reply:
             assert reply.read() == b"ok\n"
+    finally:
+        health.close()
+
+
+def test_a_client_that_drips_is_left_when_its_time_is_over() -> None:
+    """Each byte came in time for the socket's own time-out, so it kept a thread and a descriptor for ever."""
+    health = Health("127.0.0.1", 0, lambda: True, dict, patience_s=0.2)
+    patience = Deadline(30.0, time.monotonic)
+    try:
+        with socket.create_connection(("127.0.0.1", health.port)) as client:
+            asked = b"GET /livez HTTP/1.0\r\n" + b"X-Drip: yes\r\n" * 50
+            for at in range(len(asked)):
+                client.sendall(asked[at : at + 1])
+                client.settimeout(min(0.05, patience.left()))
+                try:
+                    assert client.recv(1) == b""
+                    return
+                except TimeoutError:
+                    continue
+                except ConnectionError:  # closed with bytes of ours unread
+                    return
+        raise AssertionError("all of it was waited for")
     finally:
         health.close()
