@@ -82,7 +82,8 @@ class Desk:
         self._windows = {one.name: _Window(one) for one in confirmers}
         self._monotonic, self._now_ns = monotonic, now_ns
         self._lock = threading.Lock()
-        self._held: set[int] = set()  # asked for, and without a stored verdict; under the lock
+        # By seq, as it was last read: asked for, and without a stored verdict. Under the lock.
+        self._held: dict[int, StoredAlert] = {}
         self._inbox: queue.SimpleQueue[StoredAlert | tuple[_Window, _Back] | None] = (
             queue.SimpleQueue()
         )
@@ -91,12 +92,13 @@ class Desk:
         self._closed = False
 
     def ask(self, alert: StoredAlert) -> None:
-        """See that it gets a verdict; asking again changes nothing. The verdict is read from the store."""
+        """See that it gets a verdict, which is read from the store. Whoever asks again says how the alert reads by now:
+        what was personal in it may be gone, and is not told to a confirmer then."""
         with self._lock:
-            if alert.seq in self._held:
-                return
-            self._held.add(alert.seq)
-        self._inbox.put(alert)
+            known = alert.seq in self._held
+            self._held[alert.seq] = alert
+        if not known:
+            self._inbox.put(alert)
 
     def close(self) -> None:
         """Let `run` end. What has no verdict by then is asked about again after the next start."""
@@ -138,7 +140,8 @@ class Desk:
         if self._unstored:
             store.verdicts.add(self._unstored)
             with self._lock:
-                self._held -= {verdict.seq for verdict in self._unstored}
+                for verdict in self._unstored:
+                    self._held.pop(verdict.seq, None)
             self._unstored = []
 
     def _pause_s(self) -> float | None:
@@ -164,7 +167,7 @@ class Desk:
         """A lane may have looked just before the verdict was stored: then there is nothing to ask."""
         if store.verdicts.of(alert.seq) is not None:
             with self._lock:
-                self._held.discard(alert.seq)
+                self._held.pop(alert.seq, None)
             return
         name = confirmer_of(alert) or ""
         window = self._windows.get(name)
@@ -227,8 +230,10 @@ class Desk:
 
     def _work(self, window: _Window, question: _Question, tries: int) -> None:
         said: Answer | str
+        with self._lock:
+            alert = self._held.get(question.alert.seq, question.alert)
         try:
-            said = window.confirmer.ask(question.alert.core)
+            said = window.confirmer.ask(alert.core)
         except NoAnswer as error:
             said = str(error)
         except BaseException as error:  # also SystemExit: it is somebody else's code
