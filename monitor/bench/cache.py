@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dosimeter.monitor.bench.child import Child
-from dosimeter.monitor.bench.decoder import PROMPT, WIDTH, Decoder, Meter, one_thread
+from dosimeter.monitor.bench.decoder import PROMPT, WIDTH, Decoder, Meter, one_thread, quickest
 from dosimeter.monitor.bench.figures import Figure, Result, undisturbed
 from dosimeter.monitor.bench.variants import (
     Forward,
@@ -65,7 +65,7 @@ class Cached(Tapped):
 
 
 def _measure(pipe: Connection) -> None:
-    decoder = Decoder()
+    decoder = Decoder(dtype=quickest())
     figures: list[Figure] = []
     for what, forward, n, rows_of in (
         ("new prompts", decoder.prefill(BATCH), PROMPT, new_prompts),
