@@ -155,7 +155,6 @@ def _stand_for(state: RequestState, request: Request | None, request_id: str) ->
     without an end (its id was repeated, the queue was full), and its request must not stay for ever."""
     state._dosimeter, state._dosimeter_id = request, request_id
     if request is not None and seams.requests is not None:
-        request.ids = functools.partial(_ids, weakref.ref(state))
         request.held += 1
         weakref.finalize(state, seams.requests.released, request).atexit = False
 
@@ -221,6 +220,16 @@ def _ids(of: Callable[[], RequestState | None], start: int, stop: int) -> list[i
     return prompt[start:] + rest[max(0, start - len(prompt)) : stop - len(prompt)]
 
 
+def _know(request: Request, state: RequestState) -> None:
+    """Its tokens are those of the state whose rows run: others stand for it as well, and one that is made of it
+    becomes another request's when it is renamed."""
+    known = request.ids
+    if request.ended is None and (
+        not isinstance(known, functools.partial) or known.args[0]() is not state
+    ):
+        request.ids = functools.partial(_ids, weakref.ref(state))
+
+
 def _known(state: RequestState, tap: Tap) -> Request | None:
     """Whose rows these are; None for a warm-up, and for one whose opening failed: its count comes up short."""
     try:
@@ -248,6 +257,7 @@ def _packed_rows(
         else:
             if request.chain is None:
                 request.salt = salt
+            _know(request, state)
             rows.add(request, state.position_offset - n, n)
         at += n
     if not skipped or not len(rows):

@@ -156,6 +156,7 @@ class Requests:
         parent: Request | None = None,
         prompt_ids: list[int] | None = None,
     ) -> Request:
+        chain = None if parent is None else parent.chain
         with self._lock:
             key = self._next_key
             self._next_key += 1
@@ -168,7 +169,7 @@ class Requests:
                 opened_ns=self._clock(),
                 prompt_ids=prompt_ids,
                 parent=None if parent is None else parent.key,
-                chain=None if parent is None or parent.chain is None else parent.chain.fork(),
+                chain=None if chain is None else chain.fork(),
             )
             self._live[key] = request
             if ticket is not None:

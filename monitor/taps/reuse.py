@@ -38,7 +38,7 @@ def with_reused(
         else:
             rest.append(index)
     places = [0, *accumulate(entries.n)]
-    rest += _extended(cache, entries, values, going_on, places)
+    rest += _extended(cache, entries, values, going_on, places, on_error)
     found: dict[int, list[tuple[int, Values]]] = {}
     # What was passed over comes after what others ran in this very step: a server may share that already.
     for index in chain(rest, passed):
@@ -48,16 +48,26 @@ def with_reused(
 
 
 def _extended(
-    cache: ScoreCache, entries: Entries, values: Values, which: list[int], places: list[int]
+    cache: ScoreCache,
+    entries: Entries,
+    values: Values,
+    which: list[int],
+    places: list[int],
+    on_error: OnError,
 ) -> list[int]:
     """Keep the rows of those that are inside a block, all at once; the others."""
-    if not which:
-        return []
-    every = len(which) == len(values)
-    chains = [entries.requests[index].chain for index in which]
-    starts = entries.start if every else [entries.start[index] for index in which]
-    rows = values if every else values[[places[index] for index in which]]
-    return [which[left] for left in cache.extend(chains, starts, rows)]
+    going = [(index, begun) for index in which if (begun := entries.requests[index].chain)]
+    if not going:
+        return which
+    every = len(going) == len(entries)
+    starts = entries.start if every else [entries.start[index] for index, _ in going]
+    rows = values if every else values[[places[index] for index, _ in going]]
+    try:
+        left = cache.extend([begun for _, begun in going], starts, rows)
+    except Exception as error:  # each is tried by itself then
+        on_error(error)
+        return which
+    return [going[index][0] for index in left]
 
 
 def _known(

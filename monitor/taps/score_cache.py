@@ -162,9 +162,7 @@ class ScoreCache:
                 part, rows = rows[: self.block - inside], rows[self.block - inside :]
                 self._take(chain, inside, part, ids)
 
-    def extend(
-        self, chains: Sequence[Chain | None], starts: Sequence[int], rows: Values
-    ) -> list[int]:
+    def extend(self, chains: Sequence[Chain], starts: Sequence[int], rows: Values) -> list[int]:
         """One row each, [N, F], of sequences inside a block that it does not complete: kept all at once.
 
         Returns which of them are not inside one, and are for `add`.
@@ -178,15 +176,14 @@ class ScoreCache:
             for index, (chain, start) in enumerate(zip(chains, starts, strict=True)):
                 inside = start % block
                 if (
-                    chain is not None
-                    and 0 < inside < block - 1
+                    0 < inside < block - 1
                     and chain.end == start
                     and chain.whole
                     and chain.generation == generation
                     and not chain.waiting
                     and chain.tail is not None
+                    and chain.tail.of is self._tails
                 ):
-                    chain.end = start + 1
                     places.append(chain.tail.place)
                     insides.append(inside)
                     kept.append(index)
@@ -194,6 +191,8 @@ class ScoreCache:
                     left.append(index)
             if kept:
                 self._tails.put(places, insides, rows[kept] if left else rows)
+                for index in kept:
+                    chains[index].end += 1
         return left
 
     # --- under the lock
@@ -221,7 +220,7 @@ class ScoreCache:
             chain.whole = chain.end % self.block == 0
             return
         if len(part) < self.block:
-            if chain.tail is None:
+            if chain.tail is None or chain.tail.of is not self._tails:
                 chain.tail = self._tails.take()
             tail = chain.tail.rows()
             tail[inside : inside + len(part)] = part

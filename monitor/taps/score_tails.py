@@ -23,23 +23,23 @@ PLACES = 64
 class Tail:
     """One block of the table, until nobody holds this."""
 
-    __slots__ = ("_of", "place")
+    __slots__ = ("of", "place")
 
     def __init__(self, of: Tails, place: int) -> None:
-        self._of, self.place = of, place
+        self.of, self.place = of, place
 
     def __del__(self) -> None:
-        self._of.free.append(self.place)  # the collector comes at any point of any thread
+        self.of.free.append(self.place)  # the collector comes at any point of any thread
 
     def rows(self) -> Values:
         """[B, F], to read and write until a tail is taken."""
-        found: Values = self._of.table[self.place]
+        found: Values = self.of.table[self.place]
         return found
 
     def copy(self) -> Tail:
         """Takes the table's lock."""
-        with self._of.lock:
-            copy = self._of.take()
+        with self.of.lock:
+            copy = self.of.take()
             copy.rows()[:] = self.rows()
             return copy
 

@@ -99,6 +99,8 @@ def laid_out(
 ) -> tuple[Rows, npt.NDArray[np.int64] | None]:
     """Rows of a step in its order, and where they stand in it. Those of None are nobody's, and stay between the others;
     the canary's come out last."""
+    if not len(requests) == len(starts) == len(counts):
+        raise ValueError(f"{len(requests)} requests, {len(starts)} starts, {len(counts)} counts")
     known = [one for one in requests if one is not None]
     if len(known) == len(requests) and (canary is None or canary not in known):
         return Rows(known, starts, counts), None

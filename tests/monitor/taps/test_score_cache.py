@@ -14,7 +14,7 @@ from dosimeter.monitor.taps.requests import Request, Requests
 from dosimeter.monitor.taps.reuse import with_reused
 from dosimeter.monitor.taps.rows import Rows, entered
 from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, Chain, Ids, ScoreCache
-from dosimeter.monitor.taps.score_tails import PLACES
+from dosimeter.monitor.taps.score_tails import PLACES, Tails
 
 F = 2
 
@@ -159,6 +159,29 @@ def test_a_row_that_does_not_go_on_is_left_for_whoever_knows_holes() -> None:
     assert cache.extend([chain], [11], one) == [0]  # its block has a hole
     cache.fit(4)
     assert cache.extend([chain], [12], one) == [0]
+
+
+def test_rows_that_could_not_be_kept_at_once_are_kept_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error costs no request of the step its row, and no sequence claims a row that was not written."""
+    requests = Requests(lambda kind, record: None, lambda: 0)
+    cache, tokens = ScoreCache(b"m", F), [0, 1, 2] * 6
+    one = requests.open(tokens, None)
+    one.ids = known(tokens)
+
+    def put(*_: object) -> None:
+        raise MemoryError("injected")
+
+    for start, n in ((0, 5), (5, 1), (6, 10)):
+        with monkeypatch.context() as patch:
+            if start == 5:
+                patch.setattr(Tails, "put", put)
+            noted, _ = entered(Rows([one], [start], [n]), unexpected)
+            with_reused(cache, noted, rows(tokens, start, start + n), requests.failed)
+    assert requests.errors == 1
+    ((_, found),) = cache.prefix(cache.chain(), 16, known(tokens))
+    np.testing.assert_array_equal(found, rows(tokens, 0, 16))
 
 
 def test_a_place_is_free_when_its_sequence_is_gone() -> None:

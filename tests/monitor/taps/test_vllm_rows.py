@@ -5,9 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from dosimeter.monitor.taps.requests import Request
-from dosimeter.monitor.taps.vllm_rows import UNKNOWN, Alive, Pieces, Running, v1_pieces, v2_pieces
+from dosimeter.monitor.taps.vllm_rows import (
+    UNKNOWN,
+    Alive,
+    Pieces,
+    Running,
+    laid_out,
+    v1_pieces,
+    v2_pieces,
+)
 
 
 def request(key: int, prompt_len: int = 4) -> Request:
@@ -101,3 +110,9 @@ def test_rows_that_run_again_after_a_preemption_are_told_with_their_old_position
     rows, _ = here.rows(step(("a", 0, 4)), [1, 2, 3, 4])
     assert (rows.start, rows.n) == ([0], [4])
     assert here.running["a"].ids == [1, 2, 3, 4]
+
+
+def test_lists_of_different_lengths_are_no_row_map() -> None:
+    """Taken as they are, rows would be noted in some requests and then lost without a reason."""
+    with pytest.raises(ValueError, match="1 requests, 2 starts, 1 counts"):
+        laid_out([request(1)], [0, 1], [1])
