@@ -220,16 +220,6 @@ def _ids(of: Callable[[], RequestState | None], start: int, stop: int) -> list[i
     return prompt[start:] + rest[max(0, start - len(prompt)) : stop - len(prompt)]
 
 
-def _know(request: Request, state: RequestState) -> None:
-    """Its tokens are those of the state whose rows run: others stand for it as well, and one that is made of it
-    becomes another request's when it is renamed."""
-    known = request.ids
-    if request.ended is None and (
-        not isinstance(known, functools.partial) or known.args[0]() is not state
-    ):
-        request.ids = functools.partial(_ids, weakref.ref(state))
-
-
 def _known(state: RequestState, tap: Tap) -> Request | None:
     """Whose rows these are; None for a warm-up, and for one whose opening failed: its count comes up short."""
     try:
@@ -257,7 +247,10 @@ def _packed_rows(
         else:
             if request.chain is None:
                 request.salt = salt
-            _know(request, state)
+            if (
+                request.ended is None
+            ):  # of the state that runs: others stand for the request as well
+                request.ids = functools.partial(_ids, weakref.ref(state))
             rows.add(request, state.position_offset - n, n)
         at += n
     if not skipped or not len(rows):

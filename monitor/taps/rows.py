@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
-from dosimeter.detectors.frames import ROW_FIRST
+import numpy as np
+import numpy.typing as npt
+
+from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED, ROWS
 from dosimeter.monitor.taps.requests import Request
 
 
@@ -67,6 +70,41 @@ class Entries(Rows):
     def only(self, kept: Sequence[bool]) -> Entries:
         names = ("requests", "start", "n", "new", "flags", "skipped")
         return Entries(*(list(compress(getattr(self, name), kept)) for name in names))
+
+    def table(self) -> npt.NDArray[np.void]:
+        """ROWS [R], as they are sent."""
+        table = np.zeros(len(self), ROWS)
+        table["key"] = [request.key for request in self.requests]
+        table["start"], table["n"], table["flags"] = self.start, self.n, self.flags
+        if any(self.flags):
+            for index, (request, flags) in enumerate(zip(self.requests, self.flags, strict=True)):
+                table["cached"][index] = request.cached if flags & ROW_FIRST else 0
+        return table
+
+    def charge(self, taken: int, reason: str) -> None:
+        """So many of the leading rows went out; the others did not, for `reason`."""
+        if taken >= self.total and not any(self.flags):  # as most steps
+            for request, new in zip(self.requests, self.new, strict=True):
+                request.emitted += new
+            return
+        for request, n, new, flags in zip(self.requests, self.n, self.new, self.flags, strict=True):
+            kept = min(n, max(0, taken))
+            taken -= n
+            lost = min(new, n - kept)
+            request.emitted += new - lost
+            request.miss(reason, lost)
+            if flags & ROW_REUSED:
+                request.reused += new - lost
+
+    def charge_lost(self, lost_s: float) -> None:
+        """A step whose rows had no name, at that time, may have run what a request passed over: no cache held it."""
+        if not any(self.skipped):
+            return
+        for request, skipped in zip(self.requests, self.skipped, strict=True):
+            if skipped and request.opened_s <= lost_s:
+                ran = min(skipped, request.cached)  # of the rest the scores were known
+                request.cached -= ran
+                request.miss("tap_error", ran)
 
 
 def entered(

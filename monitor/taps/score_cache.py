@@ -34,8 +34,9 @@ ENTRY_BYTES = 224  # Python's own for one block: hash, number, their places in t
 
 @dataclass(slots=True, eq=False)
 class Chain:
-    """How far the scores of one sequence are in: rows up to `end`, hashes up to `hashed` blocks."""
+    """How far the scores of one sequence are in: rows up to `end`, hashes up to `hashed` blocks. lock: its cache's."""
 
+    lock: threading.Lock
     salt: bytes
     origin: bytes
     digest: bytes
@@ -48,16 +49,17 @@ class Chain:
 
     def fork(self) -> Chain:
         """For a sequence that the server starts as a copy of this one."""
-        tail = None if self.tail is None else self.tail.copy()
-        return Chain(
-            self.salt,
-            self.origin,
-            self.origin,
-            self.generation,
-            self.end,
-            tail=tail,
-            whole=self.whole,
-        )
+        with self.lock:
+            return Chain(
+                self.lock,
+                self.salt,
+                self.origin,
+                self.origin,
+                self.generation,
+                self.end,
+                tail=None if self.tail is None else self.tail.copy(),
+                whole=self.whole,
+            )
 
 
 class ScoreCache:
@@ -88,7 +90,7 @@ class ScoreCache:
         self.capacity = max(1, self._limit_bytes // (block * row_bytes + ENTRY_BYTES))  # blocks
         self._slots: OrderedDict[bytes, int] = OrderedDict()
         self._slabs: list[Values] = []
-        self._tails = Tails(self._lock, block, self._features, self._dtype)
+        self._tails = Tails(block, self._features, self._dtype)
         self._generation += 1
 
     def rebind(self, seed: bytes, features: int) -> None:
@@ -111,7 +113,7 @@ class ScoreCache:
     def chain(self, salt: bytes = b"") -> Chain:
         """A sequence begins. salt: what must tell it from others with the same tokens (adapter, cache salt)."""
         origin = self._origin(salt)
-        return Chain(salt, origin, origin, self._generation)
+        return Chain(self._lock, salt, origin, origin, self._generation)
 
     def prefix(self, chain: Chain, stop: int, ids: Ids) -> list[tuple[int, Values]]:
         """What is known of [0, stop) of a sequence whose next row is `stop`: runs (start, rows), ascending.
@@ -182,7 +184,6 @@ class ScoreCache:
                     and chain.generation == generation
                     and not chain.waiting
                     and chain.tail is not None
-                    and chain.tail.of is self._tails
                 ):
                     places.append(chain.tail.place)
                     insides.append(inside)
@@ -220,7 +221,7 @@ class ScoreCache:
             chain.whole = chain.end % self.block == 0
             return
         if len(part) < self.block:
-            if chain.tail is None or chain.tail.of is not self._tails:
+            if chain.tail is None:
                 chain.tail = self._tails.take()
             tail = chain.tail.rows()
             tail[inside : inside + len(part)] = part

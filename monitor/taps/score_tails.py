@@ -1,11 +1,11 @@
 """Blocks of scores that are not complete: one for each sequence under way, side by side in one table.
 
-So a step in which hundreds of sequences get one row each is kept with one assignment.
+So a step in which hundreds of sequences get one row each is kept with one assignment. Whoever calls holds the cache's
+lock, but for the collector, which gives places back.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -37,20 +37,15 @@ class Tail:
         return found
 
     def copy(self) -> Tail:
-        """Takes the table's lock."""
-        with self.of.lock:
-            copy = self.of.take()
-            copy.rows()[:] = self.rows()
-            return copy
+        copy = self.of.take()
+        copy.rows()[:] = self.rows()
+        return copy
 
 
 class Tails:
-    """table: [places, B, F]. Whoever reads or writes it holds `lock`."""
+    """table: [places, B, F]."""
 
-    def __init__(
-        self, lock: threading.Lock, block: int, features: int, dtype: npt.DTypeLike
-    ) -> None:
-        self.lock = lock
+    def __init__(self, block: int, features: int, dtype: npt.DTypeLike) -> None:
         self.table: Values = np.empty((PLACES, block, features), dtype)
         self.free = deque(range(PLACES))
 

@@ -18,7 +18,6 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dosimeter.detectors.frames import ROW_FIRST, ROW_REUSED, ROWS
 from dosimeter.monitor.taps.capture_steps import Place
 from dosimeter.monitor.taps.probe_op import Array, ReadOut
 from dosimeter.monitor.taps.requests import Request
@@ -332,7 +331,7 @@ class Tap:
             self.breaker.passed()
             if was_open:
                 self._tell(self._changed_why)
-        self._charge_lost(entries)
+        entries.charge_lost(self._lost_s)
         self._emit(entries, values)
 
     def _unnoted(self, request: Request, start: int, n: int, error: Exception) -> None:
@@ -343,60 +342,24 @@ class Tap:
         self._count_unread(n)
         self.on_error(error)
 
-    def _charge_lost(self, entries: Entries) -> None:
-        """A step whose rows had no name may have run what a request passed over: then no cache held it."""
-        if not any(entries.skipped):
-            return
-        for request, skipped in zip(entries.requests, entries.skipped, strict=True):
-            if skipped and request.opened_s <= self._lost_s:
-                ran = min(skipped, request.cached)  # of the rest the scores were known
-                request.cached -= ran
-                request.miss("tap_error", ran)
-
     def _emit(self, entries: Entries, values: Values) -> None:
         """Hand over; what the sink did not take is charged to the requests from the end of the step."""
-        table = np.zeros(len(entries), ROWS)
-        table["key"] = [request.key for request in entries.requests]
-        table["start"], table["n"], table["flags"] = entries.start, entries.n, entries.flags
-        flagged = any(entries.flags)  # as no row is that goes on
-        if flagged:
-            for index, (request, flags) in enumerate(
-                zip(entries.requests, entries.flags, strict=True)
-            ):
-                table["cached"][index] = request.cached if flags & ROW_FIRST else 0
         reason, failure = None, None
         try:
-            taken, reason = self._sink(table, values, time.monotonic_ns())
+            taken, reason = self._sink(entries.table(), values, time.monotonic_ns())
         except Exception as error:
             taken, failure = 0, error
-        if taken >= len(values) and not flagged:
-            for request, new in zip(entries.requests, entries.new, strict=True):
-                request.emitted += new
-        else:
-            self._charge(entries, taken, reason or "tap_error")
+        entries.charge(taken, reason or "tap_error")
         if failure is None:
             self.rows_emitted += len(values)
         else:
             self._count_unread(len(values))
             self._failed(failure)
 
-    def _charge(self, entries: Entries, taken: int, reason: str) -> None:
-        """So many of the leading rows went out, the others not, for `reason`."""
-        for request, n, new, flags in zip(
-            entries.requests, entries.n, entries.new, entries.flags, strict=True
-        ):
-            kept = min(n, max(0, taken))
-            taken -= n
-            lost = min(new, n - kept)
-            request.emitted += new - lost
-            request.miss(reason, lost)
-            if flags & ROW_REUSED:
-                request.reused += new - lost
-
     def _unread(self, entries: Entries, reason: str) -> None:
         for request, new in zip(entries.requests, entries.new, strict=True):
             request.miss(reason, new)
-        self._charge_lost(entries)
+        entries.charge_lost(self._lost_s)
         self._count_unread(entries.total)
 
     def _count_unread(self, rows: int) -> None:

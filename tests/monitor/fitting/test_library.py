@@ -13,9 +13,9 @@ import torch
 from dosimeter.detectors.examples import Example
 from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.registry import load_features
+from dosimeter.monitor.fitting import library
 from dosimeter.monitor.fitting.decoder import Decoder
 from dosimeter.monitor.fitting.lesson import Lesson
-from dosimeter.monitor.fitting.library import Library
 
 pytestmark = pytest.mark.parts
 
@@ -35,8 +35,8 @@ def test_a_row_where_the_model_overflows_is_named(
     lesson = Lesson(load_features()["scam"], calm, (), {}, (), (), {})
     model = Decoder(version(overflow))
 
-    def read(lesson: Lesson) -> Library:
-        return Library(model, [lesson], (1,), tmp_path, lambda done, of: None)
+    def read(lesson: Lesson) -> library.Library:
+        return library.Library(model, [lesson], (1,), tmp_path, lambda done, of: None)
 
     assert len(read(lesson).tokens) == 20
     with pytest.raises(InputError, match=r"suite.jsonl:2:1: .*NaN or infinity"):
