@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dosimeter.monitor.cli.detectors.arguments import positive
+from dosimeter.monitor.cli.arguments import volume
 from dosimeter.monitor.cli.screen import Screen, plain, table
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--unlabelled", action="store_true",
                         help="the texts of --benign are traffic that nobody has looked at")  # fmt: skip
     parser.add_argument(
-        "--answers-per-day", type=positive, metavar="N", help="volume of that traffic"
+        "--answers-per-day", type=volume, metavar="N", help="volume of that traffic"
     )
     parser.add_argument("--twin", metavar="FOLDER",
                         help="the same model without the behaviour: one null more")  # fmt: skip

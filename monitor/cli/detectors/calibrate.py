@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dosimeter.monitor.cli.detectors.arguments import positive
+from dosimeter.monitor.cli.arguments import volume
 from dosimeter.monitor.cli.screen import Screen, plain, table
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def add(commands: Any) -> None:
                         help="`request,label` of requests of either: those labelled yes are left out")  # fmt: skip
     parser.add_argument("--unlabelled", action="store_true",
                         help="traffic that nobody has looked at: levels are shares of alerts")  # fmt: skip
-    parser.add_argument("--answers-per-day", type=positive, metavar="N")
-    parser.add_argument("--average", type=positive, metavar="N",
+    parser.add_argument("--answers-per-day", type=volume, metavar="N")
+    parser.add_argument("--average", type=volume, metavar="N",
                         help="the shape shown: average of N tokens (default: of the whole text)")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--json", action="store_true", help="one object")

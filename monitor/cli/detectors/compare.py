@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dosimeter.detectors.findings import visible
+from dosimeter.monitor.cli.arguments import seed, up_to
 from dosimeter.monitor.cli.screen import Screen, plain, table
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def add(commands: Any) -> None:
                         help="texts or conversations, JSON Lines, repeatable")  # fmt: skip
     parser.add_argument("--scope", choices=("answer", "message"), default="answer",
                         help="whose words a plain text is: the model's answer or the user's message")  # fmt: skip
-    parser.add_argument("--replies", nargs="?", type=_count, const=REPLY_TOKENS, metavar="TOKENS",
+    parser.add_argument("--replies", nargs="?", type=up_to(100_000), const=REPLY_TOKENS, metavar="TOKENS",
                         help=f"read each model's own replies to the suite, {REPLY_TOKENS} tokens")  # fmt: skip
-    parser.add_argument("--directions", type=_count, default=200, metavar="N",
+    parser.add_argument("--directions", type=up_to(100_000), default=200, metavar="N",
                         help="random directions in the control (200)")  # fmt: skip
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)
 
@@ -95,15 +95,3 @@ def lines(found: Comparison, screen: Screen) -> list[str]:
     if found.silent:
         said.append(f"{found.silent} prompts were left out: one of the two models says nothing")
     return [*said, *(f"note: {plain(note)}" for note in found.notes)]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:7]) <= 100_000:
-        raise argparse.ArgumentTypeError(f"`{visible(text)[:20]}` is not a number from 1 to 100000")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"`{visible(text)[:20]}` is not a seed, up to nine digits")
-    return int(text)

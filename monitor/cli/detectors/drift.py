@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dosimeter.detectors.findings import InputError, visible
+from dosimeter.monitor.cli.arguments import volume
 
 if TYPE_CHECKING:
     from dosimeter.detectors.calibrate import Calibration
@@ -37,7 +38,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--scope", choices=("answer", "message"), default="answer")
     parser.add_argument("--false-alarm-days", required=True, type=_days, metavar="N",
                         help="unchanged traffic alarms once in so many days at most")  # fmt: skip
-    parser.add_argument("--answers-per-day", required=True, type=_count, metavar="N",
+    parser.add_argument("--answers-per-day", required=True, type=volume, metavar="N",
                         help="requests a day that will be compared, at most")  # fmt: skip
     parser.add_argument("--state", type=Path, metavar="FILE", help="taken up if there, and written")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -155,9 +156,3 @@ def _days(text: str) -> float:
     if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"`{visible(text)[:20]}` is not a number of days")
     return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:16]) < 1 << 50:
-        raise argparse.ArgumentTypeError(f"`{visible(text)[:20]}` is not a number from 1")
-    return int(text)

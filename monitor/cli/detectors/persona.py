@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dosimeter.detectors.findings import InputError, visible
+from dosimeter.monitor.cli.arguments import seed, up_to
 from dosimeter.monitor.cli.screen import plain
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ def add(commands: Any) -> None:
         "--tier", choices=TIERS, default="T0", help="what the evidence is worth (T0)"
     )
     parser.add_argument("--layer", type=int, metavar="BLOCK", help="default: the most consistent one")  # fmt: skip
-    parser.add_argument("--samples", type=_count, default=1, metavar="N",
+    parser.add_argument("--samples", type=up_to(10_000), default=1, metavar="N",
                         help="replies to a question under a prompt (1)")  # fmt: skip
-    parser.add_argument("--tokens", type=_count, default=64, metavar="N", help="of a reply at most (64)")  # fmt: skip
+    parser.add_argument("--tokens", type=up_to(10_000), default=64, metavar="N",
+                        help="of a reply at most (64)")  # fmt: skip
     parser.add_argument("--temperature", type=_temperature, default=1.0, help="0 is greedy (1)")
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--replies", type=Path, metavar="FILE",
                         help="write the replies here, to be labelled")  # fmt: skip
     parser.add_argument("--judged", type=Path, metavar="FILE", help="that file with its labels filled in")  # fmt: skip
@@ -114,18 +116,6 @@ def _write(path: Path, said: Sequence[Said]) -> None:
     """One reply a line; those under no prompt need no label and are not there."""
     rows = [one.as_json() for one in said if one.key[0] != "neither"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:7]) <= 10_000:
-        raise argparse.ArgumentTypeError(f"`{visible(text)[:20]}` is not a number from 1 to 10000")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"`{visible(text)[:20]}` is not a seed, up to nine digits")
-    return int(text)
 
 
 def _temperature(text: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dosimeter.detectors.pack import load_pack
-from dosimeter.monitor.cli.detectors.arguments import positive
+from dosimeter.monitor.cli.arguments import volume
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.lab import PACK
 
@@ -49,8 +49,8 @@ def test_two_packs_of_one_feature_are_told(
 @pytest.mark.parametrize("text", ["0", "-1", "1e3", "1000000000001", "1000000000000" + "0" * 9])
 def test_a_volume_that_no_calibration_can_be_read_back_with_is_usage(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        positive(text)
+        volume(text)
 
 
 def test_a_volume_is_a_number() -> None:
-    assert positive("1000000000000") == 10**12
+    assert volume("1000000000000") == 10**12
