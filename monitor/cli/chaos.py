@@ -6,7 +6,6 @@ It owns the arguments; the attacks and the verdict are in `monitor/chaos`.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
         from dosimeter.monitor.chaos.attacks import chosen, listing
         from dosimeter.monitor.chaos.run import Outcome
         from dosimeter.monitor.chaos.run import run as run_attacks
-        from dosimeter.monitor.cli.demo import interrupt
         from dosimeter.monitor.lab.broker import BrokerError
+        from dosimeter.monitor.lab.interrupting import interruptible
         from dosimeter.monitor.lab.stage import StageError
     except ImportError as error:
         print(f"chaos: {error}\n  hint: pip install 'dosimeter[demo]'", file=sys.stderr)
@@ -79,17 +78,13 @@ def run(args: argparse.Namespace) -> int:
     except KeyError as error:
         print(f"chaos: {error.args[0]}", file=sys.stderr)
         return 2
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        signal.signal(name, interrupt)
     outcomes: list[Outcome] = []
     try:
-        with Arena(_say) as arena:
+        with interruptible(), Arena(_say) as arena:
             outcomes += run_attacks(attacks, arena, _say)
     except (ArenaError, StageError, BrokerError) as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 3
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
     print(report.as_json(outcomes) if args.json else report.as_table(outcomes))
     return 0 if all(not outcome.missed for outcome in outcomes) else 1
 

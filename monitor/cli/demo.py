@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from dosimeter.monitor.lab.broker import BrokerError
         from dosimeter.monitor.lab.demo import Cast, once
+        from dosimeter.monitor.lab.interrupting import interruptible
         from dosimeter.monitor.lab.stage import StageError
     except ImportError as error:
         print(f"demo: {error}\n  hint: pip install 'dosimeter[demo]'", file=sys.stderr)
@@ -58,38 +58,22 @@ def run(args: argparse.Namespace) -> int:
     cast = Cast.lab() if args.model is None else Cast.own(args.model.absolute())
     if args.model is not None:
         print(UNCALIBRATED, file=sys.stderr)
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        signal.signal(name, interrupt)
     try:
-        if args.once:
+        with interruptible():
+            if not args.once:
+                return live(cast)
             report = once(cast, _say, args.keep and args.keep.absolute())
             print(json.dumps(report, indent=2) if args.json else as_text(report))
             return 0 if report["ok"] else 1
-        return live(cast)
     except (StageError, BrokerError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         return 130
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def interrupt(*_: object) -> None:
-    """End what is under way, until clearing up has begun, which nothing may break.
-
-    An exception in a signal handler can be swallowed where it lands (a finalizer, a callback), so it is
-    raised again a second later.
-    """
-    from dosimeter.monitor.lab.stage import clearing_up
-
-    if not clearing_up.is_set():
-        signal.setitimer(signal.ITIMER_REAL, 1.0)
-        raise KeyboardInterrupt
 
 
 UNCALIBRATED = """your own model: uncalibrated: may not alert

@@ -16,6 +16,7 @@ import time
 from importlib import resources
 from pathlib import Path
 
+from dosimeter.monitor.lab.interrupting import starting
 from dosimeter.monitor.supervising import ending_with_parent
 
 SHA256 = {
@@ -91,22 +92,25 @@ class EmbeddedBroker:
             raise BrokerError(f"port `{self.port}` is taken\n  hint: stop what listens on it")
         url = f"tcp://{self.bootstrap}"
         seen_at = url if self._seen_at is None else f"tcp://127.0.0.1:{self._seen_at}"
-        self._process = subprocess.Popen(
-            [
-                str(broker_binary()),
-                "broker",
-                *("--listener-url", url, "--advertised-listener-url", seen_at),
-                *("--storage-engine", "memory://dosimeter/", "--silent"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={},
-            # Not in the terminal's group: on Ctrl-C the demo still reads back before it stops us.
-            start_new_session=True,
-            preexec_fn=ending_with_parent(signal.SIGKILL),  # and none is left when we are killed
-        )
+        with starting():
+            self._process = subprocess.Popen(
+                [
+                    str(broker_binary()),
+                    "broker",
+                    *("--listener-url", url, "--advertised-listener-url", seen_at),
+                    *("--storage-engine", "memory://dosimeter/", "--silent"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={},
+                # Not in the terminal's group: on Ctrl-C the demo still reads back before it stops us.
+                start_new_session=True,
+                preexec_fn=ending_with_parent(
+                    signal.SIGKILL
+                ),  # and none is left when we are killed
+            )
         deadline = time.monotonic() + self._timeout_s
         while not self._accepts():
             code = self._process.poll()

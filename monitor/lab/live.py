@@ -28,7 +28,8 @@ from dosimeter.monitor.lab.demo import (
     Consumer,
     expected_of,
 )
-from dosimeter.monitor.lab.stage import Stage, clearing_up
+from dosimeter.monitor.lab.interrupting import clearing_up
+from dosimeter.monitor.lab.stage import Stage
 
 REFRESH_S = 0.5
 SHOWN = 10

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -28,16 +27,13 @@ from dosimeter.monitor.config import ArchiveConfig, Config, HttpConfig
 from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.config_shown import as_yaml
 from dosimeter.monitor.lab.broker import EmbeddedBroker, free_port
+from dosimeter.monitor.lab.interrupting import clearing_up, starting
 from dosimeter.monitor.lab.viewer import Viewer
 from dosimeter.monitor.sinks.config import KafkaConfig, OtlpConfig
 from dosimeter.monitor.supervising import ending_with_parent
 
 START_S = 120.0
 PAGES = re.compile(r"^history: (http://\S+)$", re.MULTILINE)
-
-
-clearing_up = threading.Event()
-"""Set once a stage of this process has begun to end: an interruption now would leave parts running."""
 
 
 class StageError(RuntimeError):
@@ -187,7 +183,7 @@ class Stage:
 
     def _spawn(self, name: str, command: Sequence[str], extra: Mapping[str, str]) -> None:
         how = signal.SIGTERM if name == "sidecar" else signal.SIGKILL
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with (self.folder / f"{name}.log").open("ab") as log, starting():
             self._processes[name] = subprocess.Popen(
                 command,
                 env={**os.environ, **self._environment, **extra},
