@@ -58,12 +58,12 @@ def address(config: Config, url: str | None) -> str:
     )
 
 
-def ask(url: str) -> Answer:
+def ask(url: str, timeout_s: float = TIMEOUT_S) -> Answer:
     """Raises NotAnsweredError."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        alive = _alive(opener, url)
-        with opener.open(f"{url}/status", timeout=TIMEOUT_S) as reply:
+        alive = _alive(opener, url, timeout_s)
+        with opener.open(f"{url}/status", timeout=timeout_s) as reply:
             body = json.loads(reply.read(LARGEST))
     except urllib.error.HTTPError as error:
         raise _other(url, f"status {error.code}") from error
@@ -90,9 +90,9 @@ def ask(url: str) -> Answer:
     return Answer(url, alive, body)
 
 
-def _alive(opener: urllib.request.OpenerDirector, url: str) -> bool:
+def _alive(opener: urllib.request.OpenerDirector, url: str, timeout_s: float) -> bool:
     try:
-        with opener.open(f"{url}/livez", timeout=TIMEOUT_S):
+        with opener.open(f"{url}/livez", timeout=timeout_s):
             return True
     except urllib.error.HTTPError as error:
         if error.code == 503:

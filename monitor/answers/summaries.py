@@ -6,8 +6,6 @@ Owns sums over the last day and weeks, and the state of the log in words. Single
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +23,7 @@ from dosimeter.monitor.audit.queries.worth import worth
 from dosimeter.monitor.audit.store.keeper import signed_ns
 from dosimeter.monitor.pages import shown, shown_log, shown_overview
 from dosimeter.monitor.pages.source import NotPossible, Reader
+from dosimeter.monitor.status_client import MigratingError, NotAnsweredError, address, ask
 from dosimeter.monitor.status_findings import CANARY_S
 from dosimeter.monitor.tlog.note import Checkpoint, Note, NoteError
 from dosimeter.monitor.tlog.reader import LogReader, LogUnreadable
@@ -81,14 +80,13 @@ def _sidecar(asked: Asked) -> tuple[Mapping[str, Any], str]:
     """What the sidecar beside us says of itself, or why nothing is known."""
     if asked.settings.kafka is not None:
         return {}, "not known here: each sidecar of the fleet says it of itself"
-    http = asked.config.http
-    url = f"http://{http.host}:{http.port}/status"
-    with suppress(OSError, ValueError, urllib.error.URLError):
-        with urllib.request.urlopen(url, timeout=STATUS_S) as reply:
-            found = json.load(reply)
-        if isinstance(found, dict):
-            return found, ""
-    return {}, f"not known: no sidecar answers at {http.host}:{http.port}"
+    try:
+        return ask(address(asked.config, None), STATUS_S).body, ""
+    except MigratingError:
+        return {}, "not known: it brings the ledger of an earlier release up to date"
+    except NotAnsweredError:
+        http = asked.config.http
+        return {}, f"not known: no sidecar answers at {http.host}:{http.port}"
 
 
 def _sinks(status: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ from dosimeter.monitor.history.reader import LedgerReader
 from dosimeter.monitor.pages import shown, shown_log, shown_overview
 from dosimeter.monitor.pages.source import Reader
 from dosimeter.monitor.sinks.config import KafkaConfig
+from dosimeter.monitor.status_client import NEEDED, Answer
 from tests.monitor.answers.answers_scene import ALL, NOW_NS, Answers, answers
 from tests.monitor.audit.audit_scene import HOUR_NS, T0
 
@@ -39,15 +40,15 @@ def scene(tmp_path: Path) -> Iterator[Answers]:
 def sidecar(scene: Answers, body: bytes) -> Iterator[HistorySource]:
     """The source, where something answers at the sidecar's address with this."""
 
-    class Answer(BaseHTTPRequestHandler):
+    class Sidecar(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/status" else 404)
+            self.send_response(200 if self.path in ("/livez", "/status") else 404)
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Sidecar)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -56,6 +57,11 @@ def sidecar(scene: Answers, body: bytes) -> Iterator[HistorySource]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def status(**more: Any) -> bytes:
+    """A whole one, which says nothing but this."""
+    return json.dumps({name: {} for name in NEEDED} | more).encode()
 
 
 def asked_at(asked: Asked, port: int) -> Asked:
@@ -140,7 +146,7 @@ def test_sinks_are_as_the_sidecar_reports_them(scene: Answers, tmp_path: Path) -
         CursorStore(tmp_path / "deliver.db", ledger_id=reader.ledger_id) as store,
     ):
         store.register(["kafka"])
-    status: dict[str, Any] = {
+    said: dict[str, Any] = {
         "delivery": delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0),
         "taps": [
             {"state": "live", "reason": None, "model": {"name": "lab"}},
@@ -148,7 +154,7 @@ def test_sinks_are_as_the_sidecar_reports_them(scene: Answers, tmp_path: Path) -
         ],
     }
     ledger.close()
-    with sidecar(scene, json.dumps(status).encode()) as source:
+    with sidecar(scene, status(**said)) as source:
         found = source.overview(ALL, "UTC")
     assert found.sinks == (shown_overview.Sink("kafka", "ok", 0, 0.0, 0),)
     assert found.taps == (
@@ -167,10 +173,10 @@ def test_a_sink_that_no_canary_has_reached_for_two_hours_is_bad(
         CursorStore(tmp_path / "deliver.db", ledger_id=reader.ledger_id) as store,
     ):
         store.register(["kafka", "otlp"])
-    status = delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0)
-    status["sinks"]["kafka"] |= {"canary_s": 7801.0}
-    status["sinks"]["otlp"] |= {"canary_s": 3599.0}
-    with sidecar(scene, json.dumps({"delivery": status}).encode()) as source:
+    delivery = delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0)
+    delivery["sinks"]["kafka"] |= {"canary_s": 7801.0}
+    delivery["sinks"]["otlp"] |= {"canary_s": 3599.0}
+    with sidecar(scene, status(delivery=delivery)) as source:
         kafka, otlp = source.overview(ALL, "UTC").sinks
     said = "canaries do not arrive: alerts may not either"
     assert (kafka.state, kafka.said, kafka.canary_s) == ("bad", said, 7801.0)
@@ -190,7 +196,7 @@ def test_the_error_of_a_sink_which_may_name_others_is_told_to_no_reader_of_some_
         store.fail("webhook", "`https://hooks.acme-clinic.example` answered 500", now_ns=1)
     delivery = delivery_status(tmp_path / "ledger.db", tmp_path / "deliver.db", now_ns=0)
     own = Reader("a", frozenset({"north-bank"}), ALL.roles)
-    with sidecar(scene, json.dumps({"delivery": delivery}).encode()) as source:
+    with sidecar(scene, status(delivery=delivery)) as source:
         for reader, said in ((ALL, "acme-clinic"), (own, "failing: its error")):
             kafka, webhook = sorted(source.overview(reader, "UTC").sinks, key=lambda one: one.name)
             assert (webhook.state, kafka.state, kafka.said) == ("warn", "ok", "")
@@ -206,7 +212,7 @@ def test_why_a_tap_is_blind_is_told_to_no_reader_of_some_tenants(scene: Answers)
         {"state": "live", "reason": None, "model": {"name": "lab"}},
     ]
     own = Reader("a", frozenset({"north-bank"}), ALL.roles)
-    with sidecar(scene, json.dumps({"taps": taps}).encode()) as source:
+    with sidecar(scene, status(taps=taps)) as source:
         for reader, said in ((ALL, why), (own, "blind: why is told to those who see every tenant")):
             assert source.overview(reader, "UTC").taps == (
                 shown_overview.Tap("lab", "bad", said),
@@ -214,7 +220,37 @@ def test_why_a_tap_is_blind_is_told_to_no_reader_of_some_tenants(scene: Answers)
             )
 
 
-@pytest.mark.parametrize("body", [b"", b"no JSON", b"[1]", b"\xff\xfe"])
+def test_a_sidecar_is_asked_through_no_proxy(
+    scene: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with sidecar(scene, status()) as source:
+        assert source.overview(ALL, "UTC").unasked == ""
+
+
+def test_a_sidecar_that_listens_at_any_address_is_asked_at_its_own(
+    scene: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(url: str, timeout_s: float) -> Answer:
+        asked.append(url)
+        return Answer(url, True, {})
+
+    monkeypatch.setattr("dosimeter.monitor.answers.summaries.ask", ask)
+    http = replace(scene.asked.config, http=HttpConfig("::", 9464))
+    HistorySource(replace(scene.asked, config=http)).overview(ALL, "UTC")
+    assert asked == ["http://[::1]:9464"]
+
+
+def test_a_sidecar_that_migrates_is_not_one_that_does_not_answer(scene: Answers) -> None:
+    with sidecar(scene, b'{"migrating": "copying"}') as source:
+        said = source.overview(ALL, "UTC").unasked
+    assert said == "not known: it brings the ledger of an earlier release up to date"
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b"[1]", b"\xff\xfe", b'{"status": "up"}'])
 def test_what_does_not_answer_as_a_sidecar_is_not_known(scene: Answers, body: bytes) -> None:
     with sidecar(scene, body) as source:
         found = source.overview(ALL, "UTC")
