@@ -26,11 +26,11 @@ from dosimeter.monitor.sinks.http_said import alert_of, is_hanging_up, said, wan
 
 MAX_REPLY = 1 << 10
 """Bytes of a body: enough for a reason."""
-SUCCESS, REDIRECT, CLIENT, SERVER = 200, 300, 400, 500
+SUCCESS, REDIRECT = 200, 300
 SAID, SHORT = 200, 4
 """Characters of a reply that are quoted, and of what is too short to be a credential."""
-MENDABLE = frozenset({401, 403, 404, 408, 409, 425, 429})
-"""An operator or time can mend these."""
+REFUSING = frozenset({400, 413, 422})
+"""About what was sent. All others are about who is asked, where or how: an operator or time can mend these."""
 ASKED = "if it asks for a certificate of ours, name one under `client-cert`"
 SHOWN = "does it know the authority of our `client-cert`?"
 
@@ -45,7 +45,7 @@ class Reply:
     @property
     def refuses(self) -> bool:
         """What was sent is refused for what it is: sending it again cannot help."""
-        return CLIENT <= self.status < SERVER and self.status not in MENDABLE
+        return self.status in REFUSING
 
 
 class HttpError(RuntimeError):

@@ -41,7 +41,6 @@ HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
 LEVEL = 1  # of gzip: most of what there is to gain, at a third of the time
 
 PATH = "/v1/logs"
-TOO_LARGE, BAD_REQUEST, UNPROCESSABLE = 413, 400, 422
 
 Post = Callable[[bytes, Mapping[str, str]], Reply]
 """(body, headers) -> Reply. Raises HttpError without a reply."""
@@ -94,7 +93,7 @@ class OtlpSink:
     def _read(self, reply: Reply) -> Outcome | None:
         """None: all accepted. `dead` is meant for at least one record of the request."""
         where = f"{self._where} answered {reply.status}"
-        if reply.status in (BAD_REQUEST, TOO_LARGE, UNPROCESSABLE):
+        if reply.refuses:
             return dead(f"{where}: {self._client.quoted(reply.body)}")
         if not 200 <= reply.status < 300:
             # Also 401, 403, 404: an operator can mend those, and evidence waits for it.
