@@ -7,7 +7,8 @@ import threading
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set."""
+    """An event that SIGTERM and SIGINT set. SIGHUP does nothing: a terminal that goes is no reason to stop watching."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: set_from_handler(stop))

@@ -156,7 +156,8 @@ def merge_sinks(
 
 
 def stop_on_signals() -> threading.Event:
-    """Set by SIGTERM and SIGINT; the second of them ends the process the hard way."""
+    """Set by SIGTERM and SIGINT; the second of them ends the process the hard way. SIGHUP does nothing."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = threading.Event()
 
     def on_signal(number: int, _: object) -> None:
