@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
@@ -48,6 +48,7 @@ class Telemetry:
             views=[
                 View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
             ],
+            exemplar_filter=TraceBasedExemplarFilter(),  # else the environment's, which may be none
             shutdown_on_exit=False,
         )
         meter = self._provider.get_meter("dosimeter", version("dosimeter"))

@@ -98,6 +98,17 @@ def test_the_trace_of_a_request_is_kept_as_an_exemplar_if_it_is_sampled(
     assert found["dosimeter.tokens"].data.data_points[0].exemplars == []
 
 
+@pytest.mark.parametrize("chosen", ["always_on", "bogus"])
+def test_what_is_kept_as_an_exemplar_is_not_for_the_environment_to_say(
+    reader: InMemoryMetricReader, monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    """A filter that the library does not know ended the line at each start, with a traceback."""
+    monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", chosen)
+    alert = {"rule": "r", "severity": "high", "decision": "notified"}
+    Telemetry(TelemetryConfig(), readers=[reader]).record("dosimeter.alerts", 1, alert)
+    assert collected(reader)["dosimeter.alerts"].data.data_points[0].exemplars == []
+
+
 def test_an_unknown_name_or_attribute_is_an_error_that_names_what_there_is(
     telemetry: Telemetry,
 ) -> None:
