@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -108,8 +109,20 @@ def read_csv(file: IO[str], kinds: Mapping[str, Kind]) -> tuple[list[str], list[
 
 def write_jsonl(columns: Sequence[str], rows: Iterable[Sequence[Cell]], file: IO[str]) -> None:
     """One object a row, in ASCII; what HTML would act on is escaped too."""
+    for one in objects(columns, rows):
+        file.write(json_line(one) + "\n")
+
+
+def objects(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[dict[str, Cell]]:
+    """Rows as JSON has them: it knows no NaN and no infinity, whose names are texts, as in protobuf's JSON."""
     for row in rows:
-        file.write(json_line(dict(zip(columns, row, strict=True))) + "\n")
+        yield {name: _finite(value) for name, value in zip(columns, row, strict=True)}
+
+
+def _finite(value: Cell) -> Cell:
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def json_line(one: Mapping[str, Any]) -> str:

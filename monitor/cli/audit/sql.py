@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     columns = list(found.columns)
     rows = [tuple(tables.people(value) for value in row) for row in found.rows]
     if args.json:
-        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
+        print(json.dumps(list(tables.objects(columns, rows)), indent=2))
     elif args.csv:
         tables.write_csv(columns, rows, sys.stdout)
     elif args.jsonl:

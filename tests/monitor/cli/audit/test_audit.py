@@ -249,6 +249,9 @@ def test_sql_reads_the_views_in_each_form_and_nothing_else(
         {"rule": "scam-written", "n": 7, "first": "2026-03-01 01:00:00+01:00"},
     ]
     assert run("sql", text, "--csv")[1].splitlines()[0] == "rule,n,first"
+    none, least = "'nan'::DOUBLE AS none", "'-inf'::DOUBLE AS least"
+    _, out, _ = run("sql", f"SELECT {none}, {least}", "--json")  # JSON has no such numbers
+    assert json.loads(out, parse_constant=pytest.fail) == [{"none": "NaN", "least": "-Infinity"}]
     code, out, err = run("sql", "SELECT idx FROM alerts", "--limit", "2", "--jsonl")
     assert (code, len(out.splitlines()), "cut at 2 rows" in err) == (0, 2, True)
     assert run("sql", "SELECT idx FROM alerts", "--parquet", str(tmp_path / "a.parquet"))[0] == 0
