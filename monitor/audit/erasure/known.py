@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dosimeter.monitor.audit.store.columns import COLUMNS, NAMES
+from dosimeter.monitor.audit.store.entries import MANY
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
 
@@ -45,7 +46,7 @@ _KNOWN = ("id", "kind", "time_ns", "tenant", "subject", "conversation")
 
 
 class KnownEntries:
-    """Of one history. Use it from one thread at a time."""
+    """Of one history. Use it from one thread at a time. Raises OSError where a sealed file cannot be read."""
 
     def __init__(self, hot: HotStore, folder: HistoryFolder) -> None:
         self._hot, self._folder = hot, folder
@@ -79,12 +80,23 @@ class KnownEntries:
     def _sealed(
         self, segment: Segment, wanted: Sequence[str], column: str, values: Sequence[Any]
     ) -> Iterator[tuple[Any, ...]]:
+        if column == "kind" and segment.few and not {*values} & {*MANY}:
+            where = f"idx >= ? AND idx < ? AND kind IN ({', '.join('?' * len(values))})"
+            query = f"SELECT {', '.join(wanted)} FROM sealed_few WHERE {where} ORDER BY idx"
+            yield from self._hot.db.execute(query, (segment.first, segment.past, *values))
+            return
         path = self._folder.core / segment.core
         if not path.exists() or not values:  # its time is over
             return
-        of = pq.read_schema(path).field(column).type
-        only = pc.field(column).isin(pa.array(values, of))
-        found = pq.read_table(path, columns=list(wanted), filters=only, use_threads=False)
+        try:
+            of = pq.read_schema(path).field(column).type
+            only = pc.field(column).isin(pa.array(values, of))
+            found = pq.read_table(path, columns=list(wanted), filters=only, use_threads=False)
+        except FileNotFoundError:  # just now
+            return
+        except (pa.ArrowException, OSError, KeyError) as error:
+            hint = "restore this file from its backup; `dosimeter audit verify` says what else was changed"
+            raise OSError(f"{path}: cannot be read: {error}\n  hint: {hint}") from error
         yield from zip(*(found[name].to_pylist() for name in wanted), strict=True)
 
 

@@ -9,6 +9,7 @@ their leaves, which have nothing personal, so that proofs go on to hold.
 from __future__ import annotations
 
 import calendar
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +25,14 @@ from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import SQL as HOT
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
 from dosimeter.monitor.audit.store.keys import KeyStore, month_of
-from dosimeter.monitor.audit.store.sealed_file import EVIDENCE, about_of, synced, times_of, written
+from dosimeter.monitor.audit.store.sealed_file import (
+    EVIDENCE,
+    about_of,
+    hash_of,
+    synced,
+    times_of,
+    written,
+)
 from dosimeter.monitor.audit.store.sealing import SQL
 
 DAY_NS = 86_400 * 1_000_000_000
@@ -32,7 +40,9 @@ MOST = 300
 """Files of a kind that go at once, so that the entry which names them fits into the log; the rest an hour later."""
 _MONTH = "keys_before"
 """In hot.db: keys of earlier months were destroyed."""
+_UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError)
 _BY: tuple[By, ...] = ("id", "subject", "conversation", "tenant")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +109,14 @@ class Retention:
             for s in self._over(
                 [s for s in segments if not s.gone], _back(now_ns, self._core_months)
             )
-            if not _any(self._folder.core / s.core, "id", held.entries)
+            if self._is_sound(s) and not _any(self._folder.core / s.core, "id", held.entries)
         ]
         rest = [s for s in segments if s.evidence is not None and s not in core]
-        evidence = [s for s in self._over(rest, before_ns) if not self._all_held(s, held)]
+        evidence = [
+            s
+            for s in self._over(rest, before_ns)
+            if not self._all_held(s, held) and self._is_sound(s)
+        ]
         month = month_of(before_ns)
         if not core and not evidence and month <= int(self._hot.meta(_MONTH) or 0):
             return None
@@ -142,15 +156,34 @@ class Retention:
         """Those that end before then: with their last event, or, as a clock may have run ahead, with their sealing."""
         found, sealed_before = [], True
         for segment in segments:  # in the order in which they were sealed
-            path, to_ns = self._folder.core / segment.core, segment.to_ns
-            if path.exists():
+            path = self._folder.core / segment.core
+            try:
                 # What a file says of itself: its hash is in the log, the row beside it is not.
-                to_ns = (times_of(path) or (0, to_ns))[1]
+                _, to_ns = times_of(path) or (0, segment.to_ns)
                 if to_ns >= before_ns and sealed_before:
                     sealed_before = int(about_of(path).get("sealed_ns", before_ns)) < before_ns
+            except _UNREADABLE:
+                self._left(segment)
+                continue
             if to_ns < before_ns or sealed_before:
                 found.append(segment)
         return found
+
+    def _is_sound(self, segment: Segment) -> bool:
+        """Whether its core file is the one that was sealed. What somebody took away or put in its place is evidence of
+        that: to call its time over would be to say that it went as it should."""
+        try:
+            if hash_of(self._folder.core / segment.core) == segment.sha256:
+                return True
+        except OSError:
+            pass
+        self._left(segment)
+        return False
+
+    @staticmethod
+    def _left(segment: Segment) -> None:
+        what = "is not the file that was sealed: it is left as it is, and its evidence with it"
+        log.error("core/%s %s", segment.core, what)
 
     def _held(self) -> _Held:
         about = frozenset(self._hot.holds())
@@ -166,7 +199,14 @@ class Retention:
         path = self._folder.evidence / str(segment.evidence)
         if not held.about or not path.exists():
             return False
-        return bool(pc.all(_held_rows(_read(path, ["id", "subject"]), held), min_count=0).as_py())
+        try:
+            rows = _held_rows(_read(path, ["id", "subject"]), held)
+        except _UNREADABLE as error:
+            log.error(
+                "evidence/%s cannot be read, and some of it may be held: %s", path.name, error
+            )
+            return True
+        return bool(pc.all(rows, min_count=0).as_py())
 
     def _drop_evidence(self, segment: Segment, held: _Held) -> int:
         """Returns how many rows stay."""

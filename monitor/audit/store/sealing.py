@@ -189,7 +189,15 @@ class Sealer:
         segments = self._hot.segments()
         if not segments or segments[-1].gone:
             return None
-        return self.entry_of(segments[-1])
+        try:
+            return self.entry_of(segments[-1])
+        except (
+            OSError,
+            pa.ArrowException,
+            KeyError,
+        ) as error:  # lost or changed since: verification says so
+            log.error("core/%s cannot be read: %s", segments[-1].core, error)
+            return None
 
 
 def next_first(hot: HotStore) -> int:

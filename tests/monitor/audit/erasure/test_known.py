@@ -9,6 +9,7 @@ import pytest
 from dosimeter.monitor.audit.erasure.known import Known, KnownEntries
 from dosimeter.monitor.audit.people.access import Access
 from tests.monitor.audit.people_scene import OPERATOR, Small, small
+from tests.monitor.audit.store_scene import made, store_in
 
 
 @pytest.fixture
@@ -61,3 +62,18 @@ def test_the_leaves_of_a_kind_read_alike_from_both_halves(one: Small) -> None:
     one.seal(9)
     assert known(one).of_kind("query") == [before]
     assert known(one).of_kind("export") == []
+
+
+def test_a_sealed_file_that_cannot_be_read_is_named_and_keeps_nobody_from_the_rare_kinds(
+    tmp_path: Path,
+) -> None:
+    with store_in(tmp_path) as store:
+        alert = made(0)
+        store.put([alert, made(1, "erase", more='{"phase":"begun"}')])
+        (segment,) = store.seal_to(2)
+        path = store.folder.core / segment.core
+        path.write_bytes(path.read_bytes()[:-9])
+        found = KnownEntries(store.hot, store.folder)
+        assert [leaf["phase"] for leaf in found.of_kind("erase")] == ["begun"]
+        with pytest.raises(OSError, match=segment.core):
+            found.by("id", [alert.id])

@@ -167,6 +167,41 @@ def test_an_event_of_a_clock_that_ran_ahead_goes_by_when_it_was_sealed(tmp_path:
         assert scene.evidence() == []
 
 
+@pytest.mark.parametrize("how", ["lost", "cut", "another"])
+def test_what_somebody_took_away_or_changed_is_not_called_over(scene: Scene, how: str) -> None:
+    """A file that was deleted had been said to be over on the day it was sealed, and verification believed it."""
+    core, (first, second) = scene.store.folder.core, scene.store.hot.segments()
+    path = core / first.core
+    if how == "lost":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:-9])
+    else:  # whose events are a thousand days older
+        old = [made(0, time_ns=BEGIN - 1000 * DAY), made(1, time_ns=BEGIN - 999 * DAY)]
+        with store_in(core.parent / "other") as other:
+            other.put(old)
+            (there,) = other.seal_to(2, now_ns=BEGIN - 990 * DAY)
+            path.write_bytes((other.folder.core / there.core).read_bytes())
+    assert scene.retention.due(BEGIN + 44 * DAY) == Going((), (), 202601)
+    going = scene.retention.due(BEGIN + 1000 * DAY)
+    assert going is not None
+    assert going.core == (second,)
+    scene.retention.carry_out(going)
+    assert [s.gone for s in scene.store.hot.segments()] == [False, True]
+
+
+def test_evidence_of_which_nobody_can_say_whether_it_is_held_stays(scene: Scene) -> None:
+    scene.hold(id_of(10))
+    first, second = scene.store.hot.segments()
+    path = scene.store.folder.evidence / str(first.evidence)
+    path.write_bytes(path.read_bytes()[:-9])
+    going = scene.retention.due(scene.now_ns)
+    assert going is not None
+    assert going.evidence == (second,)
+    scene.retention.carry_out(going)
+    assert path.exists()
+
+
 def test_a_core_file_goes_whole_with_its_labels_unless_an_entry_in_it_is_held(scene: Scene) -> None:
     store = scene.store
     store.put(

@@ -198,6 +198,19 @@ def test_the_entry_of_a_segment_says_what_its_files_are_and_is_always_the_same(
         assert store.sealer(now_ns=LATER + 5).last_entry() == entry
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_history_starts_beside_a_last_file_that_is_lost_or_cut(tmp_path: Path, lost: bool) -> None:
+    with store_in(tmp_path) as store:
+        store.put([made(n) for n in range(2)])
+        (segment,) = store.seal_to(2)
+        path = store.folder.core / segment.core
+        if lost:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-9])
+        assert store.sealer().last_entry() is None
+
+
 def test_nothing_is_sealed_around_a_hole(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         store.put([made(n) for n in range(5)])
