@@ -7,8 +7,9 @@ keeps a commitment of every entry in memory, about 300 B each.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,15 +21,18 @@ from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.audit.store.keys import KeyStore, month_of
 from dosimeter.monitor.audit.store.sealed_file import EVIDENCE
 
-_WHOSE = ("subject", "tenant", "conversation")
+_WHOSE = ("subject", "conversation", "tenant")
 _GONE = "and no entry says why"
 
 
 @dataclass(frozen=True, slots=True)
 class _Committed:
+    """alert: the position of the entry that it is about, index: of the last that has said what it is."""
+
+    alert: int
     index: int
     commitment: str
-    whose: frozenset[str]
+    whose: tuple[str, ...]
     month: int
 
 
@@ -51,14 +55,19 @@ def check_evidence(
                 over.update(map(str, said["evidence_files"]))
             if "evidence" in said:
                 id_ = bytes.fromhex(said["about"] if kind == "evidence" else said["id"])
-                whose = frozenset(str(said[name]) for name in _WHOSE if name in said)
-                first = owed.get(id_)
+                whose = tuple(str(said.get(name, "")) for name in _WHOSE)
+                first = owed.get(id_) or _Committed(index, index, "", whose, 0)
                 month = month_of(said["time_ns"])
-                owed[id_] = _Committed(
-                    index, said["evidence"], first.whose if first else whose, month
-                )
+                owed[id_] = replace(first, index=index, commitment=said["evidence"], month=month)
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # not an entry of ours: the log's own verification says so
+    # A conversation goes with its user, also what was under its own key before that one was known.
+    erased |= {one.whose[1] for one in owed.values() if one.whose[0] in erased} - {""}
+    spans = sorted(_spans(over))
+
+    def is_due(one: _Committed) -> bool:
+        return bool(erased.intersection(one.whose)) or one.month < before
+
     found: list[Difference] = []
     for id_, subject, month, shut in _ciphertexts(folder, hot, over, found):
         one = owed.pop(id_, None)
@@ -66,7 +75,7 @@ def check_evidence(
             continue  # of an older sealing, completed since
         key = keys.key(subject, month)
         if key is None:
-            if not (subject.hex() in erased or one.whose & erased or month < before):
+            if not is_due(one):
                 found.append(Difference(one.index, f"the key of its evidence is gone, {_GONE}"))
             continue
         try:
@@ -74,9 +83,22 @@ def check_evidence(
         except box.CannotOpen as error:
             found.append(Difference(one.index, str(error)))
     for one in owed.values():
-        if not (one.whose & erased or one.month < before):
+        if not (is_due(one) or _within(spans, one.alert) or _within(spans, one.index)):
             found.append(Difference(one.index, f"its evidence is gone, {_GONE}"))
     return sorted(found, key=lambda one: -1 if one.index is None else one.index)
+
+
+def _spans(names: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Of files of evidence by their names: positions of the entries that were sealed with them."""
+    for name in names:
+        first, _, past = name.removeprefix("evidence/").removesuffix(".parquet").partition("-")
+        if first.isdecimal() and past.isdecimal():
+            yield int(first), int(past)
+
+
+def _within(spans: Sequence[tuple[int, int]], index: int) -> bool:
+    at = bisect_right(spans, index, key=lambda span: span[0])
+    return at > 0 and index < spans[at - 1][1]
 
 
 def _ciphertexts(

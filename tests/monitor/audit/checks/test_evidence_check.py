@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from dosimeter.monitor.audit.checks.evidence_check import check_evidence
 from dosimeter.monitor.audit.erasure.erase import Eraser
 from dosimeter.monitor.audit.people.access import Actor
 from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.entries import Entry, own_id
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.ingest import Ingest
+from dosimeter.monitor.audit.store.retention import Retention
 from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.feed.items import Batch, Evidence
-from tests.monitor.audit.audit_scene import SOURCE, T0, alert, event_id, evidence, opened
+from tests.monitor.audit.audit_scene import HOUR_NS, SOURCE, T0, alert, event_id, evidence, opened
+
+DAY_NS = 24 * HOUR_NS
 
 
 def filled(to: Appender, count: int = 4) -> None:
@@ -96,3 +102,59 @@ def test_sealed_evidence_is_read_and_a_lost_file_named(tmp_path: Path) -> None:
         path.unlink()
         what = f"evidence/{segment.evidence} is gone, and no entry says why"
         assert (segment.first, what) in said(to, tmp_path, leaves)
+
+
+def test_what_went_with_its_file_is_no_finding_though_the_keys_of_its_month_are_there(
+    tmp_path: Path,
+) -> None:
+    """For up to a month after its time, all of it had been called gone for no reason."""
+    folder = HistoryFolder(tmp_path)
+    with opened(tmp_path) as to:
+        filled(to)
+        size = to.hot.size
+        leaves = all_leaves(to)
+        assert Sealer(to.hot, folder, grace_ns=0).seal(size, size) is not None
+        retention = Retention(to.hot, to.keys, folder, core_months=24, evidence_days=10)
+        going = retention.due(T0 + 15 * DAY_NS)  # of the 1st of March, on the 16th
+        assert going is not None
+        assert (len(going.evidence), going.keys_before) == (1, 202603)
+        to.append([retention.entry_of(going, T0 + 15 * DAY_NS)])
+        retention.carry_out(going)
+        leaves += all_leaves(to)
+        assert said(to, tmp_path, leaves) == []
+        without = [(at, leaf) for at, leaf in leaves if b'"retention"' not in leaf]
+        assert len(said(to, tmp_path, without)) == 4
+
+
+@pytest.mark.parametrize("column", ["subject", "month"])
+def test_a_ciphertext_that_is_called_somebody_elses_is_named(tmp_path: Path, column: str) -> None:
+    """Whoever wrote there an id that was erased, or a month whose keys were gone, had not been found."""
+    with opened(tmp_path) as to:
+        filled(to)
+        erased = to.keys.find("user", to.keys.find("tenant", b"", "acme") or b"", "user-1")
+        operator = Actor("o", "operator", None)
+        eraser = Eraser(HistoryFolder(tmp_path), to, now_ns=lambda: T0)
+        eraser.erase("user", "acme", "user-1", actor=operator, reason="ticket 1")
+        over = {"core": [], "evidence_files": [], "keys_before": 202602}
+        to.append([Entry("retention", own_id(T0), T0, fields=over)])
+        assert said(to, tmp_path, all_leaves(to)) == []
+        value: bytes | int | None = {"subject": erased, "month": 202601}[column]
+        to.hot.db.execute(
+            f"UPDATE evidence SET {column} = ?, sealed = x'00' WHERE id = ?",
+            (value, bytes.fromhex(event_id(2, T0 + 2 * 10**9))),
+        )
+        what = "the key of its evidence is gone, and no entry says why"
+        assert said(to, tmp_path, all_leaves(to)) == [(index_of(to, 2), what)]
+
+
+def test_a_conversation_that_went_with_its_user_is_no_finding(tmp_path: Path) -> None:
+    """What was said in it before the user was known is under its own key, and no entry names that one."""
+    with opened(tmp_path) as to:
+        before = alert(0, body=evidence(0), labels={"tenant": "acme", "conversation": "c"})
+        after = {"tenant": "acme", "user": "u", "conversation": "c"}
+        both = (before, alert(1, body=evidence(1), labels=after))
+        Ingest(to, T0).take(Batch(both, {"at": 1}), T0)
+        eraser = Eraser(HistoryFolder(tmp_path), to, now_ns=lambda: T0)
+        eraser.erase("user", "acme", "u", actor=Actor("o", "operator", None), reason="ticket 1")
+        assert to.hot.db.execute("SELECT count(*) FROM evidence").fetchone() == (0,)
+        assert said(to, tmp_path, all_leaves(to)) == []
