@@ -92,20 +92,30 @@ def alert(asked: Asked, alert_id: str, reader: Reader) -> shown_alerts.AlertView
 
 
 def find(asked: Asked, alert_id: str, reader: Reader) -> Found | None:
-    """None where there is none for this reader, or the entry is of another kind: what people did is no alert."""
+    """None where there is none for this reader, or the entry is of another kind: what people did is no alert.
+
+    A beginning stands for the one that the reader may see, whatever else begins so.
+    """
     # An entry never changes until its time is over, and a page asks for its own several times.
     with asked.alone() as history:
         found = asked.found.get(alert_id)
         if found is None or history.hot.is_gone(found.idx):
             try:
-                found = history.alert(alert_id)
+                rows = history.like(alert_id)
             except NoSuchEntry:
                 return None
+            rows = [row for row in rows if _seen(asked, row, reader)]
+            if len(rows) != 1:
+                return None
+            found = history.whole(rows[0])
             if alert_id == found.entry["id"]:
                 asked.found.clear()
                 asked.found[alert_id] = found
-    seen = found.entry["kind"] in DECIDED and asked.sees(found.entry.get("tenant"), reader)
-    return found if seen else None
+    return found if _seen(asked, found.entry, reader) else None
+
+
+def _seen(asked: Asked, entry: Mapping[str, Any], reader: Reader) -> bool:
+    return entry["kind"] in DECIDED and asked.sees(entry.get("tenant"), reader)
 
 
 def find_sample(asked: Asked, alert_id: str, reader: Reader) -> Sampled | None:

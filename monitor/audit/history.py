@@ -112,9 +112,10 @@ class History:
 
     def ids_like(self, beginning: str) -> list[str]:
         """Whole ids that begin so, as hex. Raises NoSuchEntry for what is no beginning of one."""
-        return [row["id"] for row in self._like(beginning)]
+        return [row["id"] for row in self.like(beginning)]
 
-    def _like(self, beginning: str) -> list[dict[str, Any]]:
+    def like(self, beginning: str) -> list[dict[str, Any]]:
+        """All entries whose id begins so. Raises NoSuchEntry for what is no beginning of one."""
         text = beginning.lower()
         if not _HEX.fullmatch(text):
             hint = f"give at least {SHORTEST} characters of an id, of 0-9 and a-f"
@@ -123,7 +124,7 @@ class History:
 
     def alert(self, id_: str) -> Found:
         """By its id, or by a beginning of it that no other has. Raises NoSuchEntry."""
-        rows = self._like(id_)
+        rows = self.like(id_)
         if not rows:
             hint = "`dosimeter audit query` shows the ids"
             raise NoSuchEntry(f"no entry `{id_}`\n  hint: {hint}")

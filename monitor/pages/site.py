@@ -20,6 +20,9 @@ from dosimeter.monitor.pages.forgery import HEADER, FormTokens
 from dosimeter.monitor.pages.render import Renderer
 from dosimeter.monitor.pages.source import Kind, Source
 
+WHOLE = 32
+"""Characters of an id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -54,7 +57,8 @@ class Site:
         self.record("view", person, f"alert {alert_id}")
         found = self.source.alert(alert_id, person.reader)
         if found is None:
-            raise HTTPException(404, "no such alert, or not one of yours")
+            more = "" if len(alert_id) == WHOLE else ", or several begin so"
+            raise HTTPException(404, f"no such alert, or not one of yours{more}")
         return found
 
     def evidence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +118,22 @@ def test_an_alert_of_another_tenant_is_not_there(
         assert scene.source.evidence(row["id"], ONE) is None
         assert scene.source.label(row["id"], "true", "", "", ONE) is None
     assert len(scene.rows("alerts", kind="label", limit=100)) == 3
+
+
+def test_a_beginning_that_an_alert_of_others_has_too_stands_for_the_own_one(tmp_path: Path) -> None:
+    """It was answered as unknown: ids begin with their time, so those of one minute begin alike."""
+    with answers(tmp_path / "data") as scene:
+        own, other = scene.alert(7)["id"], scene.alert(9)["id"]
+        both = bytes.fromhex(own[:12] + other[12:])
+        db = scene.history.hot.db
+        db.execute("DROP TRIGGER entry_is_immutable")
+        change = "UPDATE entry SET id = ?, time_ns = ? WHERE id = ?"
+        db.execute(change, (both, scene.alert(7)["time_ns"], bytes.fromhex(other)))
+        found = scene.source.alert(own[:8], ONE)
+        assert found is not None
+        assert found.id == own
+        assert scene.source.alert(own[:8], ALL) is None
+        assert scene.source.alert(both.hex(), ONE) is None
 
 
 def test_a_case_of_another_tenant_is_not_there(

@@ -114,6 +114,10 @@ def test_queries_by_name(auditor: Visit) -> None:
     wrong = {"parameters": {"sql": "DROP TABLE entry"}}
     answer = auditor.client.post("/api/v1/queries/by-day", json=wrong, headers=BEARER)
     assert answer.status_code == 422
+    for asked, said in (("0" * 31, "or several begin so"), ("0" * 32, "not one of yours")):
+        answer = auditor.client.get(f"/api/v1/alerts/{asked}", headers=BEARER)
+        assert answer.status_code == 404
+        assert answer.json()["detail"].endswith(said)
     assert auditor.client.post("/api/v1/queries/x", json={}, headers=BEARER).status_code == 404
 
 
