@@ -272,7 +272,7 @@ def main(arguments: list[str] | None = None) -> int:
         if origin != key.name:
             raise Bad("checkpoint: of another log")
         leaves = check_records(export, int(size), b64(root), int(manifest["records"]))
-        if "alerts.csv" in export.sizes:
+        if export.sizes.keys() & {"alerts.csv", "alerts.jsonl"}:
             check_rows(export, leaves, int(manifest["alerts"]))
         for name in changed:
             raise Bad(f"{name} is not the file that was exported")

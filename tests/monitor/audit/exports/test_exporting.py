@@ -215,17 +215,25 @@ def test_hostile_names_stay_inert_in_every_text_of_an_export(tmp_path: Path) -> 
 
 
 def edited(
-    source: Path, target: Path, name: str, edit: Callable[[str], str], signer: Signer | None
+    source: Path,
+    target: Path,
+    name: str,
+    edit: Callable[[str], str] | None,
+    signer: Signer | None,
 ) -> Path:
-    """The export with one file edited; signer: signs the manifest anew, as whoever has the key could."""
+    """The export with one file edited, or left out; signer: signs the manifest anew, as whoever has the key could."""
     with zipfile.ZipFile(source) as found:
         files = {one: found.read(one) for one in found.namelist()}
-    before = files[name].decode()
-    files[name] = edit(before).encode()
-    assert files[name].decode() != before
+    before = files.pop(name).decode()
+    if edit is not None:
+        files[name] = edit(before).encode()
+        assert files[name].decode() != before
     if signer is not None:
         manifest = json.loads(files["manifest.json"])
-        manifest["files"][name]["sha256"] = hashlib.sha256(files[name]).hexdigest()
+        del manifest["files"][name]
+        if edit is not None:
+            sha256 = hashlib.sha256(files[name]).hexdigest()
+            manifest["files"][name] = {"sha256": sha256, "bytes": len(files[name])}
         files["manifest.json"] = json.dumps(manifest).encode()
         digest = hashlib.sha256(files["manifest.json"]).hexdigest()
         files["manifest.sig"] = signer.sign(f"dosimeter-export/v1\nsha256 {digest}\n").encode()
@@ -295,6 +303,16 @@ def test_a_table_that_was_edited_is_found_with_its_row_and_column(
     out = capsys.readouterr().out
     assert said in out
     assert "verified" not in out
+
+
+@pytest.mark.parametrize("name", ["alerts.csv", "alerts.jsonl"])
+def test_without_one_of_its_tables_the_other_is_not_believed(
+    kept: tuple[Path, Signer], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Where alerts.csv was left out by whoever signed, nothing had been compared, and it was `verified`."""
+    path = edited(kept[0], tmp_path / "y.zip", name, None, kept[1])
+    assert standalone.main([str(path)]) == 4
+    assert f"WRONG: {name} is missing" in capsys.readouterr().out
 
 
 def test_a_table_that_was_saved_again_says_the_same_and_is_another_file(
