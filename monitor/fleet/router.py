@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kafka import TopicPartition
-from kafka.errors import KafkaError
 
 from dosimeter.monitor.feed.items import Alert, Blob, Item, Refused
 from dosimeter.monitor.feed.topic import item_at
@@ -23,8 +22,8 @@ from dosimeter.monitor.fleet.member import FleetAway, Member
 from dosimeter.monitor.recounting import stored_occurrence
 from dosimeter.monitor.refusals import Refusals
 from dosimeter.monitor.sinks.config import KafkaConfig
-from dosimeter.monitor.sinks.kafka import build_producer
-from dosimeter.monitor.sinks.kafka_client import explained
+from dosimeter.monitor.sinks.kafka import KafkaSink, build_producer
+from dosimeter.monitor.sinks.sink import Result
 from dosimeter.rules.language.counting import Count
 from dosimeter.rules.language.second import SecondRule
 from dosimeter.rules.occurrence import Occurrence
@@ -49,9 +48,9 @@ class Router:
         time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """rules: that count now. texts: of the rules in force here, by hash."""
-        self._member, self._hits, self._rules, self._texts = member, hits, rules, texts
-        self._connect, self._time_ns = connect, time_ns
-        self._producer: Any = None
+        self._member, self._rules, self._texts = member, rules, texts
+        self._time_ns = time_ns
+        self._sink = KafkaSink(hits, connect=connect, record=lambda one: one)
         self._blobs: OrderedDict[str, bytes] = OrderedDict()
         self._gaps = FeedGaps()
         self._refusals = Refusals(time_ns, "not counted")
@@ -80,12 +79,12 @@ class Router:
         found = [
             one for rows in polled.values() for row in rows for one in self._records(row, counted)
         ]
-        self._send(found)
+        sent = self._send(found)
         self._member.commit({of: (rows[-1].offset + 1, "") for of, rows in polled.items() if rows})
         # Only now: what is not committed comes again, and its gaps with it.
         for at, came in self._came.items():
             self._gaps.see(at, came, self._time_ns())
-        self.seen["sent"] += len(found)
+        self.seen["sent"] += sent
         self.told = self._status()
         return sum(map(len, polled.values()))
 
@@ -122,34 +121,22 @@ class Router:
         self._refusals.add(where, because)
 
     def close(self) -> None:
-        self._let_go()
+        self._sink.close()
         self._gaps.end(self._gaps.partitions)
         self._member.close()
 
-    def _send(self, records: list[dict[str, Any]]) -> None:
-        if not records:
-            return
-        try:
-            if self._producer is None:
-                self._producer = self._connect(self._hits)
-            futures = [self._producer.send(self._hits.topic, **one) for one in records]
-            self._producer.flush(self._hits.delivery_timeout_s + 1)
-            for future in futures:
-                if not future.succeeded():
-                    raise future.exception or KafkaError("no acknowledgement in time")
-        except (KafkaError, OSError, ValueError) as error:
-            self.close()
-            said = explained(error, self._hits.topic)
-            raise FleetAway(f"topic `{self._hits.topic}`: {said}") from error
-
-    def _let_go(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            producer.close(timeout=1.0)
-        except KafkaError:
-            producer._sender.force_close()  # as in the sink
+    def _send(self, records: list[dict[str, Any]]) -> int:
+        """How many are there now; what the brokers refuse for what it is holds up none of the others."""
+        outcomes = self._sink.send(records) if records else []
+        for outcome in outcomes:
+            if outcome.result is Result.RETRY:
+                raise FleetAway(outcome.reason)
+        dead = 0
+        for one, outcome in zip(records, outcomes, strict=True):
+            if outcome.result is Result.DEAD:
+                dead += 1
+                self._refuse(f"hit {json.loads(one['value'])['hit']}", outcome.reason)
+        return len(records) - dead
 
     def _hits_of(self, row: Any) -> Iterator[tuple[Occurrence, str]]:
         item = item_at(f"{row.topic}-{row.partition} offset {row.offset}", row.key, row.value)

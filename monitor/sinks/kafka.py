@@ -102,7 +102,7 @@ class KafkaSink:
                 self._producer = self._connect(self.config)
         except (KafkaError, OSError, ValueError) as error:
             brokers = ",".join(self.config.bootstrap)
-            return [retry(f"no producer for `{brokers}`: {explained(error)}")] * len(batch), []
+            return [retry(f"no producer for `{brokers}`: {self._said(error)}")] * len(batch), []
         futures = self._enqueue(batch)
         # Longer than the delivery timeout, by when every record should have its answer.
         deadline = time.monotonic() + self.config.delivery_timeout_s + 1
@@ -141,7 +141,7 @@ class KafkaSink:
                     continue
                 except (KafkaError, ValueError) as error:
                     # No metadata: each further record would block for as long again.
-                    blocked = retry(f"topic `{self.config.topic}`: {explained(error)}")
+                    blocked = retry(f"topic `{self.config.topic}`: {self._said(error)}")
             futures.append(blocked)
         return futures
 
@@ -151,8 +151,11 @@ class KafkaSink:
         error = future.exception
         if error is None:
             return retry("no acknowledgement in time")
-        said = f"topic `{self.config.topic}`: {explained(error)}"
+        said = f"topic `{self.config.topic}`: {self._said(error)}"
         return dead(said) if isinstance(error, REFUSED) else retry(said)
+
+    def _said(self, error: BaseException) -> str:
+        return explained(error, self.config.topic)
 
     def close(self) -> None:
         producer, self._producer = self._producer, None

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 from kafka import TopicPartition
+from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from dosimeter.monitor.feed.items import Alert
 from dosimeter.monitor.feed.topic import record as feed_record
@@ -108,6 +109,10 @@ class Producer:
     def close(self, timeout: float) -> None: ...
 
 
+def failed(error: Exception) -> Any:
+    return SimpleNamespace(succeeded=lambda: False, exception=error)
+
+
 def router(member: Fake, producer: Any) -> Router:
     rules = (rule(),)
     return Router(cast(Member, member), HITS, lambda: rules, dict, connect=lambda _: producer)
@@ -142,9 +147,11 @@ def test_a_gap_in_what_is_read_again_counts_once() -> None:
     """While hits cannot be sent on, the same records come every few seconds."""
 
     class Away(Producer):
-        def flush(self, timeout: float) -> None:
+        def send(self, topic: str, *, value: bytes, **_: Any) -> Any:
+            super().send(topic, value=value)
             if len(self.sent) < 5:
-                raise OSError("gone")
+                return failed(KafkaTimeoutError("gone"))
+            return SimpleNamespace(succeeded=lambda: True)
 
     again = [fed(0), fed(4)]
     made = router(Fake(again, again, again), Away())
@@ -157,8 +164,8 @@ def test_a_gap_in_what_is_read_again_counts_once() -> None:
 
 def test_what_could_not_be_sent_is_read_again() -> None:
     class Away(Producer):
-        def flush(self, timeout: float) -> None:
-            raise OSError("gone")
+        def send(self, *_: Any, **__: Any) -> Any:
+            return failed(KafkaTimeoutError("gone"))
 
     member = Fake([fed(0)])
     made = router(member, Away())
@@ -166,6 +173,28 @@ def test_what_could_not_be_sent_is_read_again() -> None:
         made.step(0)
     assert (member.commits, member.closed > 0) == ([], True)
     assert (made.told["partitions"], made.told["topic_partitions"]) == ([], 3)
+
+
+def test_a_hit_that_the_brokers_refuse_is_said_and_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where the topic takes less than a hit may be long: the same batch had been sent again for ever."""
+
+    class Small(Producer):
+        def send(self, topic: str, *, value: bytes, **_: Any) -> Any:
+            if len(value) > 1000:
+                return failed(MessageSizeTooLargeError("too large"))
+            return super().send(topic, value=value)
+
+    member, producer = Fake([fed(0), fed(1, labels={"tenant": "x" * 1000}), fed(2)]), Small()
+    made = router(member, producer)
+    made.step(0)
+    assert producer.sent == ["0", "2"]
+    assert (made.seen["sent"], made.seen["refused"]) == (2, 1)
+    assert member.commits == [{AT: (3, "")}]
+    (said,) = caplog.messages
+    assert said.startswith(f"hit {1:032x} is not counted: topic `hits`: ")
+    assert "`max.message.bytes`" in said
 
 
 def test_a_stage_that_lost_its_connection_says_that_it_has_no_share(tmp_path: Path) -> None:

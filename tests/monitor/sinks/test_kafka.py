@@ -163,7 +163,7 @@ def test_no_metadata_blocks_once_and_not_once_a_record(stored_of: StoredOf) -> N
     outcomes = sink_over(producer).send([stored_of(n) for n in range(1, 6)])
     assert results(outcomes) == ["retry"] * 5
     assert len(producer.sent) == 1
-    assert "dosimeter kafka init" in outcomes[0].reason
+    assert "dosimeter kafka init --topic dosimeter.alerts.v1" in outcomes[0].reason
 
 
 def test_a_core_that_is_no_object_is_dead() -> None:
