@@ -136,28 +136,30 @@ def settle(
 
     The tap counts positions past the server's end as well. Those that came are `after_end`; those
     it names in `errors` were never owed, and are taken out again as far as its own total exceeds
-    `served`.
+    `served`. So are those that it names and that came all the same: the server put the request off,
+    and ran them once more.
     """
     received = positions.received()
     after_end = received - positions.received(served)
     stated = {name if name in REASONS else "tap_error": 0 for name in errors}
     for name, tokens in errors.items():
         stated[name if name in REASONS else "tap_error"] += tokens
-    excess = max(0, emitted + cached + sum(stated.values()) - served - after_end)
+    total = max(emitted, received) + cached + sum(stated.values())
+    excess = max(0, total - served - after_end)
     for name in TRIM_ORDER:
         cut = min(excess, stated.get(name, 0))
         if cut:
             stated[name] -= cut
             excess -= cut
+    lost = max(0, emitted - received)
     unscored = {
-        "prefix_cache": cached,
+        "prefix_cache": cached - min(cached, max(0, excess - lost)),
         "not_finite": overlap(positions.not_finite, served),
         "paused": overlap(positions.paused, served),
     }
     for name, tokens in stated.items():
         unscored[name] = unscored.get(name, 0) + tokens
-    lost = emitted - received
-    if loss_reason is not None and lost > 0:
+    if loss_reason is not None and lost:
         unscored[loss_reason] = unscored.get(loss_reason, 0) + max(0, lost - excess)
     kept = {name: tokens for name, tokens in unscored.items() if tokens}
     scored = positions.scored(served)
