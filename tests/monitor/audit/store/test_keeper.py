@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
+import sqlite3
+import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +25,7 @@ from dosimeter.monitor.tlog.writer import LogConflict
 from tests.monitor.audit.audit_scene import opened
 
 MINUTE_NS = 60 * 10**9
+ROOT = Path(__file__).parents[4]
 
 
 def own(n: int) -> Entry:
@@ -147,6 +153,34 @@ def test_a_store_put_back_behind_its_log_is_refused(tmp_path: Path) -> None:
         to.append([own(1)])
         with pytest.raises(StoreError, match="has 1 entries, its log has 2 signed"):
             Keeper(HistoryFolder(tmp_path / "now"), to.hot, now_ns=Clock())
+
+
+def test_a_backup_in_the_order_of_the_manual_can_be_gone_on_with(tmp_path: Path) -> None:
+    """2026-12-01: `log/` was to be copied last, and whatever history had signed meanwhile made the backup refused."""
+    folder, copy = HistoryFolder(tmp_path / "history"), HistoryFolder(tmp_path / "copy").make()
+    manual = (ROOT / "docs" / "audit.md").read_text().partition("## Backups")[2]
+    script = re.search(r"```sh\n(.*?)```", manual, re.DOTALL)
+    assert script is not None
+    said = re.sub(r"(?<=[ '])/(backup|keys)\b", str(copy.root), script[1])
+    commands = said.replace("DATA-DIR/history", str(folder.root)).splitlines()
+    sizes = []
+    with opened(folder.root) as to:
+        keeper = Keeper(folder, to.hot, now_ns=Clock())
+        for command in ("true", *commands):
+            if command.startswith("sqlite3 "):
+                _, name, statement = shlex.split(command)
+                with closing(sqlite3.connect(folder.root / name)) as db:
+                    db.execute(statement)
+            else:
+                subprocess.run(["sh", "-ec", command], cwd=folder.root, check=True)
+            sizes.append(to.hot.size)
+            to.append([own(n) for n in range(to.hot.size, to.hot.size + 200)])  # tiles become whole
+            keeper.turn(now=True)
+        keeper.close()
+    with opened(copy.root) as to:
+        assert to.hot.size == sizes[3]
+        Keeper(copy, to.hot, now_ns=Clock()).close()
+        assert list(LogReader(copy.log).leaves(0)) == to.hot.leaves(0, sizes[3])
 
 
 def test_another_entry_at_a_signed_place_is_a_conflict(tmp_path: Path) -> None:
