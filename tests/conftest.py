@@ -7,9 +7,11 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from ctypes.util import find_library
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -206,9 +208,24 @@ def pytest_collection() -> Iterator[object]:
     try:
         return (yield)
     finally:
-        gc.freeze()
+        set_aside()
         gc.set_threshold(20_000)
         gc.enable()
+
+
+def set_aside() -> None:
+    gc.freeze()
+    imported.count = len(sys.modules)
+
+
+imported = SimpleNamespace(count=0)
+
+
+def pytest_runtest_logfinish() -> None:
+    """What tests import later is as large: torch's compiler alone made each full collection ten times as long."""
+    if len(sys.modules) > imported.count + 100:
+        gc.collect()
+        set_aside()
 
 
 @pytest.hookimpl(optionalhook=True)

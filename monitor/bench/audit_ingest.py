@@ -67,7 +67,7 @@ def figures(alerts: int = ALERTS, known: int = KNOWN) -> list[Figure]:
 
 def _timed(count: int, work: Callable[[], None]) -> Rate:
     """Garbage is collected as `dosimeter history` has it, and not that of whoever measures."""
-    before = gc.get_threshold()
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG)
@@ -75,7 +75,8 @@ def _timed(count: int, work: Callable[[], None]) -> Rate:
     work()
     wall, core = time.perf_counter() - wall, time.process_time() - core
     gc.set_threshold(*before)
-    gc.unfreeze()
+    if not frozen:  # else somebody else's heap would be searched again
+        gc.unfreeze()
     return Rate(count / wall, count / core)
 
 
