@@ -32,6 +32,12 @@ _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _ERROR = re.compile(rb'"error"\s*:\s*(?!\s|null)')
 
 
+def path_of(scope: Scope) -> str:
+    """What the app routes by: without the path that a proxy puts before it (`root_path`)."""
+    path, root = str(scope.get("path", "")), scope.get("root_path") or ""
+    return path[len(root) :] if path.startswith(f"{root}/") else path
+
+
 class Front:
     """Wraps the server's app. Outermost, so that it sees the call before anything else does."""
 
@@ -48,7 +54,7 @@ class Front:
         self._ticket = ticket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope.get("path") not in GENERATING + UNREAD:
+        if scope["type"] != "http" or path_of(scope) not in GENERATING + UNREAD:
             await self._app(scope, receive, send)
             return
         try:
@@ -112,7 +118,7 @@ class Front:
         )
         # Only a label of the gateway may open content: a client cannot name itself into it, or out.
         content = "tenant" in trusted and labels["tenant"] in self._settings.content_tenants
-        reason = "unsupported" if scope.get("path") in UNREAD else None
+        reason = "unsupported" if path_of(scope) in UNREAD else None
         return Ticket(labels=labels, trusted=trusted, content=content, reason=reason)
 
 

@@ -159,7 +159,7 @@ class Front(front.Front):
             await self._app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._app(scope, receive, self._starting(scope, send))
-        elif scope["type"] != "http" or scope.get("path") not in front.GENERATING:
+        elif scope["type"] != "http" or front.path_of(scope) not in front.GENERATING:
             await self._app(scope, receive, send)
         else:
             self._prove(scope)

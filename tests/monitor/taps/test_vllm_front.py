@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from dosimeter.monitor.taps import vllm_front
 from dosimeter.monitor.taps.requests import Ticket
@@ -64,7 +65,7 @@ class Server:
         await send({"type": "http.response.body", "body": REPLY})
 
 
-def call(front: Front, path: str = "/v1/chat/completions") -> list[Any]:
+def call(front: Front, path: str = "/v1/chat/completions", **more: str) -> list[Any]:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -74,7 +75,8 @@ def call(front: Front, path: str = "/v1/chat/completions") -> list[Any]:
         return {"type": "http.disconnect"}
 
     headers = [(b"x-tenant-id", b"acme"), (b"x-request-id", b"r1")]
-    asyncio.run(front({"type": "http", "path": path, "headers": headers}, receive, send))
+    scope = {"type": "http", "path": path, "headers": headers, "query_string": b"", **more}
+    asyncio.run(front(scope, receive, send))
     return sent
 
 
@@ -135,6 +137,27 @@ def test_other_paths_get_nothing_but_lose_what_is_not_theirs(desk: Desk) -> None
     forged = request({KEY: {"secret": "guess", "call": "x"}, "mine": 1})
     desk.carry(forged)
     assert forged.sampling_params.extra_args == {"mine": 1}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/llm/v1/chat/completions"])
+def test_a_server_behind_a_path_of_its_proxy_knows_who_asked_by_either_path(
+    desk: Desk, path: str
+) -> None:
+    """`vllm serve --root-path /llm` answers both; who asked was known by the short one alone, and a client could
+    choose. `sglang serve --fastapi-root-path /llm` has its web server put it before every path."""
+    server = FastAPI()
+    server.root_path = "/llm"
+    tickets: list[Ticket | None] = []
+
+    @server.post("/v1/chat/completions")
+    async def chat() -> dict[str, int]:
+        tickets.append(vllm_front.current_ticket.get())
+        return {}
+
+    server.add_middleware(Front)
+    sent = call(server, path, method="POST")  # type: ignore[arg-type]
+    assert sent[0]["status"] == 200
+    assert [one and one.labels["tenant"] for one in tickets] == ["acme"]
 
 
 def test_a_clients_own_extras_are_left_alone(desk: Desk) -> None:
