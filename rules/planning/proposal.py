@@ -117,7 +117,7 @@ def propose(
     wanted = ("live", "shadow") if shadow else ("live",)
     rules = [rule for rule in ruleset.rules if rule.status in wanted]
     all_dials = dials(rules, columns, calibrations)
-    known = next((part.labels for part in traffic), {})
+    known = set(next((part.labels for part in traffic), {})) | ({"model"} if model else set())
     program, refused = compile_dials(all_dials, columns, calibrations, known)
     running = [dial for dial in all_dials if dial.rule.id not in refused]
     reached = reach(program, running, traffic, model)

@@ -77,12 +77,13 @@ def compile_dials(
     known: Iterable[str],
 ) -> tuple[Program, dict[str, str]]:
     """One program with every position as a rule of its own, `id@position`, and the rules that cannot run, with the
-    reason. known: the labels that traffic has; what `only` and `unless` ask beyond them counts as everyone's."""
+    reason. known: the labels that traffic has, and `model` where it has one; what `only` and `unless` ask beyond them
+    counts as everyone's."""
     builder = Builder(columns, calibrations)
     atoms: dict[Atom, int] = {}
     rules: list[CompiledRule] = []
     refused: dict[str, str] = {}
-    labels = {*known, "model"}
+    labels = set(known)
     for dial in dials:
         if not dial.offsets:
             refused[dial.rule.id] = dial.end or "no level of it can be placed"

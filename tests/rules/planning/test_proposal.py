@@ -67,7 +67,10 @@ def test_only_and_unless_count_where_traffic_can_answer_and_not_where_it_cannot(
     tenant = rules(
         "{feature: deception, in: answer, above: 1 in 20 answers}", more="    only: {tenant: [x]}\n"
     )
-    of = [(1, route, 3), (2, tenant, 1)]
+    model = rules(
+        "{feature: deception, in: answer, above: 1 in 20 answers}", more="    only: {model: [x]}\n"
+    )
+    of = [(1, route, 3), (2, tenant, 1), (3, model, 1)]
     for _, ruleset, share in of:
         found = plan(ruleset=ruleset)
         alone = plan(ruleset=(replace(ruleset[0], policy=RULES[0].policy),))
@@ -75,6 +78,14 @@ def test_only_and_unless_count_where_traffic_can_answer_and_not_where_it_cannot(
             int((p.evidence.first[:, 0] <= (p.dials[0].now or 0)).sum()) for p in (found, alone)
         )
         assert all_ / share * 0.5 < now < all_ / share * 1.6 if share > 1 else now == all_
+
+
+def test_only_by_model_is_asked_of_traffic_whose_model_is_known() -> None:
+    ruleset = rules(
+        "{feature: deception, in: answer, above: 1 in 20 answers}", more="    only: {model: [x]}\n"
+    )
+    fires = [(plan(ruleset=ruleset, model=m).evidence.first == 0).any() for m in ("x", "y")]
+    assert fires == [True, False]
 
 
 def test_shadow_rules_are_left_alone_until_asked_for() -> None:
