@@ -101,7 +101,13 @@ class Eraser:
         begun, `unfinished` has it.
         """
         said = _allowed(actor, approver, reason, value)
-        of, about = found(self._keys, whom, tenant, value)
+        try:
+            of, about = found(self._keys, whom, tenant, value)
+        except CannotErase as error:  # asked again, as it had said that it could not be ended
+            if ended := [self.finish(intent).done for intent in self.unfinished()]:
+                what = f"what had begun before has been ended: entry {', entry '.join(ended)}"
+                raise CannotErase(f"{what}\n{error}") from None
+            raise
         scope = scope_of(self._known, self._keys, whom, about)
         not_held(self._hot.holds(), scope, of)
         exports = exports_of(self._known.of_kind("export"), scope.entries)

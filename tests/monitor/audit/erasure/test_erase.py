@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from dosimeter.monitor.audit.evidence.evidence_files import read_evidence
 from dosimeter.monitor.audit.people.access import Access, AccessRefused, Actor, resolved
 from dosimeter.monitor.audit.people.holds import put_hold, release_hold
 from dosimeter.monitor.audit.store.hot import StoreStalled
+from dosimeter.monitor.audit.store.keys import KeysError
 from tests.monitor.audit.people_scene import (
     APPROVER,
     AUDITOR,
@@ -346,6 +349,27 @@ def test_interrupted_at_any_step_it_is_listed_and_finished_by_the_next_who_start
     assert step == "append" or set(asked) == {sealed, hot}
     for gone in (b"bob", b"talk"):
         assert gone not in on_disk(one)
+
+
+def test_asked_again_when_nobody_reads_the_keys_any_more_it_is_ended(one: Small) -> None:
+    """The hint was to ask again, and the answer that there is no such user: the rest stayed until the next start."""
+    id_ = one.alert(0, tenant="acme", user="bob@home")
+    one.keys._db.execute("PRAGMA busy_timeout = 1")
+    with closing(sqlite3.connect(one.keys.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM name").fetchone()
+        with pytest.raises(KeysError, match="ask for the erasure again"):
+            erase(one, "user", "acme", "bob@home")
+    assert one.text(id_) is not None
+    (intent,) = eraser(one).unfinished()
+    with pytest.raises(CannotErase, match="what had begun before has been ended: entry"):
+        erase(one, "user", "acme", "bob@home")
+    assert one.text(id_) is None
+    assert b"bob@home" not in on_disk(one)
+    assert eraser(one).unfinished() == []
+    with pytest.raises(CannotErase, match=r"^no user of that name"):
+        erase(one, "user", "acme", "bob@home")
+    assert json.loads(one.leaves("erase")[-1])["about"] == intent.id
 
 
 def test_what_was_begun_is_remembered_when_its_entry_has_been_sealed(one: Small) -> None:
