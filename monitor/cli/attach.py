@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from dosimeter.monitor.taps.settings import DEFAULT_LABELS, TapSettings
 
 FRONT = "dosimeter.monitor.taps.vllm_front.Front"
 PLUGIN = "dosimeter"
+HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 SITE = Path(__file__).resolve().parent.parent / "taps" / "site"
 
 
@@ -91,6 +93,8 @@ def settings_of(args: argparse.Namespace) -> TapSettings:
             raise ValueError(
                 f"--label `{entry}`: write LABEL=HEADER, LABEL one of {', '.join(labels)}"
             )
+        if not HEADER.fullmatch(header):
+            raise ValueError(f"--label `{entry}`: `{header}` is no name of a header")
         labels[name] = header.lower()
     for name in args.trust:
         if name not in labels:
@@ -208,10 +212,13 @@ def run(args: argparse.Namespace) -> int:
         )
         return 2
     program = shutil.which(command[0])
-    if program is not None and name is not None:
-        whole = with_front(command) if name == "vllm" else command
-        os.execve(program, whole, engine_environment(name, settings, dict(os.environ)))
-    if program is not None:
-        os.execve(program, command, environment(settings, dict(os.environ)))  # does not return
-    print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)
+    if program is None:
+        print(f"attach: `{command[0]}` is not on PATH", file=sys.stderr)
+        return 3
+    whole, base = with_front(command) if name == "vllm" else command, dict(os.environ)
+    env = environment(settings, base) if name is None else engine_environment(name, settings, base)
+    try:
+        os.execve(program, whole, env)  # does not return
+    except OSError as error:
+        print(f"attach: `{program}` cannot be started: {error.strerror}", file=sys.stderr)
     return 3

@@ -151,6 +151,8 @@ def test_the_command_line_becomes_one_environment_variable(small: Small) -> None
     [
         (["--trust", "tennant"], "not one of"),
         (["--label", "tenant"], "LABEL=HEADER"),
+        (["--label", "tenant="], "no name of a header"),
+        (["--label", "tenant= X-Org"], "no name of a header"),
         (["--content-tenant", "demo"], "--trust tenant"),
         (["--pack", "/nowhere"], "no card.yaml"),
     ],
@@ -158,6 +160,18 @@ def test_the_command_line_becomes_one_environment_variable(small: Small) -> None
 def test_a_wrong_option_is_named(arguments: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cli.settings_of(parse(*arguments, "--", "true"))
+
+
+@pytest.mark.parametrize("text", ["echo no interpreter is named", "#!/nowhere/python"])
+def test_a_command_that_cannot_be_started_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    command = tmp_path / "serve"
+    command.write_text(text + "\n")
+    command.chmod(0o755)
+    args = parse("--", str(command))
+    assert cli.run(args) == 3
+    assert "cannot be started" in capsys.readouterr().err
 
 
 def test_a_model_loaded_in_another_type_refuses_to_score_and_says_which(small: Small) -> None:
