@@ -114,8 +114,25 @@ def _atom(program: Program, record: Mapping[str, Any], one: Mapping[str, Any]) -
         return None
     atoms = [program.atoms[literal.atom] for literal in clause.literals
              if (literal.feature, literal.level) == (one["feature"], one["level"])]  # fmt: skip
-    kind = [a for a in atoms if a.shape == one["shape"] and a.threshold == one["threshold_code"]]
-    return kind[0] if kind else None
+    return next((atom for atom in atoms if _fits(atom, one)), None)
+
+
+def _fits(atom: Atom, one: Mapping[str, Any]) -> bool:
+    """Under `any` may stand conditions that differ in scope, side or length alone, and the record names no length."""
+    said = (one["scope"], one["shape"], one["threshold_code"])
+    if (atom.scope.name.lower(), atom.shape, atom.threshold) != said:
+        return False
+    value, n = int(one["value_sum"]), int(one["value_n"])
+    if atom.shape == "share":
+        return 100 * value >= atom.k * n
+    length = int(one["end"]) - int(one["start"])
+    long = {
+        "for": length >= atom.n,
+        "average": length == atom.n,
+        "at_least": length <= atom.n,
+        "average_last": length <= atom.n,
+    }
+    return atom.direction * (value - atom.threshold * n) > 0 and long.get(atom.shape, True)
 
 
 def _rare(one: Mapping[str, Any], atom: Atom, calibrations: Sequence[Calibration]) -> str:
