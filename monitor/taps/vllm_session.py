@@ -50,7 +50,8 @@ class Session:
         found = (extra_args or {}).get(KEY)
         if not isinstance(found, dict) or not isinstance(found.get("secret"), str):
             return {}
-        return found if hmac.compare_digest(found["secret"], self.secret) else {}
+        theirs = found["secret"].encode(errors="replace")  # any text may stand there
+        return found if hmac.compare_digest(theirs, self.secret.encode()) else {}
 
 
 def without_ours(extra_args: Mapping[str, Any] | None) -> dict[str, Any] | None:

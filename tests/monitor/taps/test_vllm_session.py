@@ -31,7 +31,16 @@ def test_the_first_process_makes_the_session_and_its_children_find_it(
 def test_only_what_carries_the_secret_is_ours() -> None:
     session = Session(1, "ab" * 16)
     assert session.opened({KEY: session.sealed(call="c")})["call"] == "c"
-    for forged in ({"secret": "ab"}, {"secret": None}, {}, "ab" * 16, ["secret"], None, 7):
+    for forged in (
+        {"secret": "ab"},
+        {"secret": "\ud800é"},
+        {"secret": None},
+        {},
+        "ab" * 16,
+        ["secret"],
+        None,
+        7,
+    ):
         assert session.opened({KEY: forged}) == {}
     assert session.opened(None) == {}
 
