@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from dosimeter.monitor.taps.probe_op import HookError
 from dosimeter.monitor.taps.requests import End, Requests
@@ -52,6 +53,17 @@ def up_to_end(generated: list[int], eos: set[int]) -> list[int]:
     return generated[:stop]
 
 
+class _Noted(StoppingCriteriaList):  # type: ignore[misc]
+    """The server's criteria, whose word on each row is passed on. note: told which rows are over, and the columns."""
+
+    note: Callable[[list[bool], int], None]
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:
+        over = super().__call__(input_ids, scores, **kwargs)
+        guarded(lambda: self.note(over.tolist(), input_ids.shape[1]))
+        return over
+
+
 class Batch:
     """One call of `_sample`: B rows, left-padded prompts, one column a step after the prompt."""
 
@@ -82,6 +94,23 @@ class Batch:
             for b in range(len(ids))
         ]
         self.finished = [False] * len(ids)
+        self.stops: list[int | None] = [None] * len(ids)  # behind how many columns a row is padding
+        self._note_stops(kwargs)
+
+    def _note_stops(self, kwargs: dict[str, Any]) -> None:
+        """A row may end before the others for another reason than its end token, such as a stop string."""
+        found = kwargs.get("stopping_criteria")
+        pads = type(found) is StoppingCriteriaList and any(
+            hasattr(one, "eos_token_id") for one in found
+        )
+        if pads and len(self.rows) > 1:
+            kwargs["stopping_criteria"] = noted = _Noted(found)
+            noted.note = self._stopped
+
+    def _stopped(self, over: list[bool], columns: int) -> None:
+        for b, is_over in enumerate(over):
+            if is_over and self.stops[b] is None:
+                self.stops[b], self.finished[b] = columns, True
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -182,8 +211,8 @@ class Batch:
         unwatched = (
             max(map(len, sequences), default=0) - 1 > self.column
         )  # forwards that no hook met
-        for request, sequence in zip(self.rows, sequences, strict=True):
-            generated = up_to_end(sequence[self.prompt_columns :], self.eos)
+        for request, sequence, stop in zip(self.rows, sequences, self.stops, strict=True):
+            generated = up_to_end(sequence[self.prompt_columns : stop], self.eos)
             served = max(0, request.prompt_len + len(generated) - 1)
             if self.lost or unwatched:
                 seen = request.emitted + request.cached + sum(request.unscored.values())

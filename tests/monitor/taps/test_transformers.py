@@ -19,6 +19,8 @@ from transformers import (
     DynamicCache,
     GenerationConfig,
     LlamaForCausalLM,
+    StoppingCriteria,
+    StoppingCriteriaList,
 )
 from transformers.generation.continuous_batching.model_runner import ModelRunner
 from transformers.generation.continuous_batching.requests import RequestState
@@ -171,6 +173,31 @@ def test_a_row_that_ends_early_leaves_no_padding_behind(small: Small) -> None:
     eos = full[1][len(PROMPTS[1]) + 2]  # the second prompt now stops at its third token
     model, seen, sequences = run(small, generated(eos=eos))
     assert min(len(s) - len(p) for s, p in zip(sequences, PROMPTS, strict=True)) <= 3
+    assert check(small, model, seen, sequences) == 0
+
+
+class AfterTwo(StoppingCriteria):  # type: ignore[misc]
+    """Ends the second row behind two tokens of its answer, as a stop string does."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
+        over = torch.zeros(len(input_ids), dtype=torch.bool)
+        over[1] = input_ids.shape[1] == max(map(len, PROMPTS)) + 2
+        return over
+
+
+@pytest.mark.parametrize("eos", [None, 299])
+def test_a_row_that_another_criterion_ends_leaves_no_padding_behind(
+    small: Small, eos: int | None
+) -> None:
+    """The padding behind a stop string was scored as the row's answer. Without an end token there is no padding: the
+    server goes on with the row."""
+    _, _, full = run(small, generated(eos=eos))
+    stop = StoppingCriteriaList([AfterTwo()])
+    model, seen, sequences = run(small, generated(eos=eos, stopping_criteria=stop))
+    if eos is not None:
+        assert full[1] != sequences[1]
+        sequences[1] = full[1][: len(PROMPTS[1]) + 2]
+    assert sequences == [*full[:1], sequences[1], *full[2:]]
     assert check(small, model, seen, sequences) == 0
 
 
