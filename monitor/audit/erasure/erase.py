@@ -7,6 +7,7 @@ reach is told in words (`Erased.remains`).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from dosimeter.monitor.audit.erasure.erase_scope import (
 )
 from dosimeter.monitor.audit.erasure.exported import exports_of
 from dosimeter.monitor.audit.erasure.known import KnownEntries
-from dosimeter.monitor.audit.evidence.evidence_files import drop_subjects
+from dosimeter.monitor.audit.evidence.evidence_files import Unreadable, drop_subjects
 from dosimeter.monitor.audit.people.access import Actor, actor_id, reason_of, require
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import DECIDED, Entry, own_id
@@ -33,6 +34,7 @@ from dosimeter.monitor.audit.store.folder import HistoryFolder
 BEGUN, DONE = "begun", "done"
 MAX_EXPORTS = 100
 """Named in the entry; of the others their number."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +167,14 @@ class Eraser:
         destroyed = self._keys.destroy_all(sorted(scope.subjects))
         dropped = self._hot.drop_evidence(sorted(scope.subjects))
         cut = self._hot.empty_log()
-        files = 0
+        files, unread = 0, []
         for segment in self._hot.segments():
-            rows = drop_subjects(self._folder, segment, scope.subjects)
+            try:
+                rows = drop_subjects(self._folder, segment, scope.subjects)
+            except Unreadable as error:  # its keys are gone, and the others are not to wait for it
+                unread.append(str(error))
+                log.error("erasure %s: %s", intent.id, error)
+                continue
             dropped, files = dropped + rows, files + bool(rows)
         decided = [one.id.hex() for one in scope.entries if one.kind in DECIDED]
         now_ns = self._now_ns()
@@ -198,7 +205,7 @@ class Eraser:
             about=intent.about.hex(),
             requests=tuple(asked),
             exports=tuple(exports),
-            remains=tuple(self._remains(counted, len(exports), cut)),
+            remains=(*self._remains(counted, len(exports), cut), *unread),
             **counted,
         )
 

@@ -7,6 +7,7 @@ learns a key: what it reads and drops nobody can open here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ Found = tuple[bytes, int, bytes]
 """Subject, month, ciphertext."""
 
 
+class Unreadable(Exception):
+    """A file of evidence that is not what was sealed, so that nothing can be taken out of it."""
+
+
 def read_evidence(folder: HistoryFolder, segments: Sequence[Segment], id_: bytes) -> Found | None:
     """Of the entry with this id; of several the one that was sealed last. None: none is sealed."""
     for segment in reversed(segments):  # what completed an entry was sealed with a later range
@@ -32,12 +37,16 @@ def read_evidence(folder: HistoryFolder, segments: Sequence[Segment], id_: bytes
 
 
 def drop_subjects(folder: HistoryFolder, segment: Segment, subjects: Collection[bytes]) -> int:
-    """Rewrite a file without the rows of these subjects. Returns how many there were; 0: the file was left alone."""
+    """Rewrite a file without the rows of these subjects. Returns how many there were; 0: the file was left alone.
+
+    Raises Unreadable, and OSError where it cannot be written.
+    """
     path = _path(folder, segment)
     if path is None:
         return 0
     gone = pa.array(sorted(subjects), EVIDENCE.field("subject").type)
-    mine = pq.read_table(path, columns=["subject"], use_threads=False)["subject"]
+    with _reading(path):
+        mine = pq.read_table(path, columns=["subject"], use_threads=False)["subject"]
     dropped = int(pc.sum(pc.is_in(mine, value_set=gone)).as_py() or 0)
     if dropped:
         with written(path, EVIDENCE, about_of(path)) as writer:
@@ -48,9 +57,21 @@ def drop_subjects(folder: HistoryFolder, segment: Segment, subjects: Collection[
 
 
 def _groups(path: Path) -> Iterator[Any]:
-    with pq.ParquetFile(path) as file:
+    with _reading(path):
+        file = pq.ParquetFile(path)
+    with file:
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group, use_threads=False)
+            with _reading(path):
+                table = file.read_row_group(group, use_threads=False)
+            yield table
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise Unreadable(f"{path}: cannot be read: {error}") from error
 
 
 def _path(folder: HistoryFolder, segment: Segment) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from typing import Any
 
 from dosimeter.monitor.cli.audit import (
@@ -27,6 +28,8 @@ from dosimeter.monitor.cli.audit import (
 )
 
 NONE, USAGE, ENVIRONMENT, DATA = 1, 2, 3, 4
+FOREIGN = ("_duckdb", "duckdb", "pyarrow")
+"""Whose errors say that a file is not what it should be."""
 MODULES = (
     query, show, sql, verify, reproduce, export, incident_pack, erase, holds, label, labels, rotate_key, attack,
 )  # fmt: skip
@@ -57,16 +60,26 @@ def run(args: argparse.Namespace) -> int:
         raise
     except Exception as error:
         worth = _worth(error)
-        if worth is None:
-            raise
-        print(visible(str(error), keep="\n"), file=sys.stderr)
+        if worth is None:  # a defect of ours, which Python ends with 1: as if nothing were there
+            traceback.print_exc()
+            return DATA
+        print(visible(_said(error), keep="\n"), file=sys.stderr)
         return worth
+
+
+def _said(error: Exception) -> str:
+    if type(error).__module__.partition(".")[0] not in FOREIGN:
+        return str(error)
+    hint = "if a sealed file is named, restore it from its backup; `dosimeter audit verify` names all that differ"
+    return f"history cannot be read: {str(error).partition(chr(10))[0]}\n  hint: {hint}"
 
 
 def _worth(error: Exception) -> int | None:
     """The exit code of what can go wrong without a defect of ours; None for the rest."""
     if isinstance(error, ImportError):
         return ENVIRONMENT
+    if type(error).__module__.partition(".")[0] in FOREIGN and not isinstance(error, OSError):
+        return DATA
     import sqlite3
 
     from dosimeter.detectors.findings import InputError

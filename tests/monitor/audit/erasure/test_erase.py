@@ -309,6 +309,30 @@ def test_sealed_text_goes_too_and_what_is_of_others_is_left_byte_for_byte(one: S
     assert (one.folder.evidence / segments[1].evidence).read_bytes() == untouched  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("how", ["cut", "folder"])
+def test_a_sealed_file_that_cannot_be_read_is_named_and_the_rest_goes(one: Small, how: str) -> None:
+    """Keys and names were gone, then it broke off: history could not start any more, which was to go on with it."""
+    one.alert(1, tenant="acme", user="bob")
+    one.seal(1)
+    mine = one.alert(2, tenant="acme", user="bob")
+    one.seal(2)
+    broken = one.folder.evidence / str(one.hot.segments()[0].evidence)
+    data = broken.read_bytes()
+    broken.unlink()
+    if how == "cut":
+        broken.write_bytes(data[:-9])
+    else:
+        broken.mkdir()
+    done = erase(one, "user", "acme", "bob")
+    assert (done.keys, done.ciphertexts, done.files) == (1, 1, 1)
+    assert done.remains[-1].startswith(f"{broken}: cannot be read: ")
+    assert eraser(one).unfinished() == []
+    if how == "cut":
+        assert broken.read_bytes() == data[:-9]
+        broken.unlink()
+        assert read_evidence(one.folder, one.hot.segments(), bytes.fromhex(mine)) is None
+
+
 STEPS = ("destroy_all", "drop_evidence", "empty_log", "drop_subjects", "_ask", "append")
 
 

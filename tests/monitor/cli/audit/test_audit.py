@@ -16,6 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dosimeter.monitor.audit.history import History
+from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.cli.audit.arguments import user_name
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.tlog import standalone
@@ -456,6 +458,41 @@ def test_erasing_asks_for_the_name_and_leaves_what_it_says(
     assert (code, "never seen, or erased before" in err) == (3, True)
     code, _, err = run("erase", *who, "--reason", "x", "--yes", "--role", "auditor")
     assert (code, "may not erase" in err) == (3, True)
+
+
+@pytest.mark.parametrize("how", ["cut", "lost", "a folder"])
+def test_a_sealed_file_that_cannot_be_read_is_not_an_answer_of_none(
+    run: Run, scene: Whole, how: str
+) -> None:
+    """It was a traceback, and Python's exit code 1: "none, and the time was watched"."""
+    with History.open(scene.folder.root) as history:
+        history.settle()
+        size = history.log.size
+        segment = Sealer(history.hot, scene.folder, grace_ns=0).seal(size, size)
+    assert segment is not None
+    path = scene.folder.core / segment.core
+    data = path.read_bytes()
+    path.unlink()
+    if how == "cut":
+        path.write_bytes(data[:-9])
+    elif how == "a folder":
+        path.mkdir()
+    code, out, err = run("query", *TIME, "--tenant", "tenant-1")
+    assert (code, out) == (4, "")
+    assert segment.core in err.splitlines()[0]
+    assert "`dosimeter audit verify` names all that differ" in err
+
+
+def test_a_defect_of_ours_is_not_an_answer_of_none(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(History, "seen", broken)
+    code, out, err = run("query", *TIME)
+    assert (code, out) == (4, "")
+    assert "ZeroDivisionError" in err
 
 
 def test_the_selftest_of_erasure_finds_no_trace(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
