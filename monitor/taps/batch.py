@@ -99,7 +99,7 @@ class Batch:
 
     def _note_stops(self, kwargs: dict[str, Any]) -> None:
         """A row may end before the others for another reason than its end token, such as a stop string."""
-        found = kwargs.get("stopping_criteria")
+        found: Any = kwargs.get("stopping_criteria")
         pads = type(found) is StoppingCriteriaList and any(
             hasattr(one, "eos_token_id") for one in found
         )
