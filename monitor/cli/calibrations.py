@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dosimeter.detectors.findings import visible
+from dosimeter.detectors.findings import InputError, visible
+
+if TYPE_CHECKING:
+    from dosimeter.detectors.calibrate import Calibration
 
 SHIPPED = {"lab": "lab/calibration", "reader": "sources/calibration"}
 """By name: of the lab's model, and of the text reader."""
@@ -22,3 +27,18 @@ def folder(text: str) -> Path:
             f"there is no `{visible(text)[:200]}`; hint: a folder, or {shipped}"
         )
     return path
+
+
+def loaded(folders: Sequence[Path]) -> list[Calibration]:
+    """Raises InputError for one that cannot be read, and for two of the same scores."""
+    from dosimeter.detectors.calibrate import Calibration
+
+    found = [Calibration.load(folder) for folder in folders]
+    first: dict[tuple[str, str], int] = {}
+    for at, one in enumerate(found):
+        for pair in zip(one.features, one.packs, strict=True):
+            earlier = first.setdefault(pair, at)
+            if found[earlier].digest != one.digest:
+                message = f"it has `{visible(pair[0])}` of the same pack as {folders[earlier]} has"
+                raise InputError.at(folders[at], message, "give one of the two")
+    return found

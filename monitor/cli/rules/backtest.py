@@ -10,7 +10,7 @@ import argparse
 import json
 import re
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,6 @@ def read_labels(path: Path) -> dict[tuple[int, int], bool]:
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:
-    from dosimeter.detectors.calibrate import Calibration
     from dosimeter.monitor.backtest import Wanted
     from dosimeter.rules.language.schema import load_rules
 
@@ -95,8 +94,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         against = load_rules([Path(against)])
     return Wanted(
         load_rules(args.paths),
-        tuple(Calibration.load(folder) for folder in args.calibration),
-        date.today(),
+        tuple(calibrations.loaded(args.calibration)),
+        datetime.now(UTC).date(),
         args.since,
         args.until,
         against,

@@ -52,16 +52,15 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: the rules fit. 1: they do not, or none can be planned. 3: not installed. 4: data that is wrong."""
-    from dosimeter.detectors.calibrate import Calibration
     from dosimeter.monitor.cli.rules.plan_view import lines
     from dosimeter.monitor.cli.screen import Screen
     from dosimeter.monitor.plan_report import report
     from dosimeter.rules.language.schema import load_rules
 
     ruleset = load_rules(args.paths)
-    calibrations = [Calibration.load(folder) for folder in args.calibration]
+    placing = calibrations.loaded(args.calibration)
     said = read_labels(args.labels) if args.labels else None
-    proposal, sample, notes, hours = _proposal(args, ruleset, calibrations, said)
+    proposal, sample, notes, hours = _proposal(args, ruleset, placing, said)
     body = report(proposal, sample, notes, datetime.now(UTC).date().isoformat(), hours)
     if args.write and proposal.choice.fits:
         write(args.write, args.paths, proposal)

@@ -10,6 +10,8 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,9 @@ from dosimeter.detectors.findings import visible
 from dosimeter.monitor.cli import calibrations
 
 if TYPE_CHECKING:
+    from dosimeter.detectors.calibrate import Calibration
     from dosimeter.monitor.history.archive_reader import Archive, Part
+    from dosimeter.rules.language.schema import RuleSet
     from dosimeter.rules.testing.streams import Stream
 
 REQUEST = re.compile(r"([0-9a-f]{1,16})/([0-9a-f]{1,16})")
@@ -41,7 +45,6 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: shown. 1: no such alert, or no such request kept. 2: a wrong argument. 3: no ledger. 4: data that is wrong."""
-    from dosimeter.detectors.calibrate import Calibration
     from dosimeter.monitor.cli.screen import Screen
     from dosimeter.monitor.history.archive_reader import open_archive
     from dosimeter.rules.language.schema import load_rules
@@ -59,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     folder = args.archive or args.data_dir / "archive"
     ruleset = load_rules(args.paths)
-    calibrations = [Calibration.load(folder) for folder in args.calibration]
+    placing = calibrations.loaded(args.calibration)
     found = _find(open_archive(folder), int(match[1], 16), int(match[2], 16))
     if found is None:
         print(f"the archive at {folder} does not hold request {named}\n"
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         "request": named,
         "tokens": part.tokens,
         "whole": bool(part.whole[0]),
-        "rules": _rules(ruleset, calibrations, _stream(features, part), part),
+        "rules": _rules(ruleset, placing, _stream(features, part), part),
     }
     if args.json:
         print(json.dumps(shown))
@@ -135,44 +138,44 @@ def _stream(columns: tuple[tuple[str, str], ...], part: Part) -> Stream:
     return Stream(tuple(f for f, _ in columns), np.column_stack(part.codes), scopes, positions)
 
 
-def _rules(ruleset: Any, calibrations: Any, stream: Stream, part: Part) -> list[dict[str, Any]]:
-    from dosimeter.rules.placing import Measured
-    from dosimeter.rules.testing.cases import TestRequest
+def _rules(
+    ruleset: RuleSet, placing: Sequence[Calibration], stream: Stream, part: Part
+) -> list[dict[str, Any]]:
+    from dosimeter.monitor.records import Column
+    from dosimeter.rules.atoms import RUNNING, ends_scope
+    from dosimeter.rules.engine import Engine
+    from dosimeter.rules.language.schema import RuleSet
+    from dosimeter.rules.program import compile_program
     from dosimeter.rules.testing.nearness import nearness
-    from dosimeter.rules.testing.trial import Trial, Unplaced
 
-    columns = dict(part.about.bank.columns)
     model = part.about.bank.model
     labels = {
         name: of.names[of.of[0]]
         for name, of in (("tenant", part.tenant), ("route", part.route))
         if of.names and of.names[of.of[0]]
     }
-    found = []
+    columns = [Column(feature, pack, "") for feature, pack in part.about.bank.columns]
+    found: list[dict[str, Any]] = []
     for rule in ruleset.rules:
-        trial = None
-        why = "no calibration given has the packs of this request"
-        for calibration in calibrations:
-            if set(zip(calibration.features, calibration.packs, strict=True)) <= columns.items():
-                try:
-                    trial = Trial(rule, Measured(calibration))
-                    break
-                except Unplaced as error:
-                    why = str(error).replace("\n  hint: ", "; ")
-        if trial is None:
+        tried = rule if rule.status in RUNNING else replace(rule, status="shadow")
+        program = compile_program(RuleSet((tried,)), columns, placing)
+        if not program.rules:
+            why = program.inactive[rule.id]
             found.append({"rule": rule.id, "fires": False, "why": why, "conditions": []})
             continue
-        hits = trial.hits(
-            TestRequest(stream=stream, labels=labels, trusted=frozenset(labels), model=model)
-        )
-        near = [str(one) for one in nearness(rule, trial.program, stream)]
-        met = all(one.beyond for one in nearness(rule, trial.program, stream))
-        why = "fires at " + ", ".join(stream.label(h.position, False) for h in hits) if hits else (
-            "each condition was met, but not together as the rule asks" if met else "not met"
-        )  # fmt: skip
-        if not hits and not rule.policy.applies(labels, model):
+        engine = Engine(program, model=model)
+        engine.open(0, labels, frozenset(labels))
+        hits = engine.step(stream.frame(0, program.columns)) + engine.close(0, finished=True)
+        near = nearness(rule, program, stream)
+        met = all(one.beyond for one in near)
+        why = "each condition was met, but not together as the rule asks" if met else "not met"
+        if hits:
+            at = (stream.label(hit.position, ends_scope(hit.decided.atom)) for hit in hits)
+            why = f"fires at {', '.join(at)}{', exempt' if hits[0].exempt else ''}"
+        elif not rule.policy.applies(labels, model):
             why = "its `only` is for others"
-        found.append({"rule": rule.id, "fires": bool(hits), "why": why, "conditions": near})
+        conditions = [str(one) for one in near]
+        found.append({"rule": rule.id, "fires": bool(hits), "why": why, "conditions": conditions})
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,57 @@ def test_a_calibration_that_is_none_names_those_that_are_shipped(
         main(["rules", "why-not", "aa/11", str(PACK), "--calibration", "nope"])
     assert stopped.value.code == 2
     assert "there is no `nope`; hint: a folder, or `lab`, `reader`" in capsys.readouterr().err
+
+
+WHOLE = """\
+version: 1
+rules:
+  - rule: whole
+    when:
+      all:
+        - {feature: deception, in: answer, below: z 1, average: answer}
+        - {feature: scam, in: answer, below: z 1}
+    unless: [{tenant: acme, reason: r, by: b, until: 2099-01-31}]
+    status: retired
+    severity: low
+    summary: s
+"""
+
+
+def test_levels_are_placed_by_all_calibrations_that_are_given(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that had a feature more than the request, or one of two a rule needs, had been of no use."""
+    lab = Calibration.load(CALIBRATION)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(WHOLE)
+    more = np.column_stack([lab.codes, lab.codes[:, 0]])
+    replace(lab, features=(*lab.features, "more"), packs=(*lab.packs, "cd" * 32), codes=more).save(
+        tmp_path / "more"
+    )
+    for name, at in (("deception", 0), ("scam", 1)):
+        column = lab.features.index(name)
+        replace(
+            lab, features=(name,), packs=(lab.packs[column],), codes=lab.codes[:, [column]]
+        ).save(tmp_path / f"half{at}")
+    for names in (("more",), ("half0", "half1")):
+        where = [word for name in names for word in ("--calibration", str(tmp_path / name))]
+        data = ["--data-dir", str(data_dir)]
+        assert main(["rules", "why-not", "aa/11", str(rules), *data, *where]) == 0
+        assert "fires   whole: fires at end of answer, exempt\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", [["why-not", "aa/11"], ["backtest"], ["plan", "--reviews-per-day", "9"]]
+)
+def test_two_calibrations_of_the_same_scores_are_refused_with_their_folders(
+    command: list[str], data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It had been a traceback."""
+    replace(Calibration.load(CALIBRATION), corpus="other words").save(tmp_path / "second")
+    where = ["--calibration", "lab", "--calibration", str(tmp_path / "second")]
+    where += ["--archive", str(data_dir / "archive")]
+    assert main(["rules", *command, str(PACK), *where]) == 4
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'second'}: error: it has `" in said
+    assert "hint: give one of the two" in said
