@@ -91,10 +91,16 @@ class TimestampAnchor:
         except OSError as error:
             raise AnchorFailed(f"anchor `{self.name}`: {error}") from error
 
-    def notes(self) -> list[str]:
-        """Those with a good token, by its time."""
-        good = [(s.at, s.note) for s in self.stamps() if s.at is not None]
-        return [note for _, note in sorted(good)]
+    def notes(self) -> Iterator[str]:
+        """Those with a good token, by its time. Raises AnchorFailed, behind them where some have none."""
+        stamps = list(self.stamps())
+        yield from (note for _, note in sorted((s.at, s.note) for s in stamps if s.at is not None))
+        bad = [stamp.problem for stamp in stamps if stamp.problem is not None]
+        if bad:
+            raise AnchorFailed(
+                f"anchor `{self.name}`: {len(bad)} of {len(stamps)} time stamps do not hold: {bad[0]}\n"
+                "  hint: is `certificate` the one of the authority that made them?"
+            )
 
     def stamps(self) -> Iterator[Stamp]:
         """Every note kept here, also where its token is missing or bad. Raises AnchorFailed."""

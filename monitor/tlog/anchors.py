@@ -9,6 +9,7 @@ library have modules of their own, imported only where they are configured.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -30,8 +31,8 @@ class Anchor(Protocol):
     def put(self, note: str) -> None:
         """Returns when the note is safely there. Raises AnchorFailed; may be called again."""
 
-    def notes(self) -> list[str]:
-        """Notes found there, the oldest first, unverified. Raises AnchorFailed."""
+    def notes(self) -> Iterable[str]:
+        """Notes found there, the oldest first, unverified. Raises AnchorFailed, also after some of them."""
 
 
 class FileAnchor:

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from dosimeter.monitor.audit.checks.anchored import read_anchors
 from dosimeter.monitor.tlog.anchor_timestamp import TimestampAnchor
 from dosimeter.monitor.tlog.anchors import AnchorFailed
-from dosimeter.monitor.tlog.note import Checkpoint, Signer
+from dosimeter.monitor.tlog.note import Checkpoint, Note, Signer
 from tests.monitor.sinks.dripping import Dripping
 
 pytestmark = pytest.mark.parts
@@ -117,7 +118,7 @@ def test_a_note_is_stamped_by_the_authoritys_clock_and_read_back(
 ) -> None:
     anchor = TimestampAnchor(*((tsa[0], tmp_path / "stamps", tsa[1])))
     assert anchor.outside
-    assert anchor.notes() == []
+    assert list(anchor.notes()) == []
     for note in NOTES:
         anchor.put(note)
     again = TimestampAnchor(tsa[0], tmp_path / "stamps", tsa[1])
@@ -156,11 +157,17 @@ def test_a_changed_note_or_token_is_no_longer_vouched_for(
     token[-5] ^= 1
     second.with_suffix(".tsr").write_bytes(token)
     third.with_suffix(".tsr").unlink()
-    assert anchor.notes() == []
+    (read,) = read_anchors([anchor], SIGNER.verifier)
+    assert read.checkpoints == ()
+    assert "3 of 3 time stamps do not hold: " in read.error  # it had been "holds nothing yet"
     problems = [stamp.problem or "" for stamp in anchor.stamps()]
     assert "Mismatch between messages" in problems[0]
     assert "does not hold" in problems[1]
     assert problems[2].endswith("missing")
+    anchor.put(NOTES[0])
+    (read,) = read_anchors([anchor], SIGNER.verifier)
+    assert [str(one) for one in read.checkpoints] == [Note.parse(NOTES[0]).text]
+    assert "2 of 3 time stamps do not hold: " in read.error
 
 
 def test_a_token_of_an_authority_that_is_not_ours_is_refused(
