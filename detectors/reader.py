@@ -123,7 +123,8 @@ class Reader:
 
     def one_of(self, node: Node, allowed: Collection[str], code: str = "value") -> str | None:
         """One word of a closed list, with the nearest one suggested."""
-        value = self.text(node)
+        other = node.kind in ("int", "float", "bool") and node.written not in allowed
+        value = node.written if other else self.text(node)
         if value is None or value in allowed:
             return value
         listed = ", ".join(f"`{a}`" for a in allowed)

@@ -266,6 +266,8 @@ class _Builder:
             hint = f'write "{visible(key.written)}"'
             if _THOUSANDS.fullmatch(key.written):
                 hint += "; or, behind the comma of a number, write 1000 without a comma"
+            elif key.kind == "int":
+                hint += "; or, in a number, a point in place of the comma: `2.5`"
             raise InputError.at(key.place, message, hint, "key")
         name = str(key.value)
         if name == "<<":

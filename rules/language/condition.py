@@ -157,6 +157,10 @@ def _feature(
 
 
 def _scope(node: Node, reader: Reader) -> Scope | None:
+    if node.kind == "list":
+        hint = "one condition looks at one scope: list conditions under `any:`"
+        reader.expected(node, "one scope", hint)
+        return None
     if node.value == "history":
         hint = "its turns were decided when they were new: use `answer` or `message`"
         reader.error(node, "scope `history` fires nothing", hint, "scope")
@@ -205,10 +209,14 @@ def _enough(shape: Shape, keys: Mapping[str, Node], reader: Reader) -> Shape | N
 
 def per_cent(node: Node, reader: Reader, of: str | None = None) -> int | None:
     """`20 %`, or with `of` `20 % of answer`: 1 to 100, or None after complaining."""
+    form = "20 %" if of is None else f"20 % of {of}"
+    if node.kind in ("int", "float"):
+        meant = form.replace("20", node.written, 1) if node.kind == "int" else form
+        reader.error(node, f"`{node.written}` has no unit", f"write `{meant}`", "shape")
+        return None
     text = reader.text(node, 80)
     if text is None:
         return None
-    form = "20 %" if of is None else f"20 % of {of}"
     number, _, said = text.partition(" of ")
     match = _PER_CENT.fullmatch(number)
     if match is None or said != (of or ""):
@@ -256,7 +264,7 @@ def _shape(keys: Mapping[str, Node], scope: Scope | None, reader: Reader) -> Sha
 
 
 def _at_least(node: Node, reader: Reader) -> Shape | None:
-    text = reader.text(node, 80)
+    text = node.written if node.kind in ("int", "float") else reader.text(node, 80)
     if text is None:
         return None
     match = _OF_TOKENS.fullmatch(text)
@@ -290,7 +298,7 @@ def read_tokens(
             node, f"`{node.written}` has no unit", f"write `{node.written} tokens`", "shape"
         )
         return None
-    text = reader.text(node, 80)
+    text = node.written if node.kind == "float" else reader.text(node, 80)
     if text is None:
         return None
     match = _TOKENS.fullmatch(text if said is None else said)

@@ -149,10 +149,6 @@ def _part(node: Node, reader: Reader, signals: Signals, kind: str) -> Part | Non
             return None
         inner = _part(keys["not"], reader, signals, "not")
         return None if inner is None else Part(inner.conditions, negated=not inner.negated)
-    if "all" in node.entries or "sequence" in node.entries:
-        hint = "conditions are `all` or `any` of some, or a `sequence`, not nested deeper"
-        reader.error(node, "a group within a group", hint, "condition")
-        return None
     condition = _one(node, reader, signals)
     return None if condition is None else Part((condition,))
 
@@ -170,6 +166,19 @@ def _any(node: Node, reader: Reader, signals: Signals) -> Part | None:
 
 
 def _one(node: Node, reader: Reader, signals: Signals) -> Condition | None:
+    for key, meant in (("and", "all"), ("or", "any")):
+        if key in node.entries:
+            place = node.entries[key].place
+            reader.error(place, f"unknown key `{key}`", f"write `{meant}`", "unknown-key")
+            return None
+    if group := next((key for key in (*GROUPS, "not") if key in node.entries), None):
+        message = "`not` in an `any`" if group == "not" else "a group within a group"
+        hint = (
+            "conditions are `all` or `any` of some, or a `sequence`, not nested deeper: "
+            "write a rule for each"
+        )
+        reader.error(node, message, hint, "condition")
+        return None
     if "signal" not in node.entries:
         return read_condition(node, reader)
     keys = reader.mapping(node, ("signal",))
@@ -190,11 +199,11 @@ def read_signals(
         reader.expected(node, "a mapping", "a name, and a condition behind it")
         return found
     for name, entry in node.entries.items():
+        found[name] = None
         if not is_name(name):
             hint = "lower-case letters, digits and `-`, at most 64"
             reader.error(entry.place, f"`{visible(name)[:80]}` is not a name", hint, "rule-id")
             continue
-        found[name] = None
         if groups := [key for key in (*GROUPS, "not", "signal") if key in entry.value.entries]:
             place = entry.value.entries[groups[0]].place
             hint = "a signal is one condition: put them together in the rule"

@@ -197,7 +197,8 @@ def _recorded(node: Node, features: tuple[str, ...], folder: Path, reader: Reade
         return Piece(*read_fixture(folder / name, features))
     except InputError as error:
         for finding in error.findings:
-            reader.error(node, finding.message, finding.hint, "fixture")
+            message = f"`{visible(name)[:80]}`: {finding.message}"
+            reader.error(node, message, finding.hint, "fixture")
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.reader import Reader
 from dosimeter.detectors.strict_yaml import load
 from dosimeter.rules.language.schema import read_rules
@@ -18,6 +19,7 @@ rules:
     summary: x
 """
 Z = "{feature: scam, in: answer, above: z 2}"
+NESTED = "conditions are `all` or `any` of some, or a `sequence`, not nested deeper: write a rule for each"
 
 
 def said(when: str, more: str = "") -> list[tuple[str, str | None]]:
@@ -48,6 +50,18 @@ def said(when: str, more: str = "") -> list[tuple[str, str | None]]:
          "one condition names one feature: list conditions under `any:`, or write a `score:`"),
         ("{feature: scam, in: answer, above: z 2, average: answer, min-tokens: 60 tokens}",
          "expected a whole number, found text `60 tokens`", "write `60`"),
+        ("{feature: scam, in: answer, above: z 2, average: answer, coverage: 90}", "`90` has no unit",
+         "write `90 %`"),
+        ("{feature: scam, in: answer, above: z 2, share: 0.2}", "`0.2` has no unit", "write `20 % of answer`"),
+        ("{feature: scam, in: answer, above: z 2, at-least: 4}", "`4` is no count", "write `4 of 8 tokens`"),
+        ("{feature: scam, in: answer, above: z 2, for: 16.0}", "`16.0` is no length", "write `16 tokens`"),
+        ("{feature: scam, in: [answer, message], above: z 2}", "expected one scope, found a list",
+         "one condition looks at one scope: list conditions under `any:`"),
+        (f"{{and: [{Z}, {Z}]}}", "unknown key `and`", "write `all`"),
+        (f"{{or: [{Z}, {Z}]}}", "unknown key `or`", "write `any`"),
+        (f"{{any: [{Z}, {{all: [{Z}, {Z}]}}]}}", "a group within a group", NESTED),
+        (f"{{all: [{Z}, {{sequence: [{Z}, {Z}]}}]}}", "a group within a group", NESTED),
+        (f"{{any: [{Z}, {{not: {Z}}}]}}", "`not` in an `any`", NESTED),
     ],
 )  # fmt: skip
 def test_a_condition_that_is_nearly_right_is_told_how_it_is_written(
@@ -84,3 +98,37 @@ def test_a_misspelt_scope_key_is_not_missing_too() -> None:
     assert said("{feature: scam, In: answer, above: z 2}") == [
         ("unknown key `In`", "did you mean `in`?")
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "hint"),
+    [
+        ("severity: low", "1", "known here: `critical`, `high`, `low`, `medium`"),
+        ("status: draft", "true", "known here: `draft`, `live`, `retired`, `shadow`"),
+    ],
+)
+def test_quotes_are_no_advice_where_only_some_words_may_stand(
+    key: str, value: str, hint: str
+) -> None:
+    reader = Reader()
+    text = RULE.replace("{when}", Z).replace(
+        "severity: low" if key == "severity" else "status: draft", f"{key}: {value}"
+    )
+    read_rules(load(text, "r.yaml"), reader)
+    (found,) = reader.findings
+    assert (found.message, found.hint) == (f"`{value}` is not one of the allowed words", hint)
+
+
+def test_a_signal_with_a_name_that_it_may_not_have_is_known_where_it_is_used() -> None:
+    """That nobody named it had been said a second time, with the advice to name it."""
+    reader = Reader()
+    text = RULE.replace("{when}", "{signal: scam_close}") + f"signals:\n  scam_close: {Z}\n"
+    read_rules(load(text, "r.yaml"), reader)
+    assert [f.message for f in reader.findings] == ["`scam_close` is not a name"]
+
+
+def test_a_decimal_comma_is_told_of_a_point() -> None:
+    with pytest.raises(InputError, match=r"`2\.5`") as refused:
+        load(RULE.replace("{when}", "{feature: scam, in: answer, above: z 2,5}"), "r.yaml")
+    (found,) = refused.value.findings
+    assert found.hint == 'write "5"; or, in a number, a point in place of the comma: `2.5`'

@@ -150,7 +150,7 @@ FAULTS = [  # the place of the complaint is marked with §
     ),
     (
         "      - {name: a, expect: [], stream: [{fixture: §missing.safetensors}]}\n",
-        "cannot be read: no such file or directory",
+        "`missing.safetensors`: cannot be read: no such file or directory",
         None,
     ),
     (
