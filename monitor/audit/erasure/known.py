@@ -20,7 +20,7 @@ from dosimeter.monitor.audit.store.entries import MANY
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
 
-By = Literal["id", "subject", "conversation", "tenant"]
+By = Literal["id", "subject", "conversation", "tenant", "about"]
 AT_ONCE = 500
 """Values of one statement of SQLite."""
 _IDS = frozenset(column.name for column in COLUMNS if column.kind in ("id", "hash"))

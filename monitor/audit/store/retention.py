@@ -41,7 +41,7 @@ MOST = 300
 _MONTH = "keys_before"
 """In hot.db: keys of earlier months were destroyed."""
 _UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError)
-_BY: tuple[By, ...] = ("id", "subject", "conversation", "tenant")
+_BY: tuple[By, ...] = ("id", "subject", "conversation", "tenant", "about")
 log = logging.getLogger(__name__)
 
 

@@ -140,6 +140,22 @@ def test_what_is_held_stays_readable_and_the_rest_goes(scene: Scene, held: str) 
     assert scene.evidence() == [4, 5]  # fmt: skip
 
 
+def test_what_was_said_of_a_held_alert_stays_with_it(scene: Scene, tmp_path: Path) -> None:
+    """A reviewer's note on it was gone after thirty days, and the label with the file that it lay in."""
+    alert = scene.entries[2]
+    note = made(6, "label", BEGIN + 42 * DAY, about=alert.id, subject=id_of(10), evidence_body=b"n")
+    with store_in(tmp_path / "noted") as store:
+        store.put([*scene.entries[:4], note])
+        store.seal_to(5, max_rows=4, now_ns=BEGIN + 43 * DAY)
+        scene.store = store
+        scene.hold(alert.id)
+        scene.run()
+        assert read_evidence(store.folder, store.hot.segments(), note.id) is not None
+        scene.now_ns = BEGIN + 1000 * DAY
+        scene.run()
+        assert [(s.first, s.gone) for s in store.hot.segments()] == [(0, False), (4, False)]
+
+
 def test_a_hold_put_after_the_plan_is_kept(scene: Scene) -> None:
     going = scene.retention.due(scene.now_ns)
     assert going is not None
