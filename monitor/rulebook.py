@@ -36,6 +36,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 600.0
 MAX_BANKS = 64
 """Programs kept; the oldest gives way and is compiled again when its bank greets anew."""
 WATCHED = (".yaml", ".yml", ".safetensors")
+LOCK = ".#"
+"""How the link begins that Emacs puts beside a file while it is edited. It leads nowhere, and is no rule."""
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -247,7 +249,12 @@ def _watched(path: Path) -> list[tuple[str, Callable[[], os.stat_result]]]:
     """Names in their order; of a folder, what it holds. Twice a second, so it makes no paths of them."""
     try:
         with os.scandir(path) as inside:
-            return sorted((one.path, one.stat) for one in inside if one.name.endswith(WATCHED))
+            names = [
+                one
+                for one in inside
+                if one.name.endswith(WATCHED) and not one.name.startswith(LOCK)
+            ]
+            return sorted((one.path, one.stat) for one in names)
     except OSError:  # a file, or no folder that can be listed
         return [(str(path), path.stat)]
 

@@ -148,6 +148,15 @@ def test_at_the_first_start_a_failing_test_is_refused(folder: Path, tmp_path: Pa
     assert "0.yaml:8:15: error: test `three hot tokens`" in str(wrong_rules(config))
 
 
+def test_the_lock_of_an_editor_is_no_rule_file(folder: Path) -> None:
+    """Emacs puts a link that leads nowhere beside a file while it is edited; a start had been refused for it."""
+    whole = Rulebook((folder,))
+    (folder / ".#0.yaml").symlink_to("ana@desk.4711:1764550000")
+    assert not whole.refresh()
+    begun = Rulebook((folder,))
+    assert (begun.error, begun.digest) == (None, whole.digest)
+
+
 def test_a_line_that_starts_again_and_has_no_last_good_rules_runs_those_that_fail_and_says_so(
     folder: Path,
 ) -> None:
