@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.audit.store.columns import COLUMNS, NAMES, Value
+from dosimeter.monitor.audit.store.entries import MANY
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.sqlite_file import empty_log, transaction
 
@@ -26,7 +27,7 @@ PACKAGE = "dosimeter.monitor.audit.store"
 BUSY_S = 5.0
 SQL = load_sql(PACKAGE, "hot_queries.sql")
 _TYPES = {"int": "INTEGER", "text": "TEXT", "id": "BLOB", "hash": "BLOB"}
-_ID = NAMES.index("id")
+_ID, _KIND, _TIME = (NAMES.index(name) for name in ("id", "kind", "time_ns"))
 _INSERT = (
     f"INSERT INTO entry (idx, leaf, {', '.join(NAMES)}) VALUES ({', '.join('?' * (len(NAMES) + 2))})"
     " ON CONFLICT (id) DO NOTHING"
@@ -185,7 +186,7 @@ class HotStore:
             begun = self._size()
             for body in batch.blobs:
                 self.db.execute(SQL["put_blob"], (hashlib.sha256(body).digest(), body))
-            new = self._put(begun, batch.entries)
+            new = self._put(begun, [one for one in batch.entries if not self._is_sealed(one.row)])
             evidence = [one.evidence for one in new if one.evidence is not None]
             self.db.executemany(SQL["put_evidence"], evidence)
             for one in new:
@@ -198,6 +199,14 @@ class HotStore:
             for feed, state in batch.cursors.items():
                 self.db.execute(SQL["put_cursor"], (feed, json.dumps(state, sort_keys=True)))
         return Appended(begun, len(new), len(batch.entries) - len(new))
+
+    def _is_sealed(self, row: Sequence[Value]) -> bool:
+        """Whether an entry of a rare kind has left `entry` by now; alerts are told by their positions."""
+        kind = row[_KIND]
+        if kind in MANY:
+            return False
+        found = self.db.execute(SQL["sealed_few"], (kind, row[_TIME], row[_ID])).fetchone()
+        return found is not None
 
     def _put(self, at: int, entries: Sequence[Sealed]) -> Sequence[Sealed]:
         """Those that were not there yet, which now stand from `at` on. All at once, as hardly one is there."""

@@ -40,6 +40,9 @@ INSERT INTO cursor (feed, state) VALUES (?, ?) ON CONFLICT (feed) DO UPDATE SET 
 -- name: leaves
 SELECT idx, leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx
 
+-- name: sealed_few
+SELECT 1 FROM sealed_few WHERE kind = ? AND time_ns = ? AND id = ?
+
 -- name: segments
 SELECT first, past, from_ns, to_ns, core, sha256, evidence, gone, few FROM segment ORDER BY first
 

@@ -196,6 +196,19 @@ def test_an_hour_of_coverage_is_an_entry_once(tmp_path: Path) -> None:
         )
 
 
+def test_an_hour_that_comes_again_when_it_is_sealed_is_not_counted_twice(tmp_path: Path) -> None:
+    """A topic that was made anew is read from its beginning: hours that had been sealed by then were entries again."""
+    hour = Coverage(SOURCE, "aa" * 8, T0, T0 + HOUR_NS, 1000, {}, 1000, {}, 0, 5, 5)
+    next_hour = Coverage(SOURCE, "aa" * 8, T0 + HOUR_NS, T0 + 2 * HOUR_NS, 7, {}, 7, {}, 0, 1, 1)
+    with opened(tmp_path) as to:
+        give(Ingest(to, NOW), hour)
+        assert Sealer(to.hot, HistoryFolder(tmp_path), grace_ns=0).seal(1, 1) is not None
+        again = Ingest(to, NOW)
+        give(again, hour, next_hour)
+        assert [one["served"] for one in entries(to)] == [7]
+        assert (to.hot.size, again.counts.entries, again.counts.duplicates) == (2, 1, 1)
+
+
 def test_what_cannot_be_read_is_an_entry_and_stops_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as to:
         broken = Alert(SOURCE, 1, "ab" * 16, b"{}", None, True)
