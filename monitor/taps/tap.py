@@ -326,13 +326,15 @@ class Tap:
             self._unread(entries, reason)
             self._failed(error)
             return
+        entries.charge_lost(self._lost_s)
+        self._emit(entries, values)
+
+    def _passed(self) -> None:
         if self.breaker.failures:
             was_open = self.breaker.is_open
             self.breaker.passed()
             if was_open:
                 self._tell(self._changed_why)
-        entries.charge_lost(self._lost_s)
-        self._emit(entries, values)
 
     def _unnoted(self, request: Request, start: int, n: int, error: Exception) -> None:
         """Our bookkeeping failed on a request. No breaker opens for it: a client may have a say in what it is."""
@@ -352,6 +354,7 @@ class Tap:
         entries.charge(taken, reason or "tap_error")
         if failure is None:
             self.rows_emitted += len(values)
+            self._passed()
         else:
             self._count_unread(len(values))
             self._failed(failure)

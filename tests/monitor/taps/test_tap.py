@@ -137,6 +137,24 @@ def test_a_sink_that_fails_leaves_the_step_unread() -> None:
     assert (tap.rows_error, tap.rows_emitted) == (3, 0)
 
 
+def test_a_sink_that_goes_on_failing_is_a_blind_tap() -> None:
+    """The read of each step had counted as a step that went well, so the tap said `live` and handed nothing on."""
+    fixture = Fixture()
+    request, sink = fixture.request(), fixture.tap._sink
+
+    def failing(*_: object) -> tuple[int, str | None]:
+        raise OSError("no sink")
+
+    fixture.tap._sink = failing
+    for at in range(4):
+        fixture.step((request, at, 1))
+    assert fixture.states == ["3 failed steps in a row, the last: no sink"]
+    fixture.tap._sink = sink
+    fixture.step((request, 4, 1))
+    assert fixture.states[1:] == [None]
+    assert (request.unscored, request.emitted) == ({"tap_error": 4}, 1)
+
+
 def test_the_breaker_opens_after_k_failures_and_closes_after_a_passed_self_test() -> None:
     fixture = Fixture()
     request = fixture.request()
