@@ -66,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
         return 2
     rule = _rule(args.file, args.rule)
     (tested,) = run_tests([rule])
-    conditions = written_well(tested, lint([Path(rule.place.name)]))
+    findings = lint([args.file], day=datetime.now(UTC).date())
+    own = [one for one in findings if one.place.name == rule.place.name]
+    conditions = written_well(tested, own)
     if rule.status == "shadow":
         try:
             with LedgerReader(args.data_dir / "ledger.db") as ledger:

@@ -197,3 +197,19 @@ def test_the_records_of_the_real_line_carry_what_is_read(file: Path) -> None:
     alert = json.loads(golden.read_text())
     fields = {"event_id", "kind", "status", "would_act", "time_ns", "rule_sha256"}
     assert fields <= alert.keys()
+
+
+def test_the_other_files_of_a_folder_are_known_and_a_day_that_is_over_is_said(
+    file: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both had been left aside: `graver` was unknown, and a rule that had expired was as good as any."""
+    hot, graver = RULES.replace("STATUS", "shadow"), RULES.replace("STATUS", "live")
+    (file.parent / "graver.yaml").write_text(graver.replace("hot", "graver").replace("z 2", "z 1"))
+    more = "\n    quiet-when: [graver]\n    group-by: [tenant]\n    summary:"
+    file.write_text(hot.replace("\n    summary:", more))
+    call = ["rules", "promote", str(file.parent), "hot", "--data-dir", str(data_dir)]
+    assert main(call) == 1
+    assert "met      lint           nothing to change" in capsys.readouterr().out
+    file.write_text(hot.replace("\n    summary:", f"\n    expires: 2026-01-31{more}"))
+    assert main(call) == 1
+    assert "rule `hot` expired on 2026-01-31: it does not run" in capsys.readouterr().out
