@@ -186,7 +186,8 @@ class Capture:
         for record in said:
             key, reach = record["key"], (record["first"], record["first"] + record["rows"])
             there = reach == (begins.get(key), ends.get(key))
-            if not record["whole"] or not record["rows"] or key in broken or not there:
+            n = min(record["rows"], record["served"] - record["first"])
+            if not record["whole"] or n <= 0 or key in broken or not there:
                 self.left_out += 1
                 continue
             one = _request(self.manifest["epoch"], record)

@@ -277,3 +277,15 @@ def test_a_row_beyond_the_servers_own_end_is_not_of_the_request(tmp_path: Path) 
     ((one, rows),) = found.activations(found.requests.values())
     assert one.rows == 3
     assert rows[:, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_a_request_that_was_served_nothing_behind_its_first_row_is_left_out(tmp_path: Path) -> None:
+    """A tap of the right key that says so had ended the build: a table of fewer than no rows."""
+    writer = CaptureWriter(tmp_path, make_key(tmp_path / KEY), ABOUT)
+    for key, served in ((7, 0), (8, 4), (9, 5)):
+        writer.rows(key, 4, np.ones((2, 16), np.float32))
+        writer.request(record(key, 2, first=4, served=served))
+    writer.close("its time is up", {})
+    found = Capture(tmp_path)
+    assert [rows.shape for _, rows in found.activations(found.requests.values())] == [(1, 2, 8)]
+    assert found.left_out == 2
