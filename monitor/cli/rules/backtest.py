@@ -60,14 +60,14 @@ def run(args: argparse.Namespace) -> int:
     finally:
         progress.close()
     body = report(answer, said)
-    if args.plot:
-        from dosimeter.monitor.backtest_plots import page
-
-        args.plot.write_text(page(body, answer.values), encoding="utf-8")
     if args.json:
         print(json.dumps(body, indent=2))
     else:
         print("\n".join(lines(body, Screen.of(sys.stdout))))
+    if args.plot:  # last: where it cannot be written, the run was not for nothing
+        from dosimeter.monitor.backtest_plots import page
+
+        args.plot.write_text(page(body, answer.values), encoding="utf-8")
     return 0 if any(one["run"] for one in body["rules"]) or not answer.inactive else 1
 
 

@@ -62,18 +62,19 @@ def run(args: argparse.Namespace) -> int:
     said = read_labels(args.labels) if args.labels else None
     proposal, sample, notes, hours = _proposal(args, ruleset, placing, said)
     body = report(proposal, sample, notes, datetime.now(UTC).date().isoformat(), hours)
-    if args.write and proposal.choice.fits:
-        write(args.write, args.paths, proposal)
-    if args.plot:
-        from dosimeter.monitor.plan_plot import page
-
-        args.plot.write_text(page(body), encoding="utf-8")
     if args.json:
         print(json.dumps(body, indent=2))
     else:
         print("\n".join(lines(body, Screen.of(sys.stdout))))
-        if args.write:
-            print(_written(args, proposal))
+    # Last: where it cannot be written, the run was not for nothing.
+    if args.write and proposal.choice.fits:
+        write(args.write, args.paths, proposal)
+    if args.write and not args.json:
+        print(_written(args, proposal))
+    if args.plot:
+        from dosimeter.monitor.plan_plot import page
+
+        args.plot.write_text(page(body), encoding="utf-8")
     return 0 if proposal.choice.fits and proposal.knobs else 1
 
 

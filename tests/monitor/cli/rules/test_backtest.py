@@ -249,3 +249,13 @@ def test_a_folder_without_an_archive_is_data_that_is_wrong(
 ) -> None:
     assert main(asked(tmp_path)) == 4
     assert "no archive of scores" in capsys.readouterr().err
+
+
+def test_figures_are_told_though_the_plot_cannot_be_written(
+    made: tuple[Path, list[Hit]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An archive takes minutes, and the figures had been lost with the drawing."""
+    assert main(asked(made[0], "--plot", str(tmp_path / "none" / "plot.svg"))) == 3
+    said = capsys.readouterr()
+    assert "1,500 requests (" in said.out
+    assert "No such file or directory" in said.err

@@ -151,3 +151,15 @@ def test_wrong_arguments_are_usage_errors(
     with pytest.raises(SystemExit) as stopped:
         main([*PLAN, *more])
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(("option", "code"), [("--plot", 3), ("--write", 4)])
+def test_a_plan_is_told_though_it_cannot_be_written(
+    option: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = tmp_path / "none" / "x.svg"
+    if option == "--write":
+        where = tmp_path
+        (tmp_path / PACK.name).write_text("mine")
+    assert main([*PLAN, *DAY, "--reviews-per-day", "60", option, str(where)]) == code
+    assert capsys.readouterr().out.startswith("60 reviews a day of 10,000 requests: fits, ")
