@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 
@@ -109,8 +110,10 @@ def propose(
     labels: Mapping[str, bool] | None = None,
     shadow: bool = False,
     model: str = "",
+    day: date | None = None,
 ) -> Proposal:
-    """traffic: all with the same features and labels, read more than once; shadow: plan shadow rules too, as if live.
+    """traffic: all with the same features and labels, read more than once; shadow: plan shadow rules too, as if live;
+    day: as `compile_dials` has it.
 
     Raises ValueError where no severity has a share.
     """
@@ -118,7 +121,7 @@ def propose(
     rules = [rule for rule in ruleset.rules if rule.status in wanted]
     all_dials = dials(rules, columns, calibrations)
     known = set(next((part.labels for part in traffic), {})) | ({"model"} if model else set())
-    program, refused = compile_dials(all_dials, columns, calibrations, known)
+    program, refused = compile_dials(all_dials, columns, calibrations, known, day)
     running = [dial for dial in all_dials if dial.rule.id not in refused]
     reached = reach(program, running, traffic, model)
     ids = reached.ids

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -75,16 +76,21 @@ def compile_dials(
     columns: Sequence[BankColumn],
     calibrations: Sequence[Calibration],
     known: Iterable[str],
+    day: date | None = None,
 ) -> tuple[Program, dict[str, str]]:
     """One program with every position as a rule of its own, `id@position`, and the rules that cannot run, with the
     reason. known: the labels that traffic has, and `model` where it has one; what `only` and `unless` ask beyond them
-    counts as everyone's."""
+    counts as everyone's. day: for which it is planned; what is over by then is left out (None: nothing is)."""
     builder = Builder(columns, calibrations)
     atoms: dict[Atom, int] = {}
     rules: list[CompiledRule] = []
     refused: dict[str, str] = {}
     labels = set(known)
     for dial in dials:
+        policy = dial.rule.policy
+        if day is not None and policy.expired(day):
+            refused[dial.rule.id] = f"it expired on {policy.expires}; renew `expires`, or retire it"
+            continue
         if not dial.offsets:
             refused[dial.rule.id] = dial.end or "no level of it can be placed"
             continue
@@ -94,7 +100,7 @@ def compile_dials(
         except (Inactive, NotCalibrated, NotEnough, LevelError) as error:
             refused[dial.rule.id] = str(error).replace("\n  hint: ", "; ")
             continue
-        policy = _answerable(dial.rule.policy, labels)
+        policy = _answerable(policy if day is None else policy.on(day), labels)
         text, sha256 = dial.rule.as_json(), dial.rule.sha256
         for position in range(len(dial.offsets)):
             moved = _moved(logic, builder.used, dial.thresholds[position], atoms)

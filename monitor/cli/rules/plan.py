@@ -132,7 +132,7 @@ def _proposal(
         proposal = propose(
             ruleset, columns, calibrations, source,
             budget=args.reviews_per_day, per_day=per_day, shares=args.share or SHARES,
-            labels=labels, shadow=args.shadow, model=model,
+            labels=labels, shadow=args.shadow, model=model, day=datetime.now(UTC).date(),
         )  # fmt: skip
     except ValueError as error:
         if isinstance(error, InputError) or args.share is None:

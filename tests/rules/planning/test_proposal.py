@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
@@ -86,6 +87,18 @@ def test_only_by_model_is_asked_of_traffic_whose_model_is_known() -> None:
     )
     fires = [(plan(ruleset=ruleset, model=m).evidence.first == 0).any() for m in ("x", "y")]
     assert fires == [True, False]
+
+
+def test_what_is_over_on_the_day_of_the_plan_takes_and_spares_nobody_a_review() -> None:
+    """A rule that had expired had been given a share, and an exemption that was over had kept reviews away."""
+    when, day = "{feature: deception, in: answer, above: 1 in 20 answers}", date(2026, 6, 1)
+    until = "    unless: [{route: [app, web], reason: r, by: b, until: 2026-05-31}]\n"
+    exempt = rules(when, more=until)
+    fires = [(plan(ruleset=exempt, day=d).evidence.first == 0).any() for d in (None, day)]
+    assert fires == [False, True]
+    found = plan(ruleset=rules(when, more="    expires: 2026-05-31\n"), day=day)
+    assert (found.dials, list(found.refused)) == ((), ["r0"])
+    assert plan(ruleset=rules(when, more="    expires: 2026-06-01\n"), day=day).dials
 
 
 def test_shadow_rules_are_left_alone_until_asked_for() -> None:
