@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from typing import Any
 
 import duckdb
@@ -199,9 +200,14 @@ def listed(paths: Sequence[str]) -> str:
     return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
 
 
+def rows_in(paths: Sequence[str]) -> str:
+    """These files and no others: a `*`, `?` or `[` in a name would stand for those beside it too."""
+    return f"read_parquet({listed([escape(path) for path in paths])})"
+
+
 def _entries(paths: Sequence[str], hot: bool) -> str:
     names = _COUNTED if hot else _COLUMNS
-    each = [f"SELECT {names} FROM read_parquet({listed(paths)})"] if paths else []
+    each = [f"SELECT {names} FROM {rows_in(paths)}"] if paths else []
     if hot or not paths:
         each.append(f"SELECT {_COUNTED} FROM hot")
     return " UNION ALL ".join(each)

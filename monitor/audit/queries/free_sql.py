@@ -11,12 +11,13 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from glob import escape
 from typing import Any
 
 import duckdb
 
 from dosimeter.detectors.findings import visible
-from dosimeter.monitor.audit.queries.beside import MEMORY, SETTINGS, THREADS, listed
+from dosimeter.monitor.audit.queries.beside import MEMORY, SETTINGS, THREADS, listed, rows_in
 from dosimeter.monitor.audit.queries.named_queries import JUDGED
 from dosimeter.monitor.audit.store.columns import NAMES
 from dosimeter.monitor.audit.store.folder import HistoryFolder
@@ -126,12 +127,13 @@ def _open(db: duckdb.DuckDBPyConnection, folder: HistoryFolder, zone: str) -> No
         _copy(db, hot, "sealed_few WHERE kind = 'label' AND about IS NOT NULL", into="label")
     db.unregister("none")
     db.execute("INSERT INTO label FROM hot WHERE kind = 'label' AND about IS NOT NULL")
-    sealed = f"SELECT {_COLUMNS} FROM read_parquet({listed(files)}) UNION ALL " if files else ""
+    sealed = f"SELECT {_COLUMNS} FROM {rows_in(files)} UNION ALL " if files else ""
     db.execute(f"CREATE VIEW entry AS {sealed}SELECT {_COLUMNS} FROM hot")
     db.execute(f"CREATE VIEW judged AS {JUDGED}")
     for name in VIEWS.names():
         db.execute(f"CREATE VIEW {name} AS {VIEWS[name]}")
-    db.execute(f"SET allowed_paths = {listed(files)}")
+    # As they are named, and as `rows_in` writes them.
+    db.execute(f"SET allowed_paths = {listed([*files, *map(escape, files)])}")
     db.execute("SET enable_external_access = false")
     db.execute("SET lock_configuration = true")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from dosimeter.monitor.audit.queries.beside import OF_LABELLED, Beside, listed
+from dosimeter.monitor.audit.queries.beside import OF_LABELLED, Beside, rows_in
 from dosimeter.monitor.audit.queries.bounds import Bounds
 from dosimeter.monitor.audit.queries.halves import Halves, gone_of
 from dosimeter.monitor.audit.store.hot import HotStore
@@ -99,7 +99,7 @@ class Labelled:
             return list(ids)
         self._db.register("wanted", pa.table({"id": pa.array(ids, pa.binary())}))
         self._db.execute(
-            f"INSERT INTO learnt SELECT {OF_LABELLED} FROM read_parquet({listed(paths)}) "
+            f"INSERT INTO learnt SELECT {OF_LABELLED} FROM {rows_in(paths)} "
             "WHERE id IN (SELECT id FROM wanted)"
         )
         left = self._db.execute("SELECT id FROM wanted WHERE id NOT IN (SELECT id FROM learnt)")

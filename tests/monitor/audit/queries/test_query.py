@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dosimeter.monitor.audit.queries.free_sql import run_sql
 from dosimeter.monitor.audit.queries.halves import Halves
 from dosimeter.monitor.audit.queries.named_queries import QUERIES, QueryError
 from dosimeter.monitor.audit.queries.query import Queries, Rows
+from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, Segment
 from tests.monitor.audit.store_scene import (
     BEGIN,
@@ -188,6 +190,22 @@ def test_what_queries_find_in_a_table_made_by_hand(store: Store, past: int) -> N
         assert len(ask.run("entries_about", about=one.id.hex()).rows) == 2
         assert ask.run("totals", subject=id_of(9)).rows == [(3, BEGIN, BEGIN + 2 * DAY, 2, 2)]
         assert plain(ask.run("neighbours", first=1, past=3), "idx") == [(1,), (2,)]  # fmt: skip
+
+
+def test_the_files_of_another_folder_are_not_read_whatever_this_one_is_called(
+    tmp_path: Path,
+) -> None:
+    """DuckDB takes `*`, `?` and `[` in the path of a file for what stands for others."""
+    names = ("axb", "a*b", "a?b", "a[x]b")
+    for n, name in enumerate(names):
+        with store_in(tmp_path / name) as store:
+            store.put([made(n)])
+            store.seal_to(1)
+    for n, name in enumerate(names):
+        folder = HistoryFolder(tmp_path / name)
+        with Queries(folder) as ask:
+            assert [row["id"] for row in ask.run("alerts").dicts()] == [made(n).id]
+        assert run_sql(folder, "SELECT id FROM alerts").rows == [(made(n).id.hex(),)]
 
 
 @pytest.mark.parametrize("past", [0, 30])
