@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> int:
         *(name for folder in args.pack for name in load_pack(folder).features),
     }
     refused = [f for f in lint(args.paths, known) if f.severity == "error"]
-    if args.junit is not None:
-        args.junit.write_bytes(as_junit(tested, refused))
     told = as_json if args.json else as_text
     sys.stdout.write(told(tested, ruleset.second, refused))
+    if args.junit is not None:
+        args.junit.write_bytes(as_junit(tested, refused))
     score = score_of(tested)
     below = args.min is not None and (score is None or score < args.min)
     good = all(one.good for one in tested) and not below and not refused

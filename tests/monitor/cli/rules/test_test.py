@@ -92,6 +92,13 @@ def test_json_and_junit_carry_the_same_tests(
     assert said == cases
 
 
+def test_what_happened_is_told_though_the_junit_file_cannot_be_written(
+    passing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(passing, "--junit", passing.parent / "none" / "out.xml") == 3
+    assert "1 passed, 0 failed" in capsys.readouterr().out
+
+
 def test_levels_can_be_placed_on_a_calibration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
