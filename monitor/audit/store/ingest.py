@@ -226,13 +226,13 @@ class Ingest:
         key = self._appender.keys.key(subject, month)
         if key is None:
             return  # erased
-        before = box.opened(shut, key, about)
         try:
+            before = box.opened(shut, key, about)
             was = decode_body(before)
             words = {"summary": was.summary, "coverage": was.coverage, "labels": dict(was.labels)}
             core = {**words, "position": told.position}
             after = encode_body(core, decode_evidence(item.body), reads_of(told.terms))
-        except EvidenceError as error:
+        except (EvidenceError, box.CannotOpen) as error:  # what somebody has changed here, too
             where = f"evidence of {item.event_id}"
             yield self._refused(identity(item), item.source, where, str(error), now_ns)
             return

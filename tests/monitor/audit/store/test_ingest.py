@@ -196,6 +196,18 @@ def test_an_hour_of_coverage_is_an_entry_once(tmp_path: Path) -> None:
         )
 
 
+def test_evidence_that_was_changed_here_stops_nothing_when_more_of_it_comes(tmp_path: Path) -> None:
+    """It had ended history, at each start again."""
+    with opened(tmp_path) as to:
+        ingest = Ingest(to, NOW)
+        give(ingest, alert(0, body=evidence(0, 9), final=False))
+        to.hot.db.execute("UPDATE evidence SET sealed = zeroblob(60)")
+        give(ingest, Evidence(SOURCE, event_id(0), evidence(0, 40)), alert(1))
+        refused, more = entries(to)[1:]
+        assert (refused["kind"], more["kind"]) == ("refused", "alert")
+        assert "does not open with the key of its subject" in refused["because"]
+
+
 def test_an_hour_that_comes_again_when_it_is_sealed_is_not_counted_twice(tmp_path: Path) -> None:
     """A topic that was made anew is read from its beginning: hours that had been sealed by then were entries again."""
     hour = Coverage(SOURCE, "aa" * 8, T0, T0 + HOUR_NS, 1000, {}, 1000, {}, 0, 5, 5)
