@@ -203,8 +203,8 @@ def test_evidence_that_was_changed_here_stops_nothing_when_more_of_it_comes(tmp_
         give(ingest, alert(0, body=evidence(0, 9), final=False))
         to.hot.db.execute("UPDATE evidence SET sealed = zeroblob(60)")
         give(ingest, Evidence(SOURCE, event_id(0), evidence(0, 40)), alert(1))
-        refused, more = entries(to)[1:]
-        assert (refused["kind"], more["kind"]) == ("refused", "alert")
+        assert kinds(to).count("alert") == 2
+        (refused,) = (one for one in entries(to) if one["kind"] == "refused")
         assert "does not open with the key of its subject" in refused["because"]
 
 
