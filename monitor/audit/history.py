@@ -225,19 +225,41 @@ class History:
         return body if isinstance(body, str) else decode_body(body)
 
     def plaintext(self, found: Found) -> bytes | str:
-        """The encoded evidence, or why there is none. Asks nobody: for those who have asked."""
+        """The encoded evidence, or why there is none. Asks nobody: for those who have asked.
+
+        Raises CannotOpen, also where it is gone and nobody was erased nor its time over.
+        """
         id_ = bytes.fromhex(str(found.entry["id"]))
         commitment = self._commitment(found)
         if commitment is None:
             return "none stored"
         shut = self.hot.evidence(id_) or read_evidence(self.folder, self.hot.segments(), id_)
         if shut is None:
+            if (lost := self._lost_file(found)) is not None:
+                raise box.CannotOpen(
+                    f"{lost} is gone, and no entry says why: it had evidence of {id_.hex()}"
+                )
             return "gone: erased, or its time is over"
         subject, month, sealed = shut
         key = self.keys.key(subject, month)
         if key is None:
+            if not self.keys.gone(subject) and month >= int(self.hot.meta("keys_before") or 0):
+                raise box.CannotOpen(
+                    f"the key of evidence of {id_.hex()} is gone, and nobody was erased"
+                )
             return "gone: the key of its subject was destroyed"
         return box.opened(sealed, key, id_, commitment)
+
+    def _lost_file(self, found: Found) -> Path | None:
+        """Where evidence of this entry was sealed, if that file is not there and it was not taken out before."""
+        whose = found.entry.get("subject") or found.entry.get("tenant")
+        if whose is None or self.keys.gone(bytes.fromhex(str(whose))):
+            return None
+        for one in self.hot.segments():
+            if one.first <= found.idx < one.past and one.evidence is not None:
+                path = self.folder.evidence / one.evidence
+                return None if path.exists() else path
+        return None
 
     def _commitment(self, found: Found) -> str | None:
         """The last: evidence may have been completed after the alert."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dosimeter.monitor.audit.evidence.evidence_body import Body
 from dosimeter.monitor.audit.history import History, NoSuchEntry
 from dosimeter.monitor.audit.people.access import AccessRefused, Actor
 from dosimeter.monitor.audit.store.appending import Appender
+from dosimeter.monitor.audit.store.box import CannotOpen
 from dosimeter.monitor.audit.store.entries import Entry
 from dosimeter.monitor.audit.store.hot import StoreError
 from dosimeter.monitor.audit.store.ingest import Ingest
@@ -36,6 +38,32 @@ def scene(tmp_path: Path) -> Whole:
 def history(scene: Whole) -> Iterator[History]:
     with History.open(scene.folder.root) as found:
         yield found
+
+
+def test_evidence_that_somebody_took_away_is_not_called_erased(
+    scene: Whole, history: History
+) -> None:
+    """A file that was deleted, or a key, looked like what was asked to be forgotten."""
+    found = history.alert(scene.ids()[3])
+    subject = bytes.fromhex(found.entry["subject"])
+    key = "DELETE FROM subject_key WHERE subject = ?"
+    with sqlite3.connect(scene.folder.keys) as db:
+        stored = db.execute("SELECT * FROM subject_key WHERE subject = ?", (subject,)).fetchone()
+        db.execute(key, (subject,))
+    with pytest.raises(CannotOpen, match=r"the key of evidence of .* is gone, and nobody was"):
+        history.plaintext(found)
+    with sqlite3.connect(scene.folder.keys) as db:
+        db.execute("INSERT INTO subject_key VALUES (?, ?, ?)", stored)
+    assert isinstance(history.plaintext(found), bytes)
+    history.settle()
+    size = history.log.size
+    segment = Sealer(history.hot, scene.folder, grace_ns=0).seal(size, size)
+    assert segment is not None
+    (scene.folder.evidence / str(segment.evidence)).unlink()
+    with pytest.raises(CannotOpen, match=f"{segment.evidence} is gone, and no entry says why"):
+        history.plaintext(found)
+    history.keys.destroy(subject)
+    assert history.plaintext(found) == "gone: erased, or its time is over"
 
 
 def test_where_there_is_no_history_it_says_what_to_do(tmp_path: Path) -> None:
