@@ -95,7 +95,7 @@ def children(config: Config, args: argparse.Namespace) -> list[Any]:
     settings = ["--config", str(args.config)] if args.config else []
     if args.data_dir is not None:
         settings += ["--data-dir", str(args.data_dir)]
-    ours = [sys.executable, "-m", "dosimeter.monitor.cli.main"]
+    ours = [sys.executable, "-P", "-m", "dosimeter.monitor.cli.main"]  # not from where it stands
     found = [Child("line", [*ours, "sidecar", "--line-only", *settings], essential=True)]
     if config.sinks:
         found.append(Child("deliver", [*ours, "deliver", *settings]))

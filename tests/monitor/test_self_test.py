@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 from dosimeter.detectors.findings import InputError
 from dosimeter.monitor import self_test
+from dosimeter.monitor.cli import sidecar
+from dosimeter.monitor.config import Config
 from dosimeter.monitor.self_test import NotRun, SelfTest
 from dosimeter.rules.language.schema import load_rules
 
@@ -50,6 +54,25 @@ def test_apart_and_here_the_same_is_found(tests: str, said: str, tmp_path: Path)
         errors.append(str(caught.value))
     assert errors[0] == errors[1]
     assert said in errors[0]
+
+
+def test_a_file_where_the_sidecar_stands_is_no_module_of_its_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with a `yaml.py` had kept every reload from its tests, and whoever could write there was run."""
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        RULES.replace("TESTS", "[]").replace("expect: []}", "expect: [{at: answer 3}]}")
+    )
+    for name in ("yaml.py", "argparse.py"):
+        (tmp_path / name).write_text("raise SystemExit('from where it stands')")
+    monkeypatch.chdir(tmp_path)
+    SelfTest().run(load_rules([file]).rules, apart=True)
+    args = argparse.Namespace(config=None, data_dir=None)
+    for child in sidecar.children(Config(), args):
+        command = [*child.command, "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout[:6]) == (0, "usage:"), done.stderr
 
 
 def test_a_process_that_dies_or_cannot_be_started_says_nothing_of_the_rules(
