@@ -20,6 +20,7 @@ from dosimeter.monitor.taps.capture_wire import untrusted
 from dosimeter.monitor.taps.settings import DEFAULT_LABELS, TapSettings
 
 FRONT = "dosimeter.monitor.taps.vllm_front.Front"
+SERVER = "vllm.entrypoints.openai.api_server"  # what `vllm serve` is called elsewhere
 PLUGIN = "dosimeter"
 HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 SITE = Path(__file__).resolve().parent.parent / "taps" / "site"
@@ -151,9 +152,10 @@ def engine(command: list[str]) -> str | None:
 
 
 def with_front(command: list[str]) -> list[str]:
-    """A `vllm serve` with our middleware as its last, and so outermost; another command as it is."""
+    """A vLLM server's with our middleware as its last, and so outermost; another command as it is."""
     named = any(word in (FRONT, f"--middleware={FRONT}") for word in command)
-    return command if named or "serve" not in command else [*command, "--middleware", FRONT]
+    serves = "serve" in command or SERVER in command
+    return command if named or not serves else [*command, "--middleware", FRONT]
 
 
 def engine_environment(name: str, settings: TapSettings, base: dict[str, str]) -> dict[str, str]:

@@ -95,9 +95,12 @@ def test_an_engine_is_known_by_its_program_and_not_by_a_model_of_that_name(
     assert engine(command) == expected
 
 
-def test_the_front_is_vllms_last_middleware_and_never_a_second_one() -> None:
+@pytest.mark.parametrize(
+    "start", [["vllm", "serve", "m"], ["python3", "-m", "vllm.entrypoints.openai.api_server"]]
+)
+def test_the_front_is_vllms_last_middleware_and_never_a_second_one(start: list[str]) -> None:
     """The last is outermost: it must see a call before anything else answers it."""
-    command = ["vllm", "serve", "m", "--middleware", "other.One"]
+    command = [*start, "--middleware", "other.One"]
     assert with_front(command) == [*command, "--middleware", FRONT]
     assert with_front(with_front(command)) == with_front(command)
     assert with_front(["vllm", "bench", "serve-nothing"]) == ["vllm", "bench", "serve-nothing"]
