@@ -122,7 +122,7 @@ class HotStore:
         if read_only and not path.exists():
             hint = "start `dosimeter history`, or name its folder with `--history`"
             raise StoreError(f"{path}: no history here\n  hint: {hint}")
-        where = _read_only(path) if read_only else str(path)
+        where = read_only_uri(path) if read_only else str(path)
         try:
             self.db = sqlite3.connect(
                 where, uri=read_only, isolation_level=None, timeout=BUSY_S, check_same_thread=False
@@ -327,7 +327,7 @@ class HotStore:
         self.close()
 
 
-def _read_only(path: Path) -> str:
+def read_only_uri(path: Path) -> str:
     """Where nothing can be written and nothing waits in the write-ahead log, SQLite must be told so to read at all."""
     waits = Path(f"{path}-wal")
     fixed = not os.access(path.parent, os.W_OK) and not (waits.exists() and waits.stat().st_size)

@@ -16,7 +16,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
-from dosimeter.monitor.audit.store.hot import StoreStalled
+from dosimeter.monitor.audit.store.hot import StoreStalled, read_only_uri
 from dosimeter.monitor.history.named_sql import load_sql, read_sql
 from dosimeter.monitor.history.sqlite_file import empty_log, transaction, write_anew
 
@@ -74,19 +74,27 @@ def _mark(id_: bytes) -> bytes:
 class KeyStore:
     """One connection; use it from one thread at a time. Several processes may have it open."""
 
-    def __init__(self, path: Path, *, random: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        read_only: bool = False,
+    ) -> None:
+        """Create the file or open it. Raises KeysError."""
         self.path, self._random = path, random
         new = not path.exists()
+        where = read_only_uri(path) if read_only else str(path)
         try:
             self._db = sqlite3.connect(
-                path, isolation_level=None, timeout=BUSY_S, check_same_thread=False
+                where, uri=read_only, isolation_level=None, timeout=BUSY_S, check_same_thread=False
             )
         except sqlite3.OperationalError as error:
             raise KeysError(f"{path}: cannot be opened: {error}") from error
-        if new:
+        if new and not read_only:
             path.chmod(0o600)
         try:
-            self._prepare()
+            self._prepare(read_only)
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise KeysError(f"{path}: cannot be used as a key store: {error}") from error
@@ -98,7 +106,14 @@ class KeyStore:
         self._version = -1
         self._together = False
 
-    def _prepare(self) -> None:
+    def _prepare(self, read_only: bool) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found > VERSION:
+            raise KeysError(
+                f"{self.path}: version `{found}` is newer than `{VERSION}`\n  hint: upgrade dosimeter"
+            )
+        if read_only:
+            return
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA secure_delete = ON")  # what is deleted stays in no page
         self._db.execute("PRAGMA synchronous = FULL")
@@ -106,11 +121,6 @@ class KeyStore:
         # Ids are random, so that every batch touches pages everywhere in the file.
         self._db.execute(f"PRAGMA cache_size = {-CACHE_KB}")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found > VERSION:
-            raise KeysError(
-                f"{self.path}: version `{found}` is newer than `{VERSION}`\n  hint: upgrade dosimeter"
-            )
         if found == 0:
             schema = read_sql(PACKAGE, "keys_schema.sql")
             self._db.executescript(

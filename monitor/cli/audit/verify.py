@@ -113,7 +113,7 @@ def _evidence(folder: HistoryFolder, hot: HotStore) -> list[Difference]:
     leaves = chain(
         log.leaves(0), hot.leaves(log.size, hot.size)
     )  # an erasure may not be signed yet
-    with KeyStore(folder.keys) as keys:
+    with KeyStore(folder.keys, read_only=True) as keys:
         return check_evidence(folder, hot, keys, leaves)
 
 

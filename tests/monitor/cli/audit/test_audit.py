@@ -7,9 +7,11 @@ import json
 import os
 import pwd
 import re
+import shutil
 import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -521,6 +523,21 @@ def test_the_log_is_left_to_a_running_history(run: Run, scene: Whole) -> None:
         code, _, err = run("query", *TIME)
     assert (code, err) == (0, "")
     assert "not signed yet: 1 entries" in run("verify")[1]
+
+
+def test_verifying_writes_nothing_also_where_it_opens_evidence(
+    scene: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a copy as `VACUUM INTO` makes it, keys.db was another file after it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(scene.folder.root, copy, ignore=shutil.ignore_patterns("*.db*"))
+    for path in (scene.folder.hot, scene.folder.keys):
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(f"VACUUM INTO '{copy / path.name}'")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert main(["audit", "verify", "--evidence", "--history", str(copy)]) == 0
+    assert capsys.readouterr().out.startswith("CONSISTENT")
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
 def test_an_erasure_that_is_not_signed_yet_says_why_evidence_is_gone(
