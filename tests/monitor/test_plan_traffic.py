@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,24 @@ def test_the_command_names_requests_as_alerts_do(
     assert "the archive, 4.0 days of lab" in said
     assert "of 40 requests labelled yes" in said
     assert "+ 0000000000000001/00000000" in said
+
+
+def test_less_than_a_day_is_said_to_be_taken_for_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seconds of traffic had become half a million requests a day without a word."""
+    day = "day=2024-10-04"
+    shutil.copytree(folder / day, tmp_path / "archive" / day)
+    (tmp_path / "rules.yaml").write_text(RULES)
+    calibration(codes_of(2, 4000)).save(tmp_path / "calibration")
+    where = ["--archive", str(tmp_path / "archive"), "--calibration", str(tmp_path / "calibration")]
+    call = ["rules", "plan", str(tmp_path / "rules.yaml"), "--reviews-per-day", "100", *where]
+    main(call)
+    assert re.search(
+        r"note: a day is taken for what (24|23\.9) hours were", capsys.readouterr().out
+    )
+    main([*call, "--per-day", "3000"])
+    assert "is taken for" not in capsys.readouterr().out
 
 
 def test_no_archive_and_an_empty_one_are_refused(tmp_path: Path) -> None:

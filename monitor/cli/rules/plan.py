@@ -97,11 +97,16 @@ def _proposal(
     hours: Sequence[float] | None = None
     per_day = args.per_day
     if args.archive:
+        from dosimeter.monitor.backtest_report import lasting
         from dosimeter.monitor.plan_traffic import stored
 
         wanted = {f for r in ruleset.rules for c in r.when.conditions for f in c.features}
         traffic = stored(args.archive, wanted)
         columns, model = traffic.columns, traffic.model
+        if per_day is None and 0 < traffic.days < 1:
+            notes.append(
+                f"a day is taken for what {lasting(traffic.days)} were: `--per-day` says it"
+            )
         per_day = per_day or round(traffic.per_day)
         hours = traffic.hours if traffic.days >= 1 else None
         sample = f"the archive, {traffic.days:.1f} days of {model or 'one model'}"
