@@ -105,7 +105,7 @@ def _proposal(
         columns, model = traffic.columns, traffic.model
         if per_day is None and 0 < traffic.days < 1:
             notes.append(
-                f"a day is taken for what {lasting(traffic.days)} were: `--per-day` says it"
+                f"a day is taken for what {lasting(traffic.days)} were; say it with `--per-day`"
             )
         per_day = per_day or round(traffic.per_day)
         hours = traffic.hours if traffic.days >= 1 else None
