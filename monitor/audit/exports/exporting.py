@@ -7,6 +7,7 @@ whoever calls has asked for access, and that entry is named in the manifest.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -133,9 +134,8 @@ def export_incident(
         scores = _opened(history, found)
         bundle.add_json("evidence.json", scores)
         bundle.add_json("reproduced.json", reproduced)
-        for folder in calibrations:
-            for file in sorted(one for one in folder.iterdir() if one.is_file()):
-                bundle.add_file(f"calibration/{folder.name}/{file.name}", file)
+        for name, file in _files_of(calibrations):
+            bundle.add_file(f"calibration/{name}", file)
         records = bundle.add_log(log, _vkey(history), _leaves(history, log, indices))
         bundle.add("README.txt", incident_readme(id_, by.zone))
         bundle.close(
@@ -231,6 +231,18 @@ def _evidence(
             file.write(tables.json_line({"id": row["id"], **found}) + "\n")
             progress(n, len(rows))
     return opened
+
+
+def _files_of(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Each under its folder's name, as `verify.py` takes names, and under no name twice."""
+    taken: set[str] = set()
+    for n, folder in enumerate(folders):
+        for file in sorted(one for one in folder.iterdir() if one.is_file()):
+            parts = (folder.resolve().name, file.name)
+            name = "/".join(re.sub(r"[^\w.-]|\.$", "_", part, flags=re.ASCII) for part in parts)
+            name = f"{n}-{name}" if name in taken else name
+            taken.add(name)
+            yield name, file
 
 
 def _opened(history: History, found: Found) -> dict[str, Any]:

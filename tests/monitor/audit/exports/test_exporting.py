@@ -192,6 +192,26 @@ def test_an_incident_holds_the_alert_with_all_that_belongs_to_it(
     assert standalone.main([str(tmp_path / "x.zip")]) == 0
 
 
+def test_a_pack_is_verified_whatever_its_calibrations_are_called(
+    history: History, scene: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own verifier refused it where a folder was given as `.`, had a space in its name, or two had one name."""
+    folders = [tmp_path / "a b." / "lab", tmp_path / "lab", tmp_path / "kal märz", Path()]
+    (tmp_path / "a b.").mkdir()
+    for folder in folders[:3]:
+        folder.mkdir()
+        (folder / "card (1).yaml").write_text(folder.name)
+    monkeypatch.chdir(tmp_path / "kal märz")
+    export_incident(
+        history, history.alert(scene.ids()[1]), tmp_path / "x.zip", by("e", "INC-1"),
+        reproduced={}, calibrations=folders,
+    )  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "x.zip") as made:
+        names = [name for name in made.namelist() if name.startswith("calibration/")]
+    assert len(names) == len(set(names)) == 4
+    assert standalone.main([str(tmp_path / "x.zip")]) == 0
+
+
 def test_hostile_names_stay_inert_in_every_text_of_an_export(tmp_path: Path) -> None:
     scene = whole(tmp_path / "data", count=0)
     from dosimeter.monitor.audit.store.entries import from_record
