@@ -199,7 +199,13 @@ def _ruleset(rules: Sequence[Rule | SecondRule], reader: Reader) -> RuleSet:
         earlier = first.setdefault(rule.id, rule)
         if earlier is not rule:
             message = f"rule `{rule.id}` stands twice, first at {earlier.place}"
-            reader.error(rule.place, message, "rename or remove one", "duplicate-id")
+            hint = "rename or remove one"
+            if earlier.place == rule.place:
+                message, hint = (
+                    f"rule `{rule.id}` is read twice",
+                    "name its file, or its folder, once",
+                )
+            reader.error(rule.place, message, hint, "duplicate-id")
     in_order = [first[name] for name in sorted(first)]
     return RuleSet(
         tuple(rule for rule in in_order if isinstance(rule, Rule)),

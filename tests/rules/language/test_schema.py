@@ -395,3 +395,12 @@ def test_a_wrong_condition_does_not_turn_the_side_of_clear() -> None:
     with pytest.raises(InputError) as caught:
         parse_rules(text + "    clear: {above: z -1, for: 2 tokens}\n")
     assert [f.code for f in caught.value.findings] == ["level"]
+
+
+def test_a_file_that_is_named_twice_is_told_as_that(tmp_path: Path) -> None:
+    """It had been told to rename a rule that stands once."""
+    file = tmp_path / "r.yaml"
+    file.write_text(RULE)
+    with pytest.raises(InputError, match="rule `deceptive-answer` is read twice") as caught:
+        load_rules([tmp_path, file])
+    assert [f.hint for f in caught.value.findings] == ["name its file, or its folder, once"]
