@@ -29,6 +29,9 @@ LIMIT_BYTES = 64 << 20
 """What a cache may hold: at 16 features in int16 about 1.4 million tokens."""
 BLOCK_MAX = 64
 SLAB = 256  # blocks allocated at a time
+WAITING = 64
+"""Blocks of a sequence that may wait for their ids. A server learns them a step or two later; of one that never does,
+whose step had no row map, the rest is not kept."""
 ENTRY_BYTES = 224  # Python's own for one block: hash, number, their places in the map
 
 
@@ -228,7 +231,8 @@ class ScoreCache:
             part = tail
         if chain.end % self.block == 0:
             number = chain.end // self.block - 1
-            if chain.waiting or not self._store(chain, number, part, ids):
+            stored = not chain.waiting and self._store(chain, number, part, ids)
+            if not stored and len(chain.waiting) < WAITING:
                 chain.waiting.append((number, part.copy()))
 
     def _store(self, chain: Chain, number: int, rows: Values, ids: Ids) -> bool:

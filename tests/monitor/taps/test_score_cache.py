@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dosimeter.monitor.taps.requests import Request, Requests
 from dosimeter.monitor.taps.reuse import with_reused
 from dosimeter.monitor.taps.rows import Rows, entered
-from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, Chain, Ids, ScoreCache
+from dosimeter.monitor.taps.score_cache import ENTRY_BYTES, WAITING, Chain, Ids, ScoreCache
 from dosimeter.monitor.taps.score_tails import PLACES, Tails
 
 F = 2
@@ -228,6 +228,19 @@ def test_a_block_waits_for_token_ids_that_the_server_learns_later() -> None:
     assert len(cache) == 16
     ((_, found),) = cache.prefix(cache.chain(), 16, known(tokens))
     np.testing.assert_array_equal(found, rows(tokens, 0, 16))
+
+
+def test_a_sequence_with_an_id_that_never_comes_does_not_grow_for_ever() -> None:
+    """After a step without a row map each of its blocks had waited to the end: all its scores beside the limit."""
+    cache, n = ScoreCache(b"m", F), 16 * 3 * WAITING
+    chain, one = cache.chain(), rows([0], 0, 1)
+
+    def ids(start: int, stop: int) -> list[int]:
+        return [-1 if at == 20 else 1 for at in range(start, stop)]
+
+    for at in range(n):
+        keep(cache, chain, at, one, ids)
+    assert (chain.end, len(chain.waiting), len(cache)) == (n, WAITING, 16)
 
 
 def test_a_row_that_was_not_scored_leaves_its_block_out() -> None:
