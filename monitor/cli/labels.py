@@ -6,10 +6,13 @@ It owns the columns, the words for yes and no, and the complaints. It never lear
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from dosimeter.detectors.findings import InputError, Place, visible
+
+K = TypeVar("K", bound=Hashable)
 
 YES, NO = ("1", "yes", "true", "positive"), ("0", "no", "false", "negative")
 
@@ -34,3 +37,10 @@ def rows(path: Path, column: str) -> Iterator[tuple[Place, str, bool]]:
                 said = f"`{visible(label)[:80]}` is no label"
                 raise InputError.at(place, said, "write `yes` or `no`")
             yield place, (row[column] or "").strip().lower(), label in YES
+
+
+def note(found: dict[K, bool], key: K, right: bool, place: Place, name: str) -> None:
+    """One label more. Raises InputError where the same was labelled otherwise."""
+    if found.setdefault(key, right) is not right:
+        message = f"`{visible(name)[:80]}` is labelled yes and no"
+        raise InputError.at(place, message, "keep one of them")

@@ -81,7 +81,7 @@ def read_labels(path: Path) -> dict[tuple[int, int], bool]:
         if match is None:
             hint = "write EPOCH/KEY, which `dosimeter alerts show` has as `request`"
             raise InputError.at(place, f"`{visible(name)[:80]}` is no request", hint)
-        found[int(match[1], 16), int(match[2], 16)] = right
+        labels.note(found, (int(match[1], 16), int(match[2], 16)), right, place, name)
     return found
 
 

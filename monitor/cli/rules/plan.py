@@ -195,7 +195,10 @@ def _written(args: argparse.Namespace, proposal: Proposal) -> str:
 
 def read_labels(path: Path) -> dict[str, bool]:
     """By request, as the plan lists them: EPOCH/KEY of an archive, the number in a calibration. Raises InputError."""
-    return {_request(name): right for _, name, right in labels.rows(path, "request")}
+    found: dict[str, bool] = {}
+    for place, name, right in labels.rows(path, "request"):
+        labels.note(found, _request(name), right, place, name)
+    return found
 
 
 def _request(text: str) -> str:

@@ -137,8 +137,7 @@ def read_labels(path: Path, ledger: LedgerReader) -> Mapping[str, bool]:
         if len(known) > 1:
             raise InputError.at(place, f"`{name}` begins several ids", "give more characters")
         event = known[0] if known else name
-        if found.setdefault(event, right) is not right:
-            raise InputError.at(place, f"`{event}` is labelled yes and no", "keep one of them")
+        labels.note(found, event, right, place, event)
     return found
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.cli.main import main
+from dosimeter.monitor.cli.rules import backtest, plan
 from dosimeter.monitor.lab import CALIBRATION
 from dosimeter.rules.language.schema import load_rules
 
@@ -163,3 +166,16 @@ def test_a_plan_is_told_though_it_cannot_be_written(
         (tmp_path / PACK.name).write_text("mine")
     assert main([*PLAN, *DAY, "--reviews-per-day", "60", option, str(where)]) == code
     assert capsys.readouterr().out.startswith("60 reviews a day of 10,000 requests: fits, ")
+
+
+@pytest.mark.parametrize("read", [backtest.read_labels, plan.read_labels])
+def test_what_is_labelled_yes_and_no_is_refused(
+    read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """However it is written; the last row had counted, without a word."""
+    path = tmp_path / "labels.csv"
+    path.write_text("request,label\naa/7,yes\n00aa/07,yes\n")
+    assert list(read(path).values()) == [True]  # type: ignore[attr-defined]
+    path.write_text("request,label\naa/7,yes\n00aa/07,no\n")
+    with pytest.raises(InputError, match="csv:3:1: error: `00aa/07` is labelled yes and no"):
+        read(path)
