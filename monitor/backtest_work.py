@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from dosimeter.detectors.findings import InputError
 from dosimeter.monitor.history.archive_fired import fired_in
 from dosimeter.monitor.history.archive_part import NotAPart
 from dosimeter.monitor.history.archive_reader import Archive, ArchiveFile, Labels, Part
+from dosimeter.monitor.supervising import end_with
 from dosimeter.rules.backtesting.backtest import HITS, Backtest
 from dosimeter.rules.backtesting.distribution import Distribution, distribution, first_condition
 from dosimeter.rules.backtesting.estimate import REQUESTS, Found, joined, nothing
@@ -175,8 +177,9 @@ _counter: Any = None
 """In a process of the pool: tokens that all of them have replayed."""
 
 
-def _begin(counter: Any) -> None:
+def _begin(counter: Any, parent: int) -> None:
     global _counter
+    end_with(parent, signal.SIGKILL)  # it has nothing to save
     _counter = counter
     pa.set_cpu_count(1)
 
@@ -212,7 +215,7 @@ def run_tasks(tasks: Sequence[Task], said: Said) -> Iterator[Told]:
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     processes = min(PROCESSES, len(os.sched_getaffinity(0)), len(tasks))
-    with ProcessPoolExecutor(processes, context, _begin, (counter,)) as pool:
+    with ProcessPoolExecutor(processes, context, _begin, (counter, os.getpid())) as pool:
         largest = sorted(tasks, key=lambda task: -sizes[id(task)])
         waiting = {pool.submit(_work, task) for task in largest}
         while waiting:

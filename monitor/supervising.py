@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 
 log = logging.getLogger(__name__)
@@ -32,14 +33,14 @@ def ending_with_parent(how: signal.Signals = signal.SIGTERM) -> Callable[[], Non
 
     SIGKILL for what is someone else's and has nothing to save: it might not end for less.
     """
-    parent = os.getpid()
+    return partial(end_with, os.getpid(), how)
 
-    def ask() -> None:
-        ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it died before we could ask
-            os.kill(os.getpid(), how)
 
-    return ask
+def end_with(parent: int, how: signal.Signals) -> None:
+    """Of the process that calls it, which `parent` has started."""
+    ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before we could ask
+        os.kill(os.getpid(), how)
 
 
 @dataclass

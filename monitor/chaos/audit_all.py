@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from dosimeter.monitor.chaos import audit_run
 from dosimeter.monitor.chaos.audit_history import Made, build
 from dosimeter.monitor.chaos.audit_report import Report
 from dosimeter.monitor.chaos.audit_run import TABLE, Outcome, Progress, memory
+from dosimeter.monitor.supervising import end_with
 
 ENTRIES = 2000
 RUNS, HISTORIES = 500, 200
@@ -55,7 +57,7 @@ def _each(
 ) -> Iterator[tuple[Sequence[Outcome], Sequence[str], int]]:
     """A few at a time, in processes of their own."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context, _quiet) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, _begin, (os.getpid(),)) as pool:
         parts = [pool.submit(_attack, made, part, seed) for part in _parts(runs)]
         clean = [pool.submit(_watch, part, seed) for part in _parts(histories)]
         for (first, past), one in zip(_parts(runs), parts, strict=True):
@@ -85,6 +87,7 @@ def _watch(part: Part, seed: int) -> list[str]:
     return list(audit_run.alarms(past - first, seed + first, _nothing))
 
 
-def _quiet() -> None:
-    """What histories say of themselves meanwhile is not what was asked for."""
+def _begin(parent: int) -> None:
+    """It ends with who asked; and what histories say of themselves meanwhile is not what was asked for."""
+    end_with(parent, signal.SIGKILL)
     logging.disable(logging.ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 
 from dosimeter.monitor.cli.screen import plain
@@ -25,6 +26,21 @@ count = up_to(10**9)
 """How many of something to show."""
 volume = up_to(10**12)
 """How many of something are there."""
+
+
+def amount(text: str) -> int:
+    """As `volume`, also written 1e6."""
+    found = re.fullmatch(r"([1-9]\d{0,2}(?:\.\d{1,6})?)e(\d{1,2})", text, re.ASCII)
+    return volume(text if found is None else f"{float(text):.0f}")
+
+
+def seconds(text: str) -> float:
+    """A time to wait, at most a day."""
+    if re.fullmatch(r"\d{1,5}(?:\.\d{1,9})?", text, re.ASCII) and 0 < float(text) <= 86_400:
+        return float(text)
+    raise argparse.ArgumentTypeError(
+        f"`{plain(text)[:20]}` is not a number of seconds, up to 86400"
+    )
 
 
 def seed(text: str) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.bench.child import BenchError
+from dosimeter.monitor.cli.arguments import amount
 
 BENCHES = {
     "attach": "ways to read activations in one run: ours, loops, nnsight, TransformerLens",
@@ -40,13 +41,13 @@ def add_parser(subparsers: Any) -> None:
         if name == "detectors":
             _detectors(one)
         if name == "audit":
-            one.add_argument("--rows", type=float, default=1e6, metavar="N",
+            one.add_argument("--rows", type=amount, default=1_000_000, metavar="N",
                              help="entries that questions are asked of; 1e7 takes minutes")  # fmt: skip
         if name == "emit":
-            one.add_argument("--alerts", type=float, default=1e5, metavar="N",
+            one.add_argument("--alerts", type=amount, default=100_000, metavar="N",
                              help="accepted in the outage; 7.2e5 are an hour's at 200/s")  # fmt: skip
         if name == "backtest":
-            one.add_argument("--tokens", type=float, default=2e7, metavar="N",
+            one.add_argument("--tokens", type=amount, default=20_000_000, metavar="N",
                              help="in the archive, such as 1e8: 8 GB of scratch space")  # fmt: skip
         one.set_defaults(run=run)
 
@@ -66,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
         if args.bench == "detectors":
             result = measure(args.data, args.only)
         elif args.bench == "backtest":
-            result = measure(int(args.tokens))
+            result = measure(args.tokens)
         elif args.bench == "audit":
-            result = measure(int(args.rows))
+            result = measure(args.rows)
         elif args.bench == "emit":
-            result = measure(int(args.alerts))
+            result = measure(args.alerts)
         else:
             result = measure()
     except BenchError as error:

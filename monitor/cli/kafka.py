@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.cli import kafka_scores
+from dosimeter.monitor.cli.arguments import seconds, up_to
 from dosimeter.monitor.sinks.config import TOPIC, KafkaConfig
 
 CONFIGS = {"cleanup.policy": "delete"}
@@ -35,9 +36,9 @@ def add_parser(subparsers: Any) -> None:
     where.add_argument("--bootstrap", metavar="HOST:PORT[,...]")
     where.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's: its Kafka sink")
     init.add_argument("--topic", help=f"instead of the file's; {TOPIC}")
-    init.add_argument("--partitions", type=int, default=3, metavar="N")
-    init.add_argument("--replication", type=int, default=1, metavar="N")
-    init.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
+    init.add_argument("--partitions", type=up_to(10_000), default=3, metavar="N")
+    init.add_argument("--replication", type=up_to(100), default=1, metavar="N")
+    init.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS")
     init.set_defaults(run=run)
     kafka_scores.add_parser(commands)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dosimeter.monitor.cli.arguments import seconds
 from dosimeter.monitor.sinks.config import KafkaConfig
 
 SCORES = "dosimeter.scores.v1"
@@ -28,7 +29,7 @@ def add_parser(commands: Any) -> None:
     where.add_argument("--config", type=Path, metavar="FILE", help="the sidecar's: its Kafka sink")
     parser.add_argument("--topic", help=f"instead of the file's `scores`; {SCORES}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
+    parser.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS")
     parser.set_defaults(run=run)
 
 
