@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 RETRY_S, REST_S = 5.0, 10.0
 ONCE_S = 30.0
-"""How long `once` goes on trying to write."""
+"""How long `once` goes on trying to write, and waits for its anchors."""
 PAGES_AGAIN_S = 10.0
 """Before pages whose address is taken are tried again."""
 LOOPING_NS = 600 * 10**9
@@ -204,6 +204,8 @@ def run_history(
                     stop.wait(IDLE_S)
             _rest(history, feed, stop)
         history.keeper.turn(now=True)
+        if once:  # nobody comes after us who would give the anchors what they lack
+            history.keeper.wait(ONCE_S)
         return history.status()
     finally:
         if site is not None:

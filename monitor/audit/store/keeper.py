@@ -220,5 +220,7 @@ class Keeper:
     def wait(self, patience_s: float = 5.0) -> None:
         """For anchors that are being given a checkpoint."""
         deadline = time.monotonic() + patience_s
-        for thread in self._busy.values():
+        for name, thread in self._busy.items():
             thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                log.warning("anchor `%s`: has not answered, and is waited for no longer", name)

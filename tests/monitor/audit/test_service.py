@@ -15,6 +15,7 @@ from dosimeter.monitor.audit.feeds import Feed, FromLedger
 from dosimeter.monitor.audit.service import History, _turn, run_history
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.keeper import Keeper
 from dosimeter.monitor.audit.store.keys import KeysError
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import Config
@@ -59,6 +60,16 @@ def test_what_cannot_be_done_now_is_tried_again_and_ends_nothing(
     assert given.asked == [f"stall: {error}", "rewind"]
     with pytest.raises(type(error)):  # with `once` nobody waits for ever
         _turn(cast(History, given), cast(Feed, given), stop, wait=False)
+
+
+def test_once_waits_for_its_anchors_as_long_as_for_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An authority that takes six seconds never got a checkpoint from a history that runs by the clock."""
+    waited: list[float] = []
+    monkeypatch.setattr(Keeper, "wait", lambda _, patience_s=5.0: waited.append(patience_s))
+    run_history(Config(data_dir=tmp_path), threading.Event(), once=True)
+    assert waited[0] == service.ONCE_S
 
 
 def test_once_through_a_feed_that_cannot_be_read_is_an_error_and_not_all_there_is(

@@ -222,6 +222,27 @@ def test_an_anchor_that_fails_is_tried_again_and_stops_nothing(tmp_path: Path) -
         keeper.close()
 
 
+def test_an_anchor_that_is_not_waited_for_any_longer_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It had ended in silence, though that anchor has nothing of what was signed."""
+    answers = threading.Event()
+
+    class Slow(FakeAnchor):
+        def put(self, note: str) -> None:
+            answers.wait(10)
+
+    anchor = Slow()
+    with opened(tmp_path) as to:
+        keeper = Keeper(HistoryFolder(tmp_path), to.hot, (anchor,), Clock())
+        to.append([own(1)])
+        keeper.turn(now=True)
+        keeper.wait(0)
+        assert "anchor `fake`: has not answered" in caplog.text
+        answers.set()
+        keeper.close()
+
+
 def test_signing_keys_differ_and_are_nobody_elses_to_read(tmp_path: Path) -> None:
     for name in ("a", "b"):
         with opened(tmp_path / name) as to:
