@@ -27,16 +27,20 @@ def rows(path: Path, column: str) -> Iterator[tuple[Place, str, bool]]:
         raise InputError.at(path, f"labels cannot be read: {reason}", f"write {head}") from None
     with file:
         found = csv.DictReader(file)
-        if not {column, "label"} <= set(found.fieldnames or ()):
-            said = f"no columns `{column}` and `label`"
-            raise InputError.at(Place(str(path), 1, 1), said, f"it is {head}")
-        for row in found:
-            place = Place(str(path), found.line_num, 1)
-            label = (row["label"] or "").strip().lower()
-            if label not in YES + NO:
-                said = f"`{visible(label)[:80]}` is no label"
-                raise InputError.at(place, said, "write `yes` or `no`")
-            yield place, (row[column] or "").strip().lower(), label in YES
+        try:
+            if not {column, "label"} <= set(found.fieldnames or ()):
+                said = f"no columns `{column}` and `label`"
+                raise InputError.at(Place(str(path), 1, 1), said, f"it is {head}")
+            for row in found:
+                place = Place(str(path), found.line_num, 1)
+                label = (row["label"] or "").strip().lower()
+                if label not in YES + NO:
+                    said = f"`{visible(label)[:80]}` is no label"
+                    raise InputError.at(place, said, "write `yes` or `no`")
+                yield place, (row[column] or "").strip().lower(), label in YES
+        except csv.Error as error:
+            place = Place(str(path), found.line_num or 1, 1)
+            raise InputError.at(place, f"no CSV: {error}", "is a quote not closed?") from None
 
 
 def note(found: dict[K, bool], key: K, right: bool, place: Place, name: str) -> None:

@@ -179,3 +179,12 @@ def test_what_is_labelled_yes_and_no_is_refused(
     path.write_text("request,label\naa/7,yes\n00aa/07,no\n")
     with pytest.raises(InputError, match="csv:3:1: error: `00aa/07` is labelled yes and no"):
         read(path)
+
+
+def test_a_quote_that_is_never_closed_is_an_error_with_its_place(tmp_path: Path) -> None:
+    """In a long file it had been a traceback."""
+    path = tmp_path / "labels.csv"
+    for begin in ('request,label\naa/7,yes\n"aa/8,yes\n', 'request,"label\n'):
+        path.write_text(begin + "aa/9,no\n" * 20_000)
+        with pytest.raises(InputError, match="no CSV: field larger than field limit"):
+            plan.read_labels(path)
