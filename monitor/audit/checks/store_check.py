@@ -217,6 +217,7 @@ class StoreCheck:
                 named = sha.hex() if isinstance(sha, bytes) else str(sha)
                 self._found.add(None, "a blob is not what its hash names", named, found.hex())
         self._doubted()
+        whole = self._unsigned()
         expected = 0
         for segment in self._segments:
             if segment.first != expected:
@@ -225,7 +226,8 @@ class StoreCheck:
                 )
             expected = segment.past
             self._files.check(segment)
-        self._hold()
+        if whole:
+            self._hold()
         size = self.size = self.hot.size
         self._outside()
         unsealed = "SELECT count(*), max(idx) FROM entry WHERE idx >= ?"
@@ -264,16 +266,20 @@ class StoreCheck:
                 what = "an entry stands beside the sealed files and in none"
                 self._found.add(idx, what, "", row_hash(tuple(row)))
 
-    def _hold(self) -> None:
-        """Whoever takes a hold away unseen can have erased what it was put on."""
-        rest, stored = self.hot.leaves(self._looked, self.hot.size), self.hot.holds()
-        whole = self._looked + len(rest) >= self.hot.size
-        for _, leaf in rest:  # accepted, and not signed yet
+    def _unsigned(self) -> bool:
+        """What was accepted and is not signed yet says why files are gone, too. Whether all of it is here."""
+        rest = self.hot.leaves(self._looked, self.hot.size)
+        for _, leaf in rest:
             with suppress(ValueError, KeyError, TypeError, AttributeError):
                 self._logged.learn(json.loads(leaf))
+        return self._looked + len(rest) >= self.hot.size
+
+    def _hold(self) -> None:
+        """Whoever takes a hold away unseen can have erased what it was put on."""
+        stored = self.hot.holds()
         told = {about: by for about, by in self._logged.holds.items() if by}
         kept = {about.hex(): by.hex() for about, by in stored.items()}
-        for about in sorted(told.keys() | kept.keys()) if whole else ():
+        for about in sorted(told.keys() | kept.keys()):
             if told.get(about) != kept.get(about):
                 what = f"the hold on {about} is not what its entries say"
                 self._found.add(None, what, told.get(about, ""), kept.get(about, ""))

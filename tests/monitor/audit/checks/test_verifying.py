@@ -33,6 +33,7 @@ from dosimeter.monitor.feed.items import Batch
 from dosimeter.monitor.tlog import tiles
 from dosimeter.monitor.tlog.merkle import leaf_hash
 from dosimeter.monitor.tlog.note import Checkpoint, Signer, Verifier
+from dosimeter.monitor.tlog.writer import LogWriter
 from tests.monitor.audit.audit_scene import HOUR_NS, T0, alert, opened
 from tests.monitor.audit.whole_scene import Whole, whole
 
@@ -368,6 +369,26 @@ def test_a_sealed_file_that_is_gone_is_a_finding_unless_the_log_says_why(scene: 
         history.appender.append([Retention.entry_of(Going((), (segment,), 202601), NOW)])
         history.settle()
     assert verified(scene).ok
+
+
+def test_what_went_with_its_time_is_no_finding_before_that_is_signed(scene: Whole) -> None:
+    """For up to a minute, whenever something had gone, history did not verify."""
+    segment = sealed(scene)
+    with History.open(scene.folder.root) as history:
+        retention = Retention(
+            history.hot, history.keys, scene.folder, core_months=24, evidence_days=30
+        )
+        at_ns = NOW + 1000 * 24 * HOUR_NS
+        going = retention.due(at_ns)
+        assert going is not None
+        assert segment in going.core
+        with LogWriter(scene.folder.log, Signer.load(scene.folder.signing_key)):  # history runs
+            history.appender.append([retention.entry_of(going, at_ns)])
+            retention.carry_out(going)
+            found = verified(scene)
+    assert found.store is not None
+    assert found.store.differences == []
+    assert found.stored == newest(scene.folder).size + 1
 
 
 def test_a_sealed_file_that_is_cut_is_named_and_the_rest_is_compared(scene: Whole) -> None:
