@@ -51,11 +51,16 @@ SHOWN = 400
 
 
 class Parser(argparse.ArgumentParser):
-    """Its errors quote what was written: harmless for a terminal, and not all of it."""
+    """Its errors quote what was written."""
 
     def error(self, message: str) -> NoReturn:
-        said = visible(message, keep="\n")
-        super().error(said if len(said) <= SHOWN else f"{said[:SHOWN]}…")
+        super().error(shown(message))
+
+
+def shown(text: str) -> str:
+    """Harmless for a terminal, and not all of it."""
+    said = visible(text, keep="\n")
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,6 +78,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         return 0
+    except (
+        OSError
+    ) as error:  # a path that is too long, a disk that fails: no command looks for all of them
+        said = shown(f"{wanted}: {error}")
+        print(f"dosimeter {said}", file=sys.stderr)
+        return ENVIRONMENT
     finally:
         _flush()
 

@@ -52,6 +52,18 @@ def test_a_command_line_that_makes_no_sense_exits_2(arguments: list[str]) -> Non
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    "option", [["alerts", "list", "--data-dir"], ["features", "list", "--packs"]]
+)
+def test_a_path_that_no_system_takes_is_no_traceback(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*option, "x" * 5000]) == 3
+    said = capsys.readouterr().err
+    assert "File name too long" in said
+    assert len(said) < 500
+
+
 def test_help_lists_every_command_without_loading_any(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
