@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from dosimeter.detectors.calibrate import Calibration
-from dosimeter.detectors.findings import InputError
+from dosimeter.detectors.findings import InputError, render
 from dosimeter.monitor.records import Column
 from dosimeter.monitor.self_test import NotRun, SelfTest
 from dosimeter.rules.canonical import canonical, digest
@@ -38,6 +38,9 @@ MAX_BANKS = 64
 WATCHED = (".yaml", ".yml", ".safetensors")
 LOCK = ".#"
 """How the link begins that Emacs puts beside a file while it is edited. It leads nowhere, and is no rule."""
+
+MOST_TOLD = 50
+"""Findings that stand in the error."""
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -141,10 +144,11 @@ class Rulebook:
             banks = list(self._compiled)
             compiled = {bank: self._make(bank, ruleset, known, stamp[0]) for bank in banks}
         except (OSError, ValueError, NotRun) as error:
-            if str(error) != self.error:
-                log.error("rules not taken over, the last good ones stay:\n%s", error)
+            said = _first_of(error)
+            if said != self.error:
+                log.error("rules not taken over, the last good ones stay:\n%s", said)
             moved = self._move_to(stamp[0])
-            self.error = str(error)
+            self.error = said
             if isinstance(error, NotRun):
                 self._try_again(stamp, before)
             return moved
@@ -156,13 +160,15 @@ class Rulebook:
         with self._lock:
             self._ruleset, self._known, self._compiled = ruleset, known, compiled
             self._day, self.digest = stamp[0], _digest(ruleset)
-            self.error = str(failed) if failed is not None else None
+            self.error = _first_of(failed) if failed is not None else None
             self.version += 1
         if before is None or before[1] != stamp[1]:
             self.changed_ns, self.changed = self._time_ns(), changed
             log.info("rules %s in force%s", self.digest[:12], _told(changed))
         if failed is not None:
-            log.error("tests of rules fail, and there are no earlier rules to keep:\n%s", failed)
+            log.error(
+                "tests of rules fail, and there are no earlier rules to keep:\n%s", self.error
+            )
         if isinstance(failed, NotRun):
             self._try_again(stamp, before)
         return True
@@ -276,6 +282,16 @@ def _changes(old: RuleSet, new: RuleSet) -> dict[str, str]:
     words = dict.fromkeys(before, "removed") | dict.fromkeys(after, "added")
     words |= dict.fromkeys(before.keys() & after.keys(), "changed")
     return {rule: words[rule] for rule in sorted(words) if before.get(rule) != after.get(rule)}
+
+
+def _first_of(error: Exception) -> str:
+    """Of a file that is no rule file every line is wrong, and the status is asked for every few seconds."""
+    if not isinstance(error, InputError) or len(error.findings) <= MOST_TOLD:
+        return str(error)
+    more = len(error.findings) - MOST_TOLD
+    return (
+        f"{render(error.findings[:MOST_TOLD])}\nand {more} more; `dosimeter rules lint` lists them"
+    )
 
 
 def _told(changed: Mapping[str, str], most: int = 20) -> str:

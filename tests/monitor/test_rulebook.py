@@ -148,6 +148,18 @@ def test_at_the_first_start_a_failing_test_is_refused(folder: Path, tmp_path: Pa
     assert "0.yaml:8:15: error: test `three hot tokens`" in str(wrong_rules(config))
 
 
+def test_a_file_that_is_no_rule_file_fills_no_status(folder: Path) -> None:
+    """Twenty thousand unknown keys had been three megabytes of every answer, and more than `status` reads."""
+    book = Rulebook((folder,))
+    text = "".join(f"page.{n}.title: welcome\n" for n in range(300))
+    (folder / "5.yaml").write_text(text)
+    assert not book.refresh()
+    lines = str(book.error).splitlines()
+    assert lines[0].startswith(f"{folder / '5.yaml'}:1:1: error: ")
+    assert sum(": error: " in line for line in lines) == 50
+    assert lines[-1] == "and 252 more; `dosimeter rules lint` lists them"  # `version`, `rules`
+
+
 def test_the_lock_of_an_editor_is_no_rule_file(folder: Path) -> None:
     """Emacs puts a link that leads nowhere beside a file while it is edited; a start had been refused for it."""
     whole = Rulebook((folder,))
