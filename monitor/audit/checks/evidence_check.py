@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,19 +22,59 @@ from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.audit.store.keys import KeyStore, month_of
 from dosimeter.monitor.audit.store.sealed_file import EVIDENCE
 
-_WHOSE = ("subject", "conversation", "tenant")
+_WHOSE = ("subject", "conversation", "tenant", "id", "about")
 _GONE = "and no entry says why"
+_Span = tuple[int, int, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Committed:
-    """alert: the position of the entry that it is about, index: of the last that has said what it is."""
+    """alert: the position of the entry that it is about, index: of the last that has said what it is.
+
+    whose: what erasing, or a hold, can be of, in the order of _WHOSE.
+    """
 
     alert: int
     index: int
     commitment: str
     whose: tuple[str, ...]
     month: int
+
+    def of_any(self, ids: Collection[str]) -> bool:
+        return any(id_ in ids for id_ in self.whose if id_)
+
+
+@dataclass(slots=True)
+class _Over:
+    """What had its time, and what was on hold then, which stayed. files: by name. before: by what was held, months."""
+
+    held: frozenset[str] = frozenset()
+    files: dict[str, frozenset[str]] = field(default_factory=dict)
+    before: dict[frozenset[str], int] = field(default_factory=dict)
+
+    def learn(self, said: Mapping[str, Any]) -> None:
+        kind, about = said["kind"], str(said.get("about") or said.get("subject"))
+        if kind == "hold":
+            self.held |= {about}
+        elif kind == "release":
+            self.held -= {about}
+        elif kind == "retention":
+            month = max(self.before.get(self.held, 0), int(said["keys_before"]))
+            self.before[self.held] = month
+            self.files |= {str(name): self.held for name in said["evidence_files"]}
+
+    def has_months(self, one: _Committed) -> bool:
+        each = self.before.items()
+        return any(one.month < month and not one.of_any(held) for held, month in each)
+
+    def spans(self) -> list[_Span]:
+        """Of files by their names: positions of the entries that were sealed with them."""
+        found = []
+        for name, held in self.files.items():
+            first, _, past = name.removeprefix("evidence/").removesuffix(".parquet").partition("-")
+            if first.isdecimal() and past.isdecimal():
+                found.append((int(first), int(past), held))
+        return sorted(found, key=lambda span: span[0])
 
 
 def check_evidence(
@@ -42,17 +83,14 @@ def check_evidence(
     """leaves: (index, entry) of all, as the log has them. Raises OSError, LogUnreadable of whoever gives them."""
     owed: dict[bytes, _Committed] = {}
     erased: set[str] = set()
-    over: set[str] = set()  # files whose time is over
-    before = 0
+    over = _Over()
     for index, leaf in leaves:
         try:
             said = json.loads(leaf)
             kind = said["kind"]
             if kind == "erase":
                 erased.add(str(said.get("subject")))
-            elif kind == "retention":
-                before = max(before, int(said["keys_before"]))
-                over.update(map(str, said["evidence_files"]))
+            over.learn(said)
             if "evidence" in said:
                 id_ = bytes.fromhex(said["about"] if kind == "evidence" else said["id"])
                 whose = tuple(str(said.get(name, "")) for name in _WHOSE)
@@ -63,13 +101,13 @@ def check_evidence(
             continue  # not an entry of ours: the log's own verification says so
     # A conversation goes with its user, also what was under its own key before that one was known.
     erased |= {one.whose[1] for one in owed.values() if one.whose[0] in erased} - {""}
-    spans = sorted(_spans(over))
+    spans = over.spans()
 
     def is_due(one: _Committed) -> bool:
-        return bool(erased.intersection(one.whose)) or one.month < before
+        return one.of_any(erased) or over.has_months(one)
 
     found: list[Difference] = []
-    for id_, subject, month, shut in _ciphertexts(folder, hot, over, found):
+    for id_, subject, month, shut in _ciphertexts(folder, hot, over.files, found):
         one = owed.pop(id_, None)
         if one is None:
             continue  # of an older sealing, completed since
@@ -83,26 +121,19 @@ def check_evidence(
         except box.CannotOpen as error:
             found.append(Difference(one.index, str(error)))
     for one in owed.values():
-        if not (is_due(one) or _within(spans, one.alert) or _within(spans, one.index)):
+        if not (is_due(one) or _went(one, spans, one.alert) or _went(one, spans, one.index)):
             found.append(Difference(one.index, f"its evidence is gone, {_GONE}"))
     return sorted(found, key=lambda one: -1 if one.index is None else one.index)
 
 
-def _spans(names: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Of files of evidence by their names: positions of the entries that were sealed with them."""
-    for name in names:
-        first, _, past = name.removeprefix("evidence/").removesuffix(".parquet").partition("-")
-        if first.isdecimal() and past.isdecimal():
-            yield int(first), int(past)
-
-
-def _within(spans: Sequence[tuple[int, int]], index: int) -> bool:
+def _went(one: _Committed, spans: Sequence[_Span], index: int) -> bool:
+    """Whether it went with the file of that entry."""
     at = bisect_right(spans, index, key=lambda span: span[0])
-    return at > 0 and index < spans[at - 1][1]
+    return at > 0 and index < spans[at - 1][1] and not one.of_any(spans[at - 1][2])
 
 
 def _ciphertexts(
-    folder: HistoryFolder, hot: HotStore, over: set[str], found: list[Difference]
+    folder: HistoryFolder, hot: HotStore, over: Collection[str], found: list[Difference]
 ) -> Iterator[tuple[bytes, bytes, int, bytes]]:
     """Of an entry the last that was stored first; files that cannot be read are added to `found`."""
     query = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dosimeter.monitor.audit.checks.evidence_check import check_evidence
 from dosimeter.monitor.audit.erasure.erase import Eraser
 from dosimeter.monitor.audit.people.access import Actor
+from dosimeter.monitor.audit.people.holds import put_hold
 from dosimeter.monitor.audit.store.appending import Appender
 from dosimeter.monitor.audit.store.entries import Entry, own_id
 from dosimeter.monitor.audit.store.folder import HistoryFolder
@@ -124,6 +126,31 @@ def test_what_went_with_its_file_is_no_finding_though_the_keys_of_its_month_are_
         assert said(to, tmp_path, leaves) == []
         without = [(at, leaf) for at, leaf in leaves if b'"retention"' not in leaf]
         assert len(said(to, tmp_path, without)) == 4
+
+
+@pytest.mark.parametrize("on", ["alert", "subject"])
+def test_what_was_held_when_its_file_went_is_missed(tmp_path: Path, on: str) -> None:
+    """Retention leaves it in that file, of which its entry says that the time was over."""
+    folder = HistoryFolder(tmp_path)
+    with opened(tmp_path) as to:
+        filled(to)
+        size, leaves = to.hot.size, all_leaves(to)
+        segment = Sealer(to.hot, folder, grace_ns=0).seal(size, size)
+        assert segment is not None
+        about = event_id(2, T0 + 2 * 10**9)
+        ((at, alert_),) = [one for one in leaves if about.encode() in one[1]]
+        if on == "subject":
+            about = json.loads(alert_)["subject"]
+        put_hold(to, on, about, actor=Actor("a", "auditor"), reason="case", now_ns=T0)  # type: ignore[arg-type]
+        retention = Retention(to.hot, to.keys, folder, core_months=24, evidence_days=10)
+        going = retention.due(T0 + 50 * DAY_NS)
+        assert going is not None
+        to.append([retention.entry_of(going, T0 + 50 * DAY_NS)])
+        assert retention.carry_out(going).kept == 1
+        leaves += all_leaves(to)
+        assert said(to, tmp_path, leaves) == []
+        (folder.evidence / str(segment.evidence)).unlink()
+        assert said(to, tmp_path, leaves) == [(at, "its evidence is gone, and no entry says why")]
 
 
 @pytest.mark.parametrize("column", ["subject", "month"])
