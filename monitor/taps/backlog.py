@@ -21,12 +21,17 @@ Entry = tuple[Kind, bytes]
 
 
 class Frame(NamedTuple):
-    """A step, or what of it fits a message. rows: ROWS [R]; codes: int16 [T, F]."""
+    """A step, or what of it fits a message.
+
+    rows: ROWS [R]; codes: int16 [T, F]
+    closed: where it waits, `served_closed` and `requests_closed` as of then: ends said since stand behind it
+    """
 
     rows: npt.NDArray[np.void]
     codes: Codes
     hook_ns: int
     time_ns: int
+    closed: tuple[int, int] | None = None
 
 
 class Frames:

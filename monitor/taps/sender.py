@@ -286,7 +286,7 @@ class Sender:
         """
         self._settle()
         while self._late:
-            if self._step(*self._late.popleft()).reason is not None:
+            if self._step(*self._late.popleft()[:4]).reason is not None:
                 self._disconnect()
 
     def _step(self, rows: npt.NDArray[np.void], codes: Codes, hook_ns: int, time_ns: int) -> Sent:
@@ -318,7 +318,8 @@ class Sender:
         if not self._queue:
             if not self._held and self._send_frame(frame):
                 return None
-            if self._socket is not None and self._held.add(frame):
+            closed = self._counts[SERVED], self._counts[CLOSED]
+            if self._socket is not None and self._held.add(frame._replace(closed=closed)):
                 self._wake.set()
                 return None
         return "dropped" if self._socket is not None else "no_sidecar"
@@ -337,7 +338,11 @@ class Sender:
 
     def _send_frame(self, frame: Frame) -> bool:
         self._counts[HOOK], self._counts[TIME] = frame.hook_ns, frame.time_ns
-        prefix = wire.step_prefix(self.epoch, self._seq, self._counts, frame.rows, frame.codes)
+        counts = self._counts
+        if frame.closed is not None:
+            counts = counts.copy()
+            counts[SERVED], counts[CLOSED] = frame.closed
+        prefix = wire.step_prefix(self.epoch, self._seq, counts, frame.rows, frame.codes)
         return self._send((prefix, frame.rows, frame.codes))
 
     def _send_control(self, kind: Kind, body: bytes) -> bool:

@@ -179,6 +179,30 @@ def test_a_step_that_is_larger_than_the_socket_waits_for_it_and_nothing_overtake
     assert messages[-1].counters["rows_dropped"] == 0
 
 
+def test_a_step_that_waited_speaks_of_no_end_that_stands_behind_it(listener: Listener) -> None:
+    """The sidecar holds its totals against each step's counters: it took such an end for lost, and counted its tokens
+    as `dropped` and once more when it came."""
+    sender = sender_at(listener.path, held=16 << 20)
+    sender.tick()
+    sender.control(Kind.CLOSE, {"key": 1, "served": 7})
+    total = 100_000
+    sender.step(rows_of(total, 2), codes_of(total, 16), 1, 1)
+    sender.control(Kind.CLOSE, {"key": 2, "served": total})
+    assert sender.counters()["served_closed"] == total + 7
+    messages = listener.read()
+    while kinds(messages).count("CLOSE") < 2:
+        sender.tick()
+        messages += listener.read()
+    told = [
+        (m.kind.name, m.counters["served_closed"], m.counters["requests_closed"])
+        for m in messages
+        if m.kind in (Kind.STEP, Kind.CLOSE)
+    ]
+    assert set(told) == {("CLOSE", 7, 1), ("STEP", 7, 1), ("CLOSE", total + 7, 2)}
+    sender.step(rows_of(1), codes_of(1, 16), 1, 1)
+    assert listener.read()[-1].counters["served_closed"] == total + 7
+
+
 def test_our_own_thread_sends_what_waits_as_soon_as_there_is_room(listener: Listener) -> None:
     sender = sender_at(listener.path, held=16 << 20).start()
     connection, _ = listener.socket.accept()
