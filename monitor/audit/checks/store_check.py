@@ -55,7 +55,7 @@ class StoreCheck:
         self._unknown: set[str] = set()
         self._leaves: dict[int, Any] = {}  # first -> hash over the log's leaves of that file
         self._beside: set[int] = set()  # entries that were compared although their file is believed
-        self._looked = 0
+        self._looked = self._told = 0
         self._believed: list[Segment] = []
         self._begun = False
 
@@ -217,7 +217,9 @@ class StoreCheck:
                 named = sha.hex() if isinstance(sha, bytes) else str(sha)
                 self._found.add(None, "a blob is not what its hash names", named, found.hex())
         self._doubted()
-        whole = self._unsigned()
+        self._told = self._looked
+        if self._unsigned():
+            self._hold()
         expected = 0
         for segment in self._segments:
             if segment.first != expected:
@@ -225,9 +227,6 @@ class StoreCheck:
                     expected, f"no sealed file has entries {expected} to {segment.first - 1}"
                 )
             expected = segment.past
-            self._files.check(segment)
-        if whole:
-            self._hold()
         size = self.size = self.hot.size
         self._outside()
         unsealed = "SELECT count(*), max(idx) FROM entry WHERE idx >= ?"
@@ -237,6 +236,9 @@ class StoreCheck:
                 None, f"the store says it has {size} entries, and {expected + rows} are here"
             )
         self.hot.db.execute("COMMIT")
+        self._unsigned()  # files are as of now: why one went meanwhile is said now, too
+        for segment in self._segments:
+            self._files.check(segment)
 
     def _doubted(self) -> None:
         """Files that were believed and that no entry of the log vouches for are read row by row after all."""
@@ -268,11 +270,12 @@ class StoreCheck:
 
     def _unsigned(self) -> bool:
         """What was accepted and is not signed yet says why files are gone, too. Whether all of it is here."""
-        rest = self.hot.leaves(self._looked, self.hot.size)
+        rest = self.hot.leaves(self._told, self.hot.size)
         for _, leaf in rest:
             with suppress(ValueError, KeyError, TypeError, AttributeError):
                 self._logged.learn(json.loads(leaf))
-        return self._looked + len(rest) >= self.hot.size
+        self._told += len(rest)
+        return self._told >= self.hot.size
 
     def _hold(self) -> None:
         """Whoever takes a hold away unseen can have erased what it was put on."""

@@ -14,6 +14,7 @@ import pytest
 
 from dosimeter.monitor.audit.checks.anchored import Anchored
 from dosimeter.monitor.audit.checks.differences import row_hash
+from dosimeter.monitor.audit.checks.store_check import StoreCheck
 from dosimeter.monitor.audit.checks.verdict import as_json, verdict_lines
 from dosimeter.monitor.audit.checks.verifying import Verified, verify_history
 from dosimeter.monitor.audit.history import History
@@ -371,8 +372,11 @@ def test_a_sealed_file_that_is_gone_is_a_finding_unless_the_log_says_why(scene: 
     assert verified(scene).ok
 
 
-def test_what_went_with_its_time_is_no_finding_before_that_is_signed(scene: Whole) -> None:
-    """For up to a minute, whenever something had gone, history did not verify."""
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_what_went_with_its_time_is_no_finding_before_that_is_signed(
+    scene: Whole, monkeypatch: pytest.MonkeyPatch, *, meanwhile: bool
+) -> None:
+    """For up to a minute, whenever something had gone, history did not verify; meanwhile: while the log is read."""
     segment = sealed(scene)
     with History.open(scene.folder.root) as history:
         retention = Retention(
@@ -382,13 +386,25 @@ def test_what_went_with_its_time_is_no_finding_before_that_is_signed(scene: Whol
         going = retention.due(at_ns)
         assert going is not None
         assert segment in going.core
-        with LogWriter(scene.folder.log, Signer.load(scene.folder.signing_key)):  # history runs
+        close = StoreCheck.close
+
+        def let_go() -> None:
             history.appender.append([retention.entry_of(going, at_ns)])
             retention.carry_out(going)
+
+        def closed(check: StoreCheck) -> None:
+            if meanwhile:
+                let_go()
+            close(check)
+
+        monkeypatch.setattr(StoreCheck, "close", closed)
+        with LogWriter(scene.folder.log, Signer.load(scene.folder.signing_key)):  # history runs
+            if not meanwhile:
+                let_go()
             found = verified(scene)
     assert found.store is not None
     assert found.store.differences == []
-    assert found.stored == newest(scene.folder).size + 1
+    assert found.stored == newest(scene.folder).size + (not meanwhile)
 
 
 def test_a_sealed_file_that_is_cut_is_named_and_the_rest_is_compared(scene: Whole) -> None:
