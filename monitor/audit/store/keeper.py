@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dosimeter.monitor.audit.store.entries import MAX_TIME_NS
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore, StoreError
 from dosimeter.monitor.audit.store.opening import KEY, open_signer
@@ -33,10 +34,16 @@ log = logging.getLogger(__name__)
 
 
 def signed_ns(checkpoint: Checkpoint) -> int | None:
-    """When history says that it signed this; None where it does not."""
+    """When history says that it signed this; None where it does not, or in no year that has a name here."""
     for line in checkpoint.extensions:
-        if line.startswith(TIME) and line.removeprefix(TIME).isdigit():
-            return int(line.removeprefix(TIME))
+        text = line.removeprefix(TIME)
+        if (
+            line.startswith(TIME)
+            and text.isdecimal()
+            and len(text) < 20
+            and int(text) < MAX_TIME_NS
+        ):
+            return int(text)
     return None
 
 

@@ -243,6 +243,13 @@ def test_an_anchor_that_is_not_waited_for_any_longer_is_named(
         keeper.close()
 
 
+@pytest.mark.parametrize("text", ["²", "9" * 19, "1" + "0" * 30, "-1", ""])
+def test_a_time_that_is_none_is_no_time_of_a_checkpoint(text: str) -> None:
+    """Whoever signs could end `verify` with it, in place of a verdict."""
+    assert signed_ns(Checkpoint("a", 1, bytes(32), (f"time-ns {text}",))) is None
+    assert signed_ns(Checkpoint("a", 1, bytes(32), (f"time-ns {text}", "time-ns 7"))) == 7
+
+
 def test_signing_keys_differ_and_are_nobody_elses_to_read(tmp_path: Path) -> None:
     for name in ("a", "b"):
         with opened(tmp_path / name) as to:
