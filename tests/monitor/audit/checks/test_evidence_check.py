@@ -185,3 +185,27 @@ def test_a_conversation_that_went_with_its_user_is_no_finding(tmp_path: Path) ->
         eraser.erase("user", "acme", "u", actor=Actor("o", "operator", None), reason="ticket 1")
         assert to.hot.db.execute("SELECT count(*) FROM evidence").fetchone() == (0,)
         assert said(to, tmp_path, all_leaves(to)) == []
+
+
+def test_somebody_who_spoke_in_a_conversation_of_one_who_was_erased_is_missed(
+    tmp_path: Path,
+) -> None:
+    """The conversation goes with the one, and what the other said in it is under a key of its own."""
+    with opened(tmp_path) as to:
+        both = [
+            alert(
+                n,
+                body=evidence(n),
+                labels={"tenant": "acme", "user": f"user-{n}", "conversation": "c"},
+            )
+            for n in range(2)
+        ]
+        Ingest(to, T0).take(Batch(tuple(both), {"at": 1}), T0)
+        eraser = Eraser(HistoryFolder(tmp_path), to, now_ns=lambda: T0)
+        operator = Actor("o", "operator", None)
+        eraser.erase("user", "acme", "user-0", actor=operator, reason="ticket 1")
+        assert to.hot.db.execute("SELECT count(*) FROM evidence").fetchone() == (1,)
+        assert said(to, tmp_path, all_leaves(to)) == []
+        to.hot.db.execute("DELETE FROM evidence")
+        expected = [(index_of(to, 1), "its evidence is gone, and no entry says why")]
+        assert said(to, tmp_path, all_leaves(to)) == expected
