@@ -11,6 +11,7 @@ from __future__ import annotations
 import calendar
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,8 +193,19 @@ class Retention:
         of = KnownEntries(self._hot, self._folder)
         known = [one for column in _BY for one in of.by(column, about)]
         owners = {one.subject or one.tenant for one in known} - {None}
-        subjects = about | {owner for owner in owners if owner is not None}
+        subjects = about | {owner for owner in owners if owner is not None} | self._of_lost()
         return _Held(about, frozenset(one.id for one in known), subjects)
+
+    def _of_lost(self) -> frozenset[bytes]:
+        """Whose evidence lies beside a core file that somebody took away: whether it is held nobody can say now."""
+        found: set[bytes] = set()
+        for segment in self._hot.segments():
+            path = self._folder.evidence / str(segment.evidence)
+            lost = not segment.gone and not (self._folder.core / segment.core).exists()
+            if lost and path.exists():
+                with suppress(*_UNREADABLE):
+                    found |= set(_read(path, ["subject"])["subject"].to_pylist())
+        return frozenset(found)
 
     def _all_held(self, segment: Segment, held: _Held) -> bool:
         path = self._folder.evidence / str(segment.evidence)

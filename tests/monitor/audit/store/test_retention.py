@@ -206,6 +206,19 @@ def test_what_somebody_took_away_or_changed_is_not_called_over(scene: Scene, how
     assert [s.gone for s in scene.store.hot.segments()] == [False, True]
 
 
+def test_what_is_held_keeps_its_key_while_its_core_file_is_away(scene: Scene) -> None:
+    """Only that file says whose it is: put back, it had evidence that nobody could open any more."""
+    scene.hold(scene.entries[0].id)
+    (first, _), core = scene.store.hot.segments(), scene.store.folder.core
+    (core / first.core).rename(core / "away")
+    scene.run()
+    assert scene.evidence() == [0, 1, 4, 5]
+    assert scene.keyed() >= {(10, 202601), (11, 202601)}
+    (core / "away").rename(core / first.core)
+    scene.run()
+    assert scene.evidence() == [0, 4, 5]
+
+
 def test_evidence_of_which_nobody_can_say_whether_it_is_held_stays(scene: Scene) -> None:
     scene.hold(id_of(10))
     first, second = scene.store.hot.segments()
