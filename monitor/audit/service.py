@@ -100,7 +100,7 @@ class History:
         for intent in self.eraser.unfinished():
             try:
                 self.eraser.finish(intent)
-            except KeysError as error:  # somebody reads the file that is to be cleaned
+            except (KeysError, OSError) as error:  # keys.db is being read, or a sealed file is cut
                 log.error(
                     "erasure %s is not finished, and is tried at the next start: %s",
                     intent.id,

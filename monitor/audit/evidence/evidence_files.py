@@ -47,7 +47,7 @@ def drop_subjects(folder: HistoryFolder, segment: Segment, subjects: Collection[
     gone = pa.array(sorted(subjects), EVIDENCE.field("subject").type)
     with _reading(path):
         mine = pq.read_table(path, columns=["subject"], use_threads=False)["subject"]
-    dropped = int(pc.sum(pc.is_in(mine, value_set=gone)).as_py() or 0)
+        dropped = int(pc.sum(pc.is_in(mine, value_set=gone)).as_py() or 0)
     if dropped:
         with written(path, EVIDENCE, about_of(path)) as writer:
             for group in _groups(path):

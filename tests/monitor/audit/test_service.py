@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
 from dosimeter.monitor.audit import service
 from dosimeter.monitor.audit.feeds import Feed, FromLedger
+from dosimeter.monitor.audit.people.access import Actor
 from dosimeter.monitor.audit.service import History, _turn, run_history
 from dosimeter.monitor.audit.store.folder import HistoryFolder
 from dosimeter.monitor.audit.store.hot import HotStore
 from dosimeter.monitor.audit.store.keeper import Keeper
-from dosimeter.monitor.audit.store.keys import KeysError
+from dosimeter.monitor.audit.store.keys import KeysError, KeyStore
+from dosimeter.monitor.audit.store.sealing import Sealer
 from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.config import Config
 from dosimeter.monitor.config_history import HistoryConfig
 from dosimeter.monitor.feed.items import Batch, FeedAway
+from tests.monitor.audit.audit_scene import alert, evidence
 
 
 class Given:
@@ -70,6 +75,32 @@ def test_once_waits_for_its_anchors_as_long_as_for_its_disk(
     monkeypatch.setattr(Keeper, "wait", lambda _, patience_s=5.0: waited.append(patience_s))
     run_history(Config(data_dir=tmp_path), threading.Event(), once=True)
     assert waited[0] == service.ONCE_S
+
+
+def test_it_starts_beside_a_sealed_file_that_is_cut_though_an_erasure_is_to_be_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, settings = Config(data_dir=tmp_path), HistoryConfig()
+    with closing(History(config, settings)) as history:
+        history.take(Batch((alert(0, body=evidence(0)),), {"at": 1}))
+        history.keeper.turn(now=True)
+        size = history.hot.size
+        segment = Sealer(history.hot, history.folder, grace_ns=0).seal(size, size)
+        assert segment is not None
+        stop = KeysError("keys.db: its write-ahead log is being read")
+        monkeypatch.setattr(KeyStore, "destroy_all", Mock(side_effect=stop))
+        operator = Actor("o", "operator")
+        with pytest.raises(KeysError):
+            history.eraser.erase("user", "acme", "user-0", actor=operator, reason="ticket 1")
+    monkeypatch.undo()
+    path = history.folder.core / segment.core
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with closing(History(config, settings)) as history:
+        assert len(history.eraser.unfinished()) == 1
+    path.write_bytes(whole)
+    with closing(History(config, settings)) as history:
+        assert history.eraser.unfinished() == []
 
 
 def test_once_through_a_feed_that_cannot_be_read_is_an_error_and_not_all_there_is(

@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dosimeter.monitor.audit.erasure import erase as module
@@ -309,7 +311,7 @@ def test_sealed_text_goes_too_and_what_is_of_others_is_left_byte_for_byte(one: S
     assert (one.folder.evidence / segments[1].evidence).read_bytes() == untouched  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("how", ["cut", "folder"])
+@pytest.mark.parametrize("how", ["cut", "folder", "another"])
 def test_a_sealed_file_that_cannot_be_read_is_named_and_the_rest_goes(one: Small, how: str) -> None:
     """Keys and names were gone, then it broke off: history could not start any more, which was to go on with it."""
     one.alert(1, tenant="acme", user="bob")
@@ -321,6 +323,8 @@ def test_a_sealed_file_that_cannot_be_read_is_named_and_the_rest_goes(one: Small
     broken.unlink()
     if how == "cut":
         broken.write_bytes(data[:-9])
+    elif how == "another":
+        pq.write_table(pa.table({"subject": [1]}), broken)
     else:
         broken.mkdir()
     done = erase(one, "user", "acme", "bob")
