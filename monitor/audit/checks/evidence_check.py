@@ -10,6 +10,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -18,12 +19,15 @@ import pyarrow.parquet as pq
 from dosimeter.monitor.audit.checks.differences import Difference
 from dosimeter.monitor.audit.store import box
 from dosimeter.monitor.audit.store.folder import HistoryFolder
-from dosimeter.monitor.audit.store.hot import HotStore
+from dosimeter.monitor.audit.store.hot import HotStore, Segment
 from dosimeter.monitor.audit.store.keys import KeyStore, month_of
 from dosimeter.monitor.audit.store.sealed_file import EVIDENCE
 
 _WHOSE = ("subject", "conversation", "tenant", "id", "about")
 _GONE = "and no entry says why"
+_UNSEALED = (
+    "SELECT CAST(id AS BLOB), CAST(subject AS BLOB), month, CAST(sealed AS BLOB) FROM evidence"
+)
 _Span = tuple[int, int, frozenset[str]]
 
 
@@ -77,51 +81,90 @@ class _Over:
         return sorted(found, key=lambda span: span[0])
 
 
-def check_evidence(
-    folder: HistoryFolder, hot: HotStore, keys: KeyStore, leaves: Iterable[tuple[int, bytes]]
-) -> list[Difference]:
-    """leaves: (index, entry) of all, as the log has them. Raises OSError, LogUnreadable of whoever gives them."""
-    owed: dict[bytes, _Committed] = {}
-    erased: set[str] = set()
-    over = _Over()
-    for index, leaf in leaves:
+@dataclass(slots=True)
+class _Said:
+    """By entries of the log. owed: of each with evidence, by its id; erased: whom, as they name them."""
+
+    owed: dict[bytes, _Committed] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
+    over: _Over = field(default_factory=_Over)
+
+    def learn(self, index: int, leaf: bytes) -> None:
         try:
             said = json.loads(leaf)
             kind = said["kind"]
             if kind == "erase":
-                erased.add(str(said.get("subject")))
-            over.learn(said)
+                self.erased.add(str(said.get("subject")))
+            self.over.learn(said)
             if "evidence" in said:
                 id_ = bytes.fromhex(said["about"] if kind == "evidence" else said["id"])
                 whose = tuple(str(said.get(name, "")) for name in _WHOSE)
-                first = owed.get(id_) or _Committed(index, index, "", whose, 0)
+                first = self.owed.get(id_) or _Committed(index, index, "", whose, 0)
                 month = month_of(said["time_ns"])
-                owed[id_] = replace(first, index=index, commitment=said["evidence"], month=month)
+                self.owed[id_] = replace(
+                    first, index=index, commitment=said["evidence"], month=month
+                )
         except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # not an entry of ours: the log's own verification says so
-    # A conversation goes with its user, also what was under its own key before that one was known.
-    erased |= {one.whose[1] for one in owed.values() if one.whose[0] in erased} - {""}
-    spans = over.spans()
+            pass  # not an entry of ours: the log's own verification says so
 
-    def is_due(one: _Committed) -> bool:
-        # Not all of a conversation: who else spoke in it has a key of their own.
-        subject, _, tenant, *_ = one.whose
-        return bool({subject, tenant} & erased) or over.has_months(one)
+    def all_erased(self) -> set[str]:
+        """A conversation goes with its user, also what was under its own key before that one was known."""
+        through = {one.whose[1] for one in self.owed.values() if one.whose[0] in self.erased}
+        return self.erased | through - {""}
 
+
+def check_evidence(
+    folder: HistoryFolder, hot: HotStore, keys: KeyStore, leaves: Iterable[tuple[int, bytes]]
+) -> list[Difference]:
+    """leaves: (index, entry) of all, as the log has them; what was taken in since is read from the store.
+
+    Raises OSError, LogUnreadable of whoever gives them.
+    """
+    said, past = _Said(), 0
+    for index, leaf in leaves:
+        said.learn(index, leaf)
+        past = index + 1
+    hot.db.execute("BEGIN")
+    try:
+        size = hot.size
+        for index, leaf in hot.leaves(past, size):
+            said.learn(index, leaf)
+        unsealed = hot.db.execute(_UNSEALED).fetchall()
+        segments = hot.segments()
+    finally:
+        hot.db.execute("COMMIT")
+    owed = dict(said.owed)
     found: list[Difference] = []
-    for id_, subject, month, shut in _ciphertexts(folder, hot, over.files, found):
+    lost: list[tuple[Segment, str]] = []
+    shut_for_good: list[_Committed] = []
+    sealed = _sealed(folder, segments, lost, found)
+    for id_, subject, month, shut in chain(unsealed, sealed):
         one = owed.pop(id_, None)
         if one is None:
             continue  # of an older sealing, completed since
         key = keys.key(subject, month)
         if key is None:
-            if not is_due(one):
-                found.append(Difference(one.index, f"the key of its evidence is gone, {_GONE}"))
+            shut_for_good.append(one)
             continue
         try:
             box.opened(shut, key, id_, one.commitment)
         except box.CannotOpen as error:
             found.append(Difference(one.index, str(error)))
+    for index, leaf in hot.leaves(size, hot.size):  # files and keys are as of now
+        said.learn(index, leaf)
+    spans, erased = said.over.spans(), said.all_erased()
+
+    def is_due(one: _Committed) -> bool:
+        # Not all of a conversation: who else spoke in it has a key of their own.
+        subject, _, tenant, *_ = one.whose
+        return bool({subject, tenant} & erased) or said.over.has_months(one)
+
+    for segment, name in lost:
+        if name not in said.over.files:
+            found.append(Difference(segment.first, f"{name} is gone, {_GONE}"))
+    for one in shut_for_good:
+        if not is_due(one):
+            found.append(Difference(one.index, f"the key of its evidence is gone, {_GONE}"))
     for one in owed.values():
         if not (is_due(one) or _went(one, spans, one.alert) or _went(one, spans, one.index)):
             found.append(Difference(one.index, f"its evidence is gone, {_GONE}"))
@@ -134,27 +177,25 @@ def _went(one: _Committed, spans: Sequence[_Span], index: int) -> bool:
     return at > 0 and index < spans[at - 1][1] and not one.of_any(spans[at - 1][2])
 
 
-def _ciphertexts(
-    folder: HistoryFolder, hot: HotStore, over: Collection[str], found: list[Difference]
+def _sealed(
+    folder: HistoryFolder,
+    segments: Sequence[Segment],
+    lost: list[tuple[Segment, str]],
+    found: list[Difference],
 ) -> Iterator[tuple[bytes, bytes, int, bytes]]:
-    """Of an entry the last that was stored first; files that cannot be read are added to `found`."""
-    query = (
-        "SELECT CAST(id AS BLOB), CAST(subject AS BLOB), month, CAST(sealed AS BLOB) FROM evidence"
-    )
-    yield from hot.db.execute(query).fetchall()
-    for segment in reversed(hot.segments()):
+    """Of an entry the last that was stored first; files that are not there are added to `lost`, and those that cannot
+    be read to `found`."""
+    for segment in reversed(segments):
         if segment.evidence is None:
             continue
         path, name = folder.evidence / segment.evidence, f"evidence/{segment.evidence}"
-        if not path.exists():
-            if name not in over:
-                found.append(Difference(segment.first, f"{name} is gone, {_GONE}"))
-            continue
         try:
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     table = file.read_row_group(group, use_threads=False)
                     columns = [table[name].to_pylist() for name in EVIDENCE.names]
                     yield from zip(*columns, strict=True)
+        except FileNotFoundError:
+            lost.append((segment, name))
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             found.append(Difference(segment.first, f"{name} cannot be read: {error}"))
