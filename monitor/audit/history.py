@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from dosimeter.detectors.findings import visible
 from dosimeter.monitor.audit.evidence.evidence_body import Body, decode_body
-from dosimeter.monitor.audit.evidence.evidence_files import read_evidence
+from dosimeter.monitor.audit.evidence.evidence_files import Unreadable, read_evidence
 from dosimeter.monitor.audit.evidence.reproduce import claim_of
 from dosimeter.monitor.audit.people.access import Access, Actor
 from dosimeter.monitor.audit.queries.bounds import MAX
@@ -233,7 +233,10 @@ class History:
         commitment = self._commitment(found)
         if commitment is None:
             return "none stored"
-        shut = self.hot.evidence(id_) or read_evidence(self.folder, self.hot.segments(), id_)
+        try:
+            shut = self.hot.evidence(id_) or read_evidence(self.folder, self.hot.segments(), id_)
+        except Unreadable as error:
+            raise box.CannotOpen(str(error)) from error
         if shut is None:
             if (lost := self._lost_file(found)) is not None:
                 raise box.CannotOpen(

@@ -28,11 +28,20 @@ class Unreadable(Exception):
 
 
 def read_evidence(folder: HistoryFolder, segments: Sequence[Segment], id_: bytes) -> Found | None:
-    """Of the entry with this id; of several the one that was sealed last. None: none is sealed."""
+    """Of the entry with this id; of several the one that was sealed last. None: none is sealed.
+
+    Raises Unreadable where it may be in a file that cannot be read.
+    """
+    unread: Unreadable | None = None
     for segment in reversed(segments):  # what completed an entry was sealed with a later range
         path = _path(folder, segment)
-        if path is not None and (found := _in_file(path, id_)) is not None:
-            return found
+        try:
+            if path is not None and (found := _in_file(path, id_)) is not None:
+                return found
+        except Unreadable as error:
+            unread = unread or error
+    if unread is not None:
+        raise unread
     return None
 
 
@@ -82,7 +91,7 @@ def _path(folder: HistoryFolder, segment: Segment) -> Path | None:
 
 
 def _in_file(path: Path, id_: bytes) -> Found | None:
-    with pq.ParquetFile(path) as file:
+    with _reading(path), pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             about = file.metadata.row_group(group).column(0).statistics
             if about is not None and about.has_min_max and not about.min <= id_ <= about.max:

@@ -66,6 +66,21 @@ def test_evidence_that_somebody_took_away_is_not_called_erased(
     assert history.plaintext(found) == "gone: erased, or its time is over"
 
 
+def test_a_cut_file_of_evidence_is_named_and_keeps_nothing_else_shut(
+    scene: Whole, history: History
+) -> None:
+    """It ended an export, and the page of every alert that had been sealed before, in a traceback."""
+    history.settle()
+    first, last = (history.alert(scene.ids()[n]) for n in (0, 3))
+    for past in (last.idx, history.log.size):
+        assert Sealer(history.hot, scene.folder, grace_ns=0).seal(past, past) is not None
+    path = scene.folder.evidence / str(history.hot.segments()[1].evidence)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CannotOpen, match=f"{path.name}: cannot be read"):
+        history.plaintext(last)
+    assert isinstance(history.plaintext(first), bytes)
+
+
 def test_where_there_is_no_history_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no history here\n  hint: start `dosimeter history`"):
         History.open(tmp_path / "history")
