@@ -240,7 +240,8 @@ def _files_of(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         for file in sorted(one for one in folder.iterdir() if one.is_file()):
             parts = (folder.resolve().name, file.name)
             name = "/".join(re.sub(r"[^\w.-]|\.$", "_", part, flags=re.ASCII) for part in parts)
-            name = f"{n}-{name}" if name in taken else name
+            while name in taken:
+                name = f"{n}-{name}"
             taken.add(name)
             yield name, file
 

@@ -201,6 +201,8 @@ def test_a_pack_is_verified_whatever_its_calibrations_are_called(
     for folder in folders[:3]:
         folder.mkdir()
         (folder / "card (1).yaml").write_text(folder.name)
+    for name in ("card_(1).yaml", "card__1_.yaml"):
+        (folders[1] / name).write_text(name)
     monkeypatch.chdir(tmp_path / "kal märz")
     export_incident(
         history, history.alert(scene.ids()[1]), tmp_path / "x.zip", by("e", "INC-1"),
@@ -208,7 +210,7 @@ def test_a_pack_is_verified_whatever_its_calibrations_are_called(
     )  # fmt: skip
     with zipfile.ZipFile(tmp_path / "x.zip") as made:
         names = [name for name in made.namelist() if name.startswith("calibration/")]
-    assert len(names) == len(set(names)) == 4
+    assert len(names) == len(set(names)) == 6
     assert standalone.main([str(tmp_path / "x.zip")]) == 0
 
 
