@@ -159,7 +159,7 @@ class Eraser:
 
     def finish(self, intent: Intent) -> Erased:
         """Go through all of it again. Raises StoreStalled, KeysError, OSError: to be called again."""
-        scope = scope_of(self._known, self._keys, intent.whom, intent.about)
+        scope = scope_of(self._known, self._keys, intent.whom, intent.about, begun=True)
         exports = exports_of(self._known.of_kind("export"), scope.entries)
         return self._carry_out(intent, scope, [one["id"] for one in exports])
 

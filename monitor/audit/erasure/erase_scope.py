@@ -44,8 +44,11 @@ def found(keys: KeyStore, whom: Whom, tenant: str | None, value: str) -> tuple[b
     return of, about
 
 
-def scope_of(known: KnownEntries, keys: KeyStore, whom: Whom, about: bytes) -> Scope:
-    """Also of somebody whose keys and names have gone already. Raises CannotErase for a conversation of a user."""
+def scope_of(
+    known: KnownEntries, keys: KeyStore, whom: Whom, about: bytes, *, begun: bool = False
+) -> Scope:
+    """Also of somebody whose keys and names have gone already. Raises CannotErase for a conversation of a user, unless
+    it has begun: it had none then."""
     own = known.by("subject", [about])
     if whom == "tenant":
         entries = known.by("tenant", [about])
@@ -53,7 +56,8 @@ def scope_of(known: KnownEntries, keys: KeyStore, whom: Whom, about: bytes) -> S
         subjects = frozenset({about, *named, *keys.within(about)})
         return Scope(subjects, (*entries, *_others(own, entries)))
     if whom == "conversation":
-        _own_key(known, about)
+        if not begun:
+            _own_key(known, about)
         return Scope(frozenset({about}), tuple(own))
     # Of a conversation that began before the user was known the first entries are under its own key.
     through = {one.conversation for one in own if one.conversation} | set(keys.leading_to(about))

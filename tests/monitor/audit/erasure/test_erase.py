@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ from dosimeter.monitor.audit.evidence.evidence_files import read_evidence
 from dosimeter.monitor.audit.people.access import Access, AccessRefused, Actor, resolved
 from dosimeter.monitor.audit.people.holds import put_hold, release_hold
 from dosimeter.monitor.audit.store.hot import StoreStalled
-from dosimeter.monitor.audit.store.keys import KeysError
+from dosimeter.monitor.audit.store.keys import KeysError, KeyStore
 from tests.monitor.audit.people_scene import (
     APPROVER,
     AUDITOR,
@@ -398,6 +399,24 @@ def test_asked_again_when_nobody_reads_the_keys_any_more_it_is_ended(one: Small)
     with pytest.raises(CannotErase, match=r"^no user of that name"):
         erase(one, "user", "acme", "bob@home")
     assert json.loads(one.leaves("erase")[-1])["about"] == intent.id
+
+
+def test_a_conversation_that_got_a_user_while_it_was_to_be_erased_is_erased_all_the_same(
+    one: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was refused when it had begun: history could not start any more, which was to go on with it."""
+    early = one.alert(1, tenant="acme", conversation="talk")
+    stop = Mock(side_effect=StoreStalled(one.keys.path, sqlite3.OperationalError("locked")))
+    monkeypatch.setattr(KeyStore, "destroy_all", stop)
+    with pytest.raises(StoreStalled):
+        erase(one, "conversation", "acme", "talk")
+    monkeypatch.undo()
+    late = one.alert(2, tenant="acme", conversation="talk", user="bob")
+    (intent,) = eraser(one).unfinished()
+    assert eraser(one).finish(intent).keys == 1
+    assert one.text(early) is None
+    assert one.text(late) is not None
+    assert eraser(one).unfinished() == []
 
 
 def test_what_was_begun_is_remembered_when_its_entry_has_been_sealed(one: Small) -> None:
