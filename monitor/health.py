@@ -1,22 +1,28 @@
 """The sidecar's pages: `/livez` for whoever restarts it, `/readyz` for whoever waits, `/status` for whoever asks.
 
 Standard library, one daemon thread, bound to the loopback unless configured otherwise. Whoever asks has a few seconds
-for the whole of it, and no more of ours. It never touches the line; it calls the functions it was given.
+for the whole of it, and no more of ours: beyond MOST_AT_ONCE the connection that was first has to go, so that whoever
+restarts us is answered. It never touches the line; it calls the functions it was given.
 """
 
 from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from dosimeter.monitor.sinks.deadline import Deadline, TimedSocket
 
 PATIENCE_S = 5.0
+MOST_AT_ONCE = 64
+"""Connections: each has a thread and a descriptor, of which the line needs some for its taps."""
 
 
 class HealthError(RuntimeError):
@@ -36,7 +42,7 @@ class Health:
         *,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        listening = _OverIPv6 if ":" in host else ThreadingHTTPServer
+        listening = _OverIPv6 if ":" in host else _Server
         try:
             self._server = listening((host, port), _handler(alive, status, unready, patience_s))
         except OSError as error:
@@ -45,7 +51,6 @@ class Health:
                 "  hint: set another `http: {port: …}`, or 0 for any free one"
             ) from error
         self.port = int(self._server.server_address[1])
-        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True
         )
@@ -56,7 +61,35 @@ class Health:
         self._server.server_close()
 
 
-class _OverIPv6(ThreadingHTTPServer):
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = MOST_AT_ONCE
+
+    def __init__(self, *given: Any) -> None:
+        self._open: deque[socket.socket] = deque()
+        self._lock = threading.Lock()
+        super().__init__(*given)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            while len(self._open) >= MOST_AT_ONCE:
+                with suppress(OSError):  # it may be gone already
+                    self._open.popleft().shutdown(socket.SHUT_RDWR)
+            self._open.append(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock, suppress(ValueError):  # it may have had to go
+            self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up before the answer is no news either."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _OverIPv6(_Server):
     address_family = socket.AF_INET6
 
 

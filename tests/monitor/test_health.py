@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import struct
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from dosimeter.monitor.config import Config, HttpConfig
-from dosimeter.monitor.health import Health, HealthError
+from dosimeter.monitor.health import MOST_AT_ONCE, Health, HealthError
 from dosimeter.monitor.sinks.deadline import Deadline
 from dosimeter.monitor.status_client import address
 
@@ -84,3 +87,44 @@ def test_a_client_that_drips_is_left_when_its_time_is_over() -> None:
         raise AssertionError("all of it was waited for")
     finally:
         health.close()
+
+
+def test_whoever_holds_connections_keeps_nobody_from_an_answer() -> None:
+    """Each had a thread and a descriptor of the line, without a bound; of seven at once one waited for a second."""
+    health = Health("127.0.0.1", 0, lambda: True, dict, patience_s=600.0)
+    held: list[socket.socket] = []
+    try:
+        for _ in range(2 * MOST_AT_ONCE):
+            held.append(socket.create_connection(("127.0.0.1", health.port), timeout=30))
+        assert answer(health, "/livez") == (200, "ok\n")
+        assert [one.recv(1) for one in held[:MOST_AT_ONCE]] == [b""] * MOST_AT_ONCE
+        held[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            held[-1].recv(1)
+    finally:
+        for one in held:
+            one.close()
+        health.close()
+
+
+def test_who_hangs_up_before_the_answer_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    def status() -> dict[str, Any]:
+        asked.set()
+        gone.wait(30)
+        return {"much": "x" * (16 << 20)}
+
+    health = Health("127.0.0.1", 0, lambda: True, status)
+    try:
+        with socket.create_connection(("127.0.0.1", health.port), timeout=30) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+            assert asked.wait(30)
+        gone.set()
+        for one in threading.enumerate():
+            if "process_request" in one.name:
+                one.join(30)
+    finally:
+        health.close()
+    assert capfd.readouterr().err == ""
