@@ -19,6 +19,8 @@ from dosimeter.detectors.binomial import lower_bound, upper_bound
 Array = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.generic]
+LEAST_GROUPS = 10
+"""A bootstrap over fewer gives intervals that are far too narrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +130,17 @@ def roc(scores: Array, positive: Bools, most: int = 200) -> list[tuple[float, fl
 def _draws(
     positive: Bools, groups: Labels, seed: int, rounds: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows of bootstrap draws of whole groups; a draw with one class has no AUROC and is passed over."""
+    """Rows of bootstrap draws of whole groups; a draw with one class has no AUROC and is passed over.
+
+    None from too few groups: they say nothing, and the interval is all there can be.
+    """
     rng = np.random.default_rng(seed)
     _, of = np.unique(groups, return_inverse=True)
     order = np.argsort(of, kind="stable")
     counts = np.bincount(of)
     starts = np.cumsum(counts) - counts
+    if len(counts) < LEAST_GROUPS:
+        return
     for _ in range(rounds):
         drawn = rng.integers(0, len(counts), len(counts))
         n = counts[drawn]

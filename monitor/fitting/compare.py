@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dosimeter.detectors.bank import BankError, ProbeBank
-from dosimeter.detectors.evaluate import Bools
+from dosimeter.detectors.evaluate import LEAST_GROUPS, Bools
 from dosimeter.detectors.examples import Example
 from dosimeter.detectors.findings import InputError
 from dosimeter.detectors.frames import Scope
@@ -25,8 +25,6 @@ from dosimeter.monitor.fitting.shift import SHIFTED, Doubles, Ruler, Shift, shif
 from dosimeter.monitor.fitting.subject import Subject, Tell, Tokens, statistic
 
 VERSION = 1
-LEAST_GROUPS = 10
-"""A bootstrap over fewer gives intervals that are far too narrow."""
 EACH = 40
 """Random directions for each shift that is told: with fewer than 20, Holm could not let any through."""
 ALL, CONTRAST = "all", "risky less benign"

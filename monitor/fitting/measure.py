@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dosimeter.detectors import nulls
 from dosimeter.detectors.evaluate import (
+    LEAST_GROUPS,
     Array,
     Bools,
     Interval,
@@ -68,6 +69,8 @@ def measure(
     independent = [value.value, *(v for null, v in found.items() if null != "length")]
     turned = nulls.wrong_way_round(independent)
     alarms = []
+    if (count := len(np.unique(groups))) < LEAST_GROUPS:
+        alarms.append(f"{count} groups of texts: an interval needs at least {LEAST_GROUPS}")
     if turned:
         alarms.append("every method scores the positives lower: the labels may be turned round")
     if found["length"] >= 0.95:

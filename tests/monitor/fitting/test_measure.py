@@ -106,6 +106,15 @@ def test_labels_that_are_turned_round_are_said_to_be() -> None:
     assert judge([("wild", found.judged)], 0.5)[0] == "refused"
 
 
+def test_few_groups_say_nothing_however_many_rows_they_have() -> None:
+    """Two groups of a hundred rows each had an interval narrower than twenty groups of ten."""
+    found = measured(groups=np.arange(N) % 9)
+    assert found.document["alarms"] == ["9 groups of texts: an interval needs at least 10"]
+    assert (found.document["auroc"]["low"], found.document["auroc"]["high"]) == (0.0, 1.0)
+    assert judge([("wild", found.judged)], 0.5)[0] == "refused"
+    assert measured(groups=np.arange(N) % 10).document["alarms"] == []
+
+
 def test_leaked_rows_refuse_whatever_the_figures() -> None:
     found = measured(leaked=3)
     _, checks = judge([("wild", found.judged)], 0.5)
