@@ -152,8 +152,11 @@ def settle(
             stated[name] -= cut
             excess -= cut
     lost = max(0, emitted - received)
+    again = min(
+        cached, max(0, excess - lost), max(0, received - emitted)
+    )  # came, though cached once
     unscored = {
-        "prefix_cache": cached - min(cached, max(0, excess - lost)),
+        "prefix_cache": cached - again,
         "not_finite": overlap(positions.not_finite, served),
         "paused": overlap(positions.paused, served),
     }

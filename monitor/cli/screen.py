@@ -10,6 +10,7 @@ import os
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -45,6 +46,12 @@ class Screen:
         if not self.color or SHADES[step] is None:
             return text
         return f"\x1b[48;5;{SHADES[step]}m\x1b[38;5;16m{text}\x1b[0m"
+
+
+def tell(text: str) -> None:
+    """A line on stdout. Whoever reads it may have seen enough: what a command does then is done all the same."""
+    with suppress(BrokenPipeError):
+        print(text)
 
 
 def plain(value: object) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dosimeter.detectors.frames import CODE_UNSCORED, ROWS, Scope, ScoreFrame, StepFrame
-from dosimeter.monitor.coverage import Account
+from dosimeter.monitor.coverage import Account, Positions, settle
 from dosimeter.monitor.join import MAX_HOLES, Join
 from dosimeter.monitor.records import Close, Open
 from dosimeter.monitor.taps.wire import COUNTER_LIMIT, COUNTERS, WireError
@@ -506,3 +506,12 @@ def test_what_comes_in_a_pause_has_no_score_and_its_own_reason_prompt_and_answer
         account = ended.account
         assert (account.scored, account.unscored) == (scored, {"paused": 6 - scored})
         assert account.unaccounted == 0
+
+
+def test_more_cached_than_there_was_is_not_taken_out_of_the_account() -> None:
+    """Only what came again is: half of the positions came, none twice, and 80 of 50 are said to be cached."""
+    half = Positions(next=100, gaps=[(0, 50)])
+    account = settle(
+        half, served=100, source="scheduler", emitted=50, cached=80, errors={}, loss_reason=None
+    )
+    assert (account.unscored, account.unaccounted) == ({"prefix_cache": 80}, -30)

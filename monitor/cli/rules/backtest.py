@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from dosimeter.monitor.backtest import backtest, tokens_kept
     from dosimeter.monitor.backtest_report import report
     from dosimeter.monitor.cli.rules.backtest_view import lines
-    from dosimeter.monitor.cli.screen import Screen
+    from dosimeter.monitor.cli.screen import Screen, tell
     from dosimeter.monitor.progress import Progress
 
     said = read_labels(args.labels) if args.labels else None
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
         progress.close()
     body = report(answer, said)
     if args.json:
-        print(json.dumps(body, indent=2))
+        tell(json.dumps(body, indent=2))
     else:
-        print("\n".join(lines(body, Screen.of(sys.stdout))))
+        tell("\n".join(lines(body, Screen.of(sys.stdout))))
     if args.plot:  # last: where it cannot be written, the run was not for nothing
         from dosimeter.monitor.backtest_plots import page
 

@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: the rules fit. 1: they do not, or none can be planned. 3: not installed. 4: data that is wrong."""
     from dosimeter.monitor.cli.rules.plan_view import lines
-    from dosimeter.monitor.cli.screen import Screen
+    from dosimeter.monitor.cli.screen import Screen, tell
     from dosimeter.monitor.plan_report import report
     from dosimeter.rules.language.schema import load_rules
 
@@ -63,14 +63,14 @@ def run(args: argparse.Namespace) -> int:
     proposal, sample, notes, hours = _proposal(args, ruleset, placing, said)
     body = report(proposal, sample, notes, datetime.now(UTC).date().isoformat(), hours)
     if args.json:
-        print(json.dumps(body, indent=2))
+        tell(json.dumps(body, indent=2))
     else:
-        print("\n".join(lines(body, Screen.of(sys.stdout))))
+        tell("\n".join(lines(body, Screen.of(sys.stdout))))
     # Last: where it cannot be written, the run was not for nothing.
     if args.write and proposal.choice.fits:
         write(args.write, args.paths, proposal)
     if args.write and not args.json:
-        print(_written(args, proposal))
+        tell(_written(args, proposal))
     if args.plot:
         from dosimeter.monitor.plan_plot import page
 

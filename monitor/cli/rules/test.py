@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dosimeter.monitor.cli import calibrations
+from dosimeter.monitor.cli.screen import tell
 
 PASSED, FAILED, USAGE = 0, 1, 2
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     }
     refused = [f for f in lint(args.paths, known) if f.severity == "error"]
     told = as_json if args.json else as_text
-    sys.stdout.write(told(tested, ruleset.second, refused))
+    tell(told(tested, ruleset.second, refused).rstrip("\n"))
     if args.junit is not None:
         args.junit.write_bytes(as_junit(tested, refused))
     score = score_of(tested)

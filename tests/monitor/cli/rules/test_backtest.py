@@ -26,6 +26,7 @@ from dosimeter.monitor.records import Column
 from dosimeter.rules.engine import Engine, Hit
 from dosimeter.rules.language.schema import load_rules
 from dosimeter.rules.program import compile_program
+from tests.monitor.cli.gone import Gone
 
 ROOT = Path(__file__).parents[4]
 RULES = ROOT / "rules" / "packs" / "lab.yaml"
@@ -259,3 +260,11 @@ def test_figures_are_told_though_the_plot_cannot_be_written(
     said = capsys.readouterr()
     assert "1,500 requests (" in said.out
     assert "No such file or directory" in said.err
+
+
+def test_the_plot_is_written_though_nobody_reads_the_figures(
+    made: tuple[Path, list[Hit]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", Gone())
+    assert main(asked(made[0], "--plot", str(tmp_path / "plot.svg"))) == 0
+    assert (tmp_path / "plot.svg").is_file()

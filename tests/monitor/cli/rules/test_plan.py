@@ -14,6 +14,7 @@ from dosimeter.monitor.cli.main import main
 from dosimeter.monitor.cli.rules import backtest, plan
 from dosimeter.monitor.lab import CALIBRATION
 from dosimeter.rules.language.schema import load_rules
+from tests.monitor.cli.gone import Gone
 
 PACK = Path(__file__).parents[4] / "rules" / "packs" / "lab.yaml"
 PLAN = ["rules", "plan", str(PACK), "--calibration", str(CALIBRATION)]
@@ -188,3 +189,13 @@ def test_a_quote_that_is_never_closed_is_an_error_with_its_place(tmp_path: Path)
         path.write_text(begin + "aa/9,no\n" * 20_000)
         with pytest.raises(InputError, match="no CSV: field larger than field limit"):
             plan.read_labels(path)
+
+
+def test_a_plan_is_written_though_nobody_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", Gone())
+    files = ["--plot", str(tmp_path / "x.svg"), "--write", str(tmp_path / "rules")]
+    assert main([*PLAN, *DAY, "--reviews-per-day", "60", *files]) == 0
+    assert (tmp_path / "x.svg").is_file()
+    assert (tmp_path / "rules" / PACK.name).is_file()

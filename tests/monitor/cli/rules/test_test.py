@@ -11,6 +11,7 @@ import pytest
 
 import dosimeter.monitor.lab
 from dosimeter.monitor.cli.main import main
+from tests.monitor.cli.gone import Gone
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "rules" / "failing.yaml"
 CALIBRATION = Path(dosimeter.monitor.lab.__path__[0]) / "calibration"
@@ -162,3 +163,11 @@ def test_warnings_of_lint_are_left_to_lint(
     passing.write_text(passing.read_text().replace("z 2", "1 in 100 tokens"))
     run(passing)
     assert "level-tokens" not in capsys.readouterr().out
+
+
+def test_the_junit_file_is_written_though_nobody_reads_what_happened(
+    passing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", Gone())
+    assert run(passing, "--junit", passing.parent / "out.xml") == 0
+    assert (passing.parent / "out.xml").is_file()
