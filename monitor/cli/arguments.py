@@ -31,7 +31,8 @@ volume = up_to(10**12)
 def amount(text: str) -> int:
     """As `volume`, also written 1e6."""
     found = re.fullmatch(r"([1-9]\d{0,2}(?:\.\d{1,6})?)e(\d{1,2})", text, re.ASCII)
-    return volume(text if found is None else f"{float(text):.0f}")
+    whole = found is not None and float(text).is_integer()
+    return volume(f"{float(text):.0f}" if whole else text)
 
 
 def seconds(text: str) -> float:
