@@ -32,7 +32,10 @@ def test_a_number_is_read(kind: Callable[[str], float], text: str, value: float)
             (seconds, text)
             for text in ("inf", "nan", "-1", "0", "0.0", "86400.1", "1e400", "", "٣")
         ),
-        *((amount, text) for text in ("inf", "0", "0e5", "1e13", "1.5e0", "1e-3", "-1e3", "7.25", "", "1e")),
+        *(
+            (amount, text)
+            for text in ("inf", "0", "0e5", "1e13", "1.5e0", "1e-3", "-1e3", "7.25", "", "1e")
+        ),
     ],
 )
 def test_what_is_none_is_named(kind: Callable[[str], float], text: str) -> None:
