@@ -226,10 +226,10 @@ def test_why_a_broker_is_not_reached_is_said_to_who_reads_as_to_who_writes(
         where = broker.url.removeprefix("https://")
         security = {"security_protocol": "SSL"}
         with pytest.raises(KafkaError, match="certificate verify failed"):
-            build(KafkaConfig((where,), security=security, connect_timeout_s=5))
+            build(KafkaConfig((where,), security=security, connect_timeout_s=2))
         missing = {**security, "ssl_cafile": str(tmp_path / "gone.pem")}
         with pytest.raises(OSError, match=r"gone\.pem"):
-            build(KafkaConfig((where,), security=missing, connect_timeout_s=5))
+            build(KafkaConfig((where,), security=missing, connect_timeout_s=2))
 
 
 def test_what_can_be_done_depends_on_the_error_and_names_the_topic() -> None:
