@@ -14,6 +14,8 @@ from dosimeter.monitor.conformance.soak import Round, Wish
 
 LONG = 300
 """Tokens of an answer that its client will not wait for."""
+LONG_ROUNDS = 5
+"""Where nothing is put off, as in a cache that is large enough, so many of long answers are all."""
 
 
 def one_token(site: Calls) -> list[Asked]:
@@ -144,7 +146,7 @@ def beams(site: Calls) -> list[Asked]:
 
 def drafts(site: Calls) -> list[Asked]:
     """Answers that are free, whose drafts are mostly wrong; out of two words, whose drafts are mostly right, also at
-    random; some end within a draft. Long ones at once, for a cache that is too small for them.
+    random; some end within a draft. Long ones at once, until a cache that is too small for them has put one off.
 
     Raises RuntimeError where the server kept all that it drafted, or none: then nothing is shown.
     """
@@ -156,15 +158,21 @@ def drafts(site: Calls) -> list[Asked]:
     two = {**free, "allowed_token_ids": words}
     random = {**two, "temperature": 1.0}
     calls = []
-    for i, length in enumerate((3, 9, 40, 100, 7, 64, 130, 31)):
+    for i, length in enumerate((3, 9, 40, 100, 7, 64, 130, 31, 5, 50, 18, 80, 12, 27)):
         name, how = ("free", free) if i % 2 else ("two", two)
         text = site.texts.words(length) + site.texts.words(4) * 3
         calls.append(site.complete(name, text, 24 + 5 * i, stream=i % 4 < 2, **how))
     for leave_after in (1, 4, 9):
         text = site.texts.words(12)
         calls.append(site.complete("left", text, LONG, stream=True, leave_after=leave_after, **two))
-    calls += [site.complete("long", site.texts.words(30 + n), 150 + n, **random) for n in range(8)]
     asked = site.together(calls)
+    put_off = site.server.put_off()
+    for _ in range(LONG_ROUNDS):  # among themselves: beside short ones there may be room for all
+        asked += site.together(
+            [site.complete("long", site.texts.words(30 + n), 150 + n, **random) for n in range(8)]
+        )
+        if site.server.put_off() > put_off:
+            break
     asked += site.complete("several", site.texts.words(9), 40, n=3, **two)()[0]
     asked += last(site)
     made, kept = (

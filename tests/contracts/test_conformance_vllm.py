@@ -85,7 +85,8 @@ def test_vllm_serve_conforms_with_drafts_that_are_rejected_and_requests_that_are
         return compare(asked, told, account, reference, read)
 
     monkeypatch.setattr(case, "compare", noted)
-    found = conforming(1_000, "--speculative-config", json.dumps(DRAFTS))
+    smaller = ["--num-gpu-blocks-override", "34"]
+    found = conforming(1_000, "--speculative-config", json.dumps(DRAFTS), *smaller)
     assert {name for name, one in found.items() if one.skipped} == {"beams"}
     drafts = found["drafts"].findings
     assert drafts is not None
