@@ -152,9 +152,8 @@ def settle(
             stated[name] -= cut
             excess -= cut
     lost = max(0, emitted - received)
-    again = min(
-        cached, max(0, excess - lost), max(0, received - emitted)
-    )  # came, though cached once
+    # Of the cached ones, those that came.
+    again = min(cached, max(0, excess - lost), max(0, received - emitted))
     unscored = {
         "prefix_cache": cached - again,
         "not_finite": overlap(positions.not_finite, served),

@@ -26,12 +26,8 @@ from dosimeter.rules.testing.tested_text import told
 
 LIMIT_S = 120
 """Of processor time, and of waiting for it; where they are run here, no rule's tests begin after it."""
-_COMMAND = (
-    sys.executable,
-    "-P",
-    "-m",
-    "dosimeter.monitor.self_test",
-)  # no module out of the folder we stand in
+_COMMAND = (sys.executable, "-P", "-m", "dosimeter.monitor.self_test")
+"""-P: no module out of the folder we stand in."""
 
 
 class NotRun(RuntimeError):

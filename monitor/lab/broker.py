@@ -105,11 +105,10 @@ class EmbeddedBroker:
                 stderr=subprocess.DEVNULL,
                 cwd="/",
                 env={},
-                # Not in the terminal's group: on Ctrl-C the demo still reads back before it stops us.
+                # Not in the terminal's group: on Ctrl-C the demo still reads back before it stops us;
+                # and none is left when we are killed.
                 start_new_session=True,
-                preexec_fn=ending_with_parent(
-                    signal.SIGKILL
-                ),  # and none is left when we are killed
+                preexec_fn=ending_with_parent(signal.SIGKILL),
             )
         deadline = time.monotonic() + self._timeout_s
         while not self._accepts():

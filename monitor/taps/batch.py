@@ -1,6 +1,6 @@
 """One call of `generate` as a batch: which rows of a step are whose, from the columns that ran.
 
-What a row is follows from the columns that ran, the prompt's padding and the end-of-sequence tokens.
+What a row is follows from the columns that ran, the prompt's padding, and the server's own word on which rows are over.
 """
 
 from __future__ import annotations
@@ -56,11 +56,14 @@ def up_to_end(generated: list[int], eos: set[int]) -> list[int]:
 class _Noted(StoppingCriteriaList):  # type: ignore[misc]
     """The server's criteria, whose word on each row is passed on. note: told which rows are over, and the columns."""
 
-    note: Callable[[list[bool], int], None]
+    def __init__(self, criteria: Any, note: Callable[[list[bool], int], None]) -> None:
+        super().__init__(criteria)
+        self._criteria, self._note = criteria, note
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:
-        over = super().__call__(input_ids, scores, **kwargs)
-        guarded(lambda: self.note(over.tolist(), input_ids.shape[1]))
+        over = self._criteria(input_ids, scores, **kwargs)
+        # No wait of ours: the loop reads the same flags next, to see whether any row goes on.
+        guarded(lambda: self._note(over.tolist(), input_ids.shape[1]))
         return over
 
 
@@ -71,6 +74,7 @@ class Batch:
         self, tap: Tap, requests: Requests, input_ids: torch.Tensor, kwargs: dict[str, Any]
     ) -> None:
         self.tap, self.requests = tap, requests
+        criteria = kwargs["stopping_criteria"]
         mask = kwargs.get("attention_mask")
         if mask is None or mask.dim() != 2:
             mask = torch.ones_like(input_ids)
@@ -93,24 +97,15 @@ class Batch:
             )
             for b in range(len(ids))
         ]
-        self.finished = [False] * len(ids)
         self.stops: list[int | None] = [None] * len(ids)  # behind how many columns a row is padding
-        self._note_stops(kwargs)
-
-    def _note_stops(self, kwargs: dict[str, Any]) -> None:
-        """A row may end before the others for another reason than its end token, such as a stop string."""
-        found: Any = kwargs.get("stopping_criteria")
-        pads = type(found) is StoppingCriteriaList and any(
-            hasattr(one, "eos_token_id") for one in found
-        )
-        if pads and len(self.rows) > 1:
-            kwargs["stopping_criteria"] = noted = _Noted(found)
-            noted.note = self._stopped
+        # The loop pads rows that are over, by an end token or a stop string, only where there is an end token.
+        if len(ids) > 1 and any(hasattr(one, "eos_token_id") for one in criteria):
+            kwargs["stopping_criteria"] = _Noted(criteria, self._stopped)
 
     def _stopped(self, over: list[bool], columns: int) -> None:
         for b, is_over in enumerate(over):
             if is_over and self.stops[b] is None:
-                self.stops[b], self.finished[b] = columns, True
+                self.stops[b] = columns
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -174,11 +169,9 @@ class Batch:
         columns = int(ids.shape[1])
         first = self.column if self.use_cache else 0
         self.column = first + columns
-        if self.column > self.prompt_columns:
-            self._mark_finished(ids[:, -1].tolist())
         rows, select = Rows(), []
         for b, request in enumerate(self.rows):
-            if self.finished[b]:
+            if self.stops[b] is not None:
                 continue
             real = self._real(b, first, columns)
             if len(real):
@@ -188,11 +181,6 @@ class Batch:
         if not select:
             return rows, None
         return rows, np.concatenate(select)
-
-    def _mark_finished(self, last: list[int]) -> None:
-        """A row whose input is an end-of-sequence token of its own has ended; what follows is padding."""
-        for b, token in enumerate(last):
-            self.finished[b] = self.finished[b] or token in self.eos
 
     def _real(self, b: int, first: int, columns: int) -> npt.NDArray[np.int64]:
         """Columns of this step that hold a token of row b; the prompt is padded on the left."""

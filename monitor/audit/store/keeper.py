@@ -36,13 +36,8 @@ log = logging.getLogger(__name__)
 def signed_ns(checkpoint: Checkpoint) -> int | None:
     """When history says that it signed this; None where it does not, or in no year that has a name here."""
     for line in checkpoint.extensions:
-        text = line.removeprefix(TIME)
-        if (
-            line.startswith(TIME)
-            and text.isdecimal()
-            and len(text) < 20
-            and int(text) < MAX_TIME_NS
-        ):
+        text = line.removeprefix(TIME) if line.startswith(TIME) else ""
+        if text.isdecimal() and len(text) < 20 and int(text) < MAX_TIME_NS:
             return int(text)
     return None
 

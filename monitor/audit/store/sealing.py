@@ -191,11 +191,8 @@ class Sealer:
             return None
         try:
             return self.entry_of(segments[-1])
-        except (
-            OSError,
-            pa.ArrowException,
-            KeyError,
-        ) as error:  # lost or changed since: verification says so
+        except (OSError, pa.ArrowException, KeyError) as error:
+            # Lost or changed since: verification says so.
             log.error("core/%s cannot be read: %s", segments[-1].core, error)
             return None
 
