@@ -152,8 +152,9 @@ def settle(
             stated[name] -= cut
             excess -= cut
     lost = max(0, emitted - received)
-    # Of the cached ones, those that came.
-    again = min(cached, max(0, excess - lost), max(0, received - emitted))
+    # Of the cached ones, those that came: where none of the others may be missing, no more than came beyond those.
+    most = cached if loss_reason is not None else min(cached, max(0, received - emitted))
+    again = min(most, max(0, excess - lost))
     unscored = {
         "prefix_cache": cached - again,
         "not_finite": overlap(positions.not_finite, served),

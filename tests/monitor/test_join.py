@@ -455,6 +455,14 @@ def play(schedule: list[tuple[object, ...]]) -> World:
     return world
 
 
+def test_a_cached_row_that_ran_again_while_another_was_lost_is_counted_once() -> None:
+    """One of the prompt was cached and one sent; the sidecar was killed and the request put off, and all run again."""
+    begun = [("begin", 1, 1, 0, 0), ("begin", 2, 1, 1, 0), ("end", 0)]
+    run = [("run", 0, 1, "sent"), ("run", 0, 1, "sent"), ("kill",), ("put_off", 0)]
+    account = play([*begun, *run]).join.account
+    assert account.unaccounted == 0, account
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(events, max_size=40))
 def test_every_served_token_is_scored_or_has_a_reason(schedule: list[tuple[object, ...]]) -> None:
